@@ -1,0 +1,187 @@
+// The page: which task is chosen (the URL's fragment), the list's refresh, and the
+// wiring from a task's connection to its drawing.
+
+import { Follower } from "./follow.js";
+import { TaskList, titleOf } from "./list.js";
+import { Task, shownProgress, text, tone } from "./task.js";
+import { TaskView, drawConnection, drawInfo, setText } from "./view.js";
+
+const LIST_LIMIT = 50;
+const LIST_REFRESH_MS = 3_000;
+const INFO_REFRESH_MS = 5_000;
+const REFRESH_MAX_MS = 30_000;
+const THREAD_ID = /^[A-Za-z0-9_-]{1,128}$/;
+
+const byId = (id) => document.getElementById(id);
+const list = new TaskList(byId("tasks"));
+let open = null; // the OpenTask on the screen
+
+async function getJson(path) {
+  const response = await fetch(path, { headers: { accept: "application/json" } });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+/** Calls `work` again and again, gently: jittered, slower while it fails, not while nobody looks. */
+function refresh(everyMs, work) {
+  let failures = 0;
+  let timer = 0;
+  let stopped = false;
+  const run = async () => {
+    if (!document.hidden) {
+      try {
+        await work();
+        failures = 0;
+      } catch {
+        failures += 1;
+      }
+    }
+    if (stopped) return;
+    const delay = Math.min(REFRESH_MAX_MS, everyMs * 2 ** failures);
+    timer = setTimeout(run, delay * (0.8 + Math.random() * 0.4));
+  };
+  run();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}
+
+function note(message) {
+  byId("list-note").hidden = message === "";
+  setText(byId("list-note"), message);
+}
+
+async function refreshList() {
+  let answer;
+  try {
+    answer = await getJson(`/api/v1/tasks?limit=${LIST_LIMIT}`);
+  } catch (error) {
+    note("The list cannot be read right now. Trying again.");
+    throw error;
+  }
+  const listed = Array.isArray(answer?.tasks) ? answer.tasks : [];
+  const tasks = listed.filter((task) => THREAD_ID.test(text(task?.thread_id)));
+  note("");
+  list.draw(tasks);
+  byId("first-task").hidden = tasks.length > 0;
+  const running = tasks.filter((task) => tone(text(task.status)) === "running").length;
+  setText(byId("tally"), running ? `${running} running` : "");
+  open?.schedule();
+}
+
+/** The chosen task: its connection, what is known of it, and its drawing. */
+class OpenTask {
+  threadId;
+  #task = new Task();
+  #view;
+  #follower;
+  #stopInfo = () => {};
+  #frame = 0;
+  #subject = null;
+
+  constructor(threadId) {
+    this.threadId = threadId;
+    this.#view = new TaskView(threadId);
+    this.#draw();
+    const url = new URL(`/api/v1/ws/tasks/${threadId}`, location.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const update = (change) => {
+      change();
+      this.schedule();
+    };
+    this.#follower = new Follower(url.href, {
+      connection: (state, detail) => this.#connection(state, detail),
+      initial: (frame) => update(() => this.#task.initial(frame)),
+      entry: (frame) => update(() => this.#task.entry(frame)),
+      gap: (frame) => update(() => this.#task.gap(frame)),
+      missed: (after) => update(() => this.#task.missed(after)),
+    });
+    this.#stopInfo = refresh(INFO_REFRESH_MS, () => this.#refreshInfo());
+    if (!list.taskOf(threadId)) this.#readSubject();
+  }
+
+  close() {
+    this.#follower.stop();
+    this.#stopInfo();
+    cancelAnimationFrame(this.#frame);
+    open = null;
+  }
+
+  hurry() {
+    this.#follower.hurry();
+  }
+
+  dismissNotice() {
+    this.#task.notice = null;
+    this.schedule();
+  }
+
+  // However many entries arrive between two frames of the screen, they are drawn in one go.
+  schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      if (open === this) this.#draw();
+    });
+  }
+
+  #draw() {
+    const title = titleOf(this.threadId, this.#subject || list.taskOf(this.threadId)?.subject);
+    if (this.#task.status) list.drawLive(this.threadId, this.#task);
+    this.#view.draw(this.#task, title);
+    const percent = shownProgress(this.#task.progress, this.#task.status);
+    document.title = `${percent === null ? "" : `${Math.round(percent)}% · `}${title} · Taskcast`;
+  }
+
+  #connection(state, detail) {
+    drawConnection(state, detail);
+    if (state === "gone") this.#stopInfo();
+  }
+
+  async #refreshInfo() {
+    const info = await getJson(`/api/v1/tasks/${this.threadId}/stream-info`);
+    if (open === this) drawInfo(info);
+  }
+
+  // A task older than the list: its subject is in its state.
+  async #readSubject() {
+    try {
+      const state = await getJson(`/api/v1/tasks/${this.threadId}`);
+      this.#subject = state?.metadata?.subject;
+      this.schedule();
+    } catch {
+      // It has a title without it, and the connection says what is wrong.
+    }
+  }
+}
+
+function followFragment() {
+  const fragment = location.hash.slice(1);
+  const chosen = THREAD_ID.test(fragment) ? fragment : null;
+  const before = open?.threadId ?? null;
+  open?.close();
+  document.body.dataset.view = chosen ? "task" : "list";
+  byId("task").hidden = !chosen;
+  byId("placeholder").hidden = Boolean(chosen);
+  list.choose(chosen);
+  document.title = "Taskcast";
+  if (chosen) open = new OpenTask(chosen);
+  const narrow = getComputedStyle(document.querySelector(".back")).display !== "none";
+  if (!narrow) return;
+  if (chosen) byId("title").focus();
+  else if (before) list.focus(before);
+}
+
+function start() {
+  byId("first-task-command").textContent =
+    `curl ${location.origin}/api/v1/triage \\\n  -H 'content-type: application/json' \\\n  -d '{"query": "Why is memory rising?"}'`;
+  byId("skip").addEventListener("click", () => byId("detail").focus());
+  byId("notice-close").addEventListener("click", () => open?.dismissNotice());
+  addEventListener("hashchange", followFragment);
+  addEventListener("online", () => open?.hurry());
+  document.addEventListener("visibilitychange", () => document.hidden || open?.hurry());
+  refresh(LIST_REFRESH_MS, refreshList);
+  followFragment();
+}
+
+start();

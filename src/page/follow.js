@@ -1,0 +1,163 @@
+// Follows one task over its WebSocket: connects, proves from the chain of stream
+// ids that no entry is missing, and comes back by itself. It knows the protocol's
+// frames, but neither what an entry says nor how it looks.
+
+const RETRY_FIRST_MS = 500;
+const RETRY_MAX_MS = 15_000;
+const SILENCE_MAX_MS = 25_000;
+const CLOSE_NO_SUCH_TASK = 4004;
+
+/** The form `ms-seq` of a stream id (`0` becomes `0-0`), or null for anything else. */
+export function streamId(value) {
+  const match = typeof value === "string" && /^(\d{1,20})(?:-(\d{1,20}))?$/.exec(value);
+  return match ? `${BigInt(match[1])}-${BigInt(match[2] ?? 0)}` : null;
+}
+
+function isAfter(a, b) {
+  const [aMs, aSeq] = a.split("-").map(BigInt);
+  const [bMs, bSeq] = b.split("-").map(BigInt);
+  return aMs === bMs ? aSeq > bSeq : aMs > bMs;
+}
+
+function parse(text) {
+  try {
+    const frame = JSON.parse(text);
+    return frame !== null && typeof frame === "object" && !Array.isArray(frame) ? frame : {};
+  } catch {
+    return {};
+  }
+}
+
+/** How long to wait before try number `attempt` (from 0): doubling, and a random half of it. */
+function retryDelay(attempt) {
+  const longest = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** attempt);
+  return longest * (0.5 + Math.random() / 2);
+}
+
+/**
+ * A viewer of one task. `handlers` are called in stream order:
+ * `connection(state, detail)` with state connecting, live, waiting (detail: seconds) or
+ * gone (detail: why); `initial(frame)`; `entry(frame)`, once for each entry;
+ * `gap(frame)`, always followed by an `initial`; `missed(after, at)` when the chain broke.
+ */
+export class Follower {
+  #url;
+  #handlers;
+  #last = null; // stream id of the last thing shown: where to go on from
+  #brokenAt = null; // the position at which the chain broke, if it broke
+  #attempt = 0;
+  #socket = null;
+  #retry = 0;
+  #watchdog = 0;
+  #heard = false;
+  #refusal = "Thread not found"; // what the server said before it closed with 4004
+
+  constructor(url, handlers) {
+    this.#url = url;
+    this.#handlers = handlers;
+    this.#open();
+  }
+
+  /** Ends it for good. */
+  stop() {
+    this.#disconnect();
+    clearTimeout(this.#retry);
+  }
+
+  /** Tries at once if it is waiting to: the network came back, or someone looks again. */
+  hurry() {
+    if (this.#retry) this.#open();
+  }
+
+  #open() {
+    clearTimeout(this.#retry);
+    this.#retry = 0;
+    this.#handlers.connection("connecting");
+    const query = this.#last === null ? "" : `?since=${this.#last}`;
+    const socket = new WebSocket(this.#url + query);
+    this.#socket = socket;
+    this.#heard = true;
+    socket.onopen = () => (this.#heard = true);
+    socket.onmessage = (message) => {
+      this.#heard = true;
+      if (typeof message.data === "string") this.#receive(parse(message.data));
+    };
+    socket.onclose = (close) => this.#closed(close);
+    this.#watchdog = setInterval(() => this.#checkAlive(), SILENCE_MAX_MS);
+  }
+
+  #disconnect() {
+    clearInterval(this.#watchdog);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+  }
+
+  #closed(close) {
+    this.#disconnect();
+    if (close.code === CLOSE_NO_SUCH_TASK) this.#handlers.connection("gone", this.#refusal);
+    else this.#retryLater();
+  }
+
+  #retryLater() {
+    const delay = retryDelay(this.#attempt++);
+    this.#handlers.connection("waiting", Math.max(1, Math.round(delay / 1000)));
+    this.#retry = setTimeout(() => this.#open(), delay);
+  }
+
+  // The browser shows a script no pings, and a dead network closes nothing. So ask.
+  #checkAlive() {
+    if (!this.#heard) {
+      this.#disconnect();
+      this.#retryLater();
+      return;
+    }
+    this.#heard = false;
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send('{"type":"ping"}');
+  }
+
+  // Every entry has prev_stream_id, whatever its publisher put in; nothing else has it.
+  #receive(frame) {
+    if ("prev_stream_id" in frame) this.#entry(frame);
+    else if (frame.update_type === "initial_state") this.#initial(frame);
+    else if (frame.update_type === "caught_up") this.#settled();
+    else if (frame.update_type === "gap") this.#handlers.gap(frame);
+    else if (typeof frame.error === "string") this.#refusal = frame.error;
+  }
+
+  #initial(frame) {
+    this.#last = streamId(frame.stream_id);
+    this.#brokenAt = null;
+    this.#handlers.initial(frame);
+    this.#settled();
+  }
+
+  #entry(frame) {
+    const id = streamId(frame.stream_id);
+    if (id === null) return;
+    if (this.#last !== null) {
+      if (!isAfter(id, this.#last)) return;
+      if (streamId(frame.prev_stream_id) !== this.#last) return this.#broken(id);
+    }
+    this.#last = id;
+    this.#handlers.entry(frame);
+  }
+
+  #settled() {
+    this.#attempt = 0;
+    this.#handlers.connection("live");
+  }
+
+  // Read the log again from the last good position. If it breaks there once more, the log
+  // itself is odd: take the state as it is now instead of trying for ever.
+  #broken(id) {
+    this.#handlers.missed(this.#last, id);
+    const again = this.#brokenAt === this.#last;
+    this.#brokenAt = this.#last;
+    if (again) this.#last = null;
+    this.#disconnect();
+    this.#retryLater();
+  }
+}
