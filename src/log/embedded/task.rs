@@ -1,0 +1,111 @@
+//! One task in memory: its state in the `thread` layout and its stream.
+//!
+//! Knows no other task and no clock.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::stream::Stream;
+use crate::log::{State, Write};
+
+/// How many updates a task keeps, as in Redis (protocol §2).
+const UPDATES_MAX: usize = 100;
+/// What an empty task costs, roughly: this struct, its id, its places in the maps.
+const TASK_OVERHEAD_BYTES: usize = 512;
+
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    pub(super) stream: Option<Stream>,
+    /// The score in the index, in seconds; none where the task is not listed.
+    pub(super) score: Option<f64>,
+    status: Option<Bytes>,
+    /// Oldest first.
+    updates: VecDeque<Bytes>,
+    result: Option<Bytes>,
+    error: Option<Bytes>,
+    metadata: Vec<(Bytes, Bytes)>,
+    context: Vec<(Bytes, Bytes)>,
+}
+
+impl Task {
+    /// Does one change of the state.
+    pub(super) fn apply(&mut self, write: &Write) {
+        let bytes = |text: &String| Bytes::from(text.clone());
+        match write {
+            Write::Status(status) => self.status = Some(bytes(status)),
+            Write::Update(json) => {
+                self.updates.push_back(bytes(json));
+                if self.updates.len() > UPDATES_MAX {
+                    self.updates.pop_front();
+                }
+            }
+            Write::Result(json) => self.result = Some(bytes(json)),
+            Write::Error(text) => self.error = Some(bytes(text)),
+            Write::Metadata(fields) => set_fields(&mut self.metadata, fields),
+            Write::Context(fields) => set_fields(&mut self.context, fields),
+            Write::Index(score) => self.score = Some(*score),
+        }
+    }
+
+    /// The state with that many of the newest updates; none where no key of it exists that makes a
+    /// thread exist (protocol §2).
+    pub(super) fn state(&self, updates_max: u64) -> Option<State> {
+        if self.status.is_none() && self.metadata.is_empty() {
+            return None;
+        }
+        let updates_total = self.updates.len() as u64;
+        let skipped = updates_total.saturating_sub(updates_max) as usize;
+        Some(State {
+            status: self.status.clone(),
+            updates: self.updates.iter().skip(skipped).cloned().collect(),
+            updates_total,
+            result: self.result.clone(),
+            error: self.error.clone(),
+            metadata: self.metadata.clone(),
+            context: self.context.clone(),
+            task: None,
+        })
+    }
+
+    /// Whether nothing more is expected of the task.
+    pub(super) fn finished(&self) -> bool {
+        let status = self.status.as_deref().unwrap_or_default();
+        [&b"done"[..], b"completed", b"failed", b"cancelled"].contains(&status)
+    }
+
+    /// About how much memory the task takes.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.status, &self.result, &self.error];
+        let fields = self.metadata.iter().chain(&self.context);
+        TASK_OVERHEAD_BYTES
+            + self.stream.as_ref().map_or(0, Stream::bytes)
+            + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+            + self.updates.iter().map(|json| size_of::<Bytes>() + json.len()).sum::<usize>()
+            + fields
+                .map(|(name, value)| 2 * size_of::<Bytes>() + name.len() + value.len())
+                .sum::<usize>()
+    }
+
+    /// Drops the oldest entries, then the oldest updates, until the task takes at most that much,
+    /// or nothing is left that may go.
+    pub(super) fn shrink(&mut self, bytes_max: usize) {
+        while self.bytes() > bytes_max {
+            let dropped = self.stream.as_mut().is_some_and(Stream::drop_oldest)
+                || self.updates.pop_front().is_some();
+            if !dropped {
+                return;
+            }
+        }
+    }
+}
+
+fn set_fields(hash: &mut Vec<(Bytes, Bytes)>, fields: &[(String, String)]) {
+    for (name, value) in fields {
+        let value = Bytes::from(value.clone());
+        match hash.iter_mut().find(|(known, _)| known.as_ref() == name.as_bytes()) {
+            Some((_, old)) => *old = value,
+            None => hash.push((Bytes::from(name.clone()), value)),
+        }
+    }
+}
