@@ -1,6 +1,6 @@
 //! What integration tests share: a Redis server of their own.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -36,8 +36,7 @@ impl RedisServer {
 
     fn try_start(arguments: &[&str]) -> Option<Self> {
         let port = free_port();
-        let dir =
-            std::env::temp_dir().join(format!("taskcast-test-{}-{port}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("taskcast-test-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
