@@ -1,0 +1,215 @@
+//! The first stage of configuration: what file, environment and flags say, as text with its place.
+//!
+//! Nothing is judged here but the form: whether a key exists and a value fits is the draft's to say.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+
+/// The prefix of the environment's variables.
+const PREFIX: &str = "TASKCAST_";
+
+/// A value as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Raw {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// One key with its value and the place where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub(super) key: String,
+    pub(super) value: Raw,
+    pub(super) place: String,
+}
+
+impl Setting {
+    /// A flag with one value, such as `("listen", "127.0.0.1:8000")` for `--listen`.
+    pub fn flag(key: &str, value: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), value: Raw::One(value.into()), place: flag_name(key) }
+    }
+
+    /// A flag that was given several times.
+    pub fn flags(key: &str, values: Vec<String>) -> Self {
+        Self { key: key.to_owned(), value: Raw::Many(values), place: flag_name(key) }
+    }
+
+    /// An assignment such as `limits.ping_interval_ms=500`, of `--set`.
+    ///
+    /// # Errors
+    /// There is no `=`.
+    pub fn assignment(text: &str) -> Result<Self, ConfigError> {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| ConfigError::new(format!("--set {text}: write --set KEY=VALUE")))?;
+        Ok(Self {
+            key: key.trim().to_owned(),
+            value: Raw::One(value.trim().to_owned()),
+            place: "--set".to_owned(),
+        })
+    }
+}
+
+fn flag_name(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// The settings of a TOML file.
+pub(super) fn file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::new(format!("cannot read the file of --config, {}: {error}", path.display()))
+    })?;
+    toml_text(&text, &path.display().to_string())
+}
+
+fn toml_text(text: &str, name: &str) -> Result<Vec<Setting>, ConfigError> {
+    let table = DeTable::parse(text)
+        .map_err(|error| ConfigError::new(format!("{name} is not TOML: {error}")))?;
+    let mut settings = Vec::new();
+    flatten(table.get_ref(), "", &mut |offset, key, value| {
+        let line = text[..offset].matches('\n').count() + 1;
+        settings.push(Setting { key, value, place: format!("{name}, line {line}") });
+    });
+    Ok(settings)
+}
+
+/// Hands every key outside and inside of tables on, `table.key` for the latter.
+fn flatten(table: &DeTable<'_>, path: &str, found: &mut impl FnMut(usize, String, Raw)) {
+    for (key, value) in table {
+        let name = format!("{path}{}", key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(inner) => flatten(inner, &format!("{name}."), found),
+            DeValue::Array(items) => {
+                let items = items.iter().map(|item| scalar(item.get_ref())).collect();
+                found(key.span().start, name, Raw::Many(items));
+            }
+            other => found(key.span().start, name, Raw::One(scalar(other))),
+        }
+    }
+}
+
+/// A TOML value as text. What has no place in a configuration comes out as the name of its type,
+/// which no key allows.
+fn scalar(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        other => other.type_str().to_owned(),
+    }
+}
+
+/// The settings of the environment: `REDIS_URL`, `RUST_LOG` and `TASKCAST_…`.
+///
+/// An empty variable counts as not set.
+pub(super) fn environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Setting>, ConfigError> {
+    let mut settings = Vec::new();
+    for (name, value) in variables {
+        let Some(key) = name.to_str().and_then(key_of_variable) else { continue };
+        let place = format!("environment variable {}", name.to_string_lossy());
+        let value = value
+            .into_string()
+            .map_err(|_| ConfigError::new(format!("{place}: must be UTF-8 text")))?;
+        if !value.is_empty() && !made_by_kubernetes(&key, &value) {
+            settings.push(Setting { key, value: Raw::One(value), place });
+        }
+    }
+    // What comes later wins: RUST_LOG gives way to TASKCAST_LOG_LEVEL.
+    settings.sort_by_key(|setting| !setting.place.ends_with(" RUST_LOG"));
+    Ok(settings)
+}
+
+/// The key that a variable sets, where it is one of ours.
+fn key_of_variable(name: &str) -> Option<String> {
+    match name {
+        "REDIS_URL" => Some("redis".to_owned()),
+        "RUST_LOG" => Some("log_level".to_owned()),
+        _ => {
+            let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
+            Some(match key.strip_prefix("limits_") {
+                Some(limit) => format!("limits.{limit}"),
+                None => key,
+            })
+        }
+    }
+}
+
+/// Kubernetes sets `TASKCAST_PORT=tcp://…`, `TASKCAST_PORT_8000_TCP…` and `TASKCAST_SERVICE_…` in
+/// every pod of a namespace that has a Service named `taskcast`. Nobody wrote those.
+fn made_by_kubernetes(key: &str, value: &str) -> bool {
+    (key == "port" && value.contains("://"))
+        || key.starts_with("port_")
+        || key.starts_with("service_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, Raw)> {
+        let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
+        let settings = environment(pairs).unwrap();
+        settings.into_iter().map(|setting| (setting.key, setting.value)).collect()
+    }
+
+    fn one(key: &str, value: &str) -> (String, Raw) {
+        (key.to_owned(), Raw::One(value.to_owned()))
+    }
+
+    #[test]
+    fn a_file_gives_keys_with_their_lines() {
+        let text = "workers = 2\n\n[limits]\nping_interval_ms = 1_000\n";
+        let settings = toml_text(text, "t.toml").unwrap();
+        let place = |line| format!("t.toml, line {line}");
+        assert!(settings.contains(&Setting {
+            key: "workers".to_owned(),
+            value: Raw::One("2".to_owned()),
+            place: place(1),
+        }));
+        assert!(settings.contains(&Setting {
+            key: "limits.ping_interval_ms".to_owned(),
+            value: Raw::One("1000".to_owned()),
+            place: place(4),
+        }));
+    }
+
+    #[test]
+    fn the_environment_names_keys_in_one_way() {
+        assert_eq!(
+            variables(&[
+                ("REDIS_URL", "redis://h"),
+                ("TASKCAST_LOG_LEVEL", "debug"),
+                ("RUST_LOG", "warn"),
+                ("TASKCAST_LIMITS_PING_INTERVAL_MS", "5"),
+                ("PATH", "/bin"),
+                ("TASKCAST_LISTEN", ""),
+            ]),
+            [
+                one("log_level", "warn"),
+                one("redis", "redis://h"),
+                one("log_level", "debug"),
+                one("limits.ping_interval_ms", "5"),
+            ]
+        );
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_nobodys() {
+        assert_eq!(
+            variables(&[
+                ("TASKCAST_PORT", "tcp://10.0.0.1:8000"),
+                ("TASKCAST_PORT_8000_TCP_PORT", "8000"),
+                ("TASKCAST_SERVICE_HOST", "10.0.0.1"),
+            ]),
+            []
+        );
+        assert_eq!(variables(&[("TASKCAST_PORT", "8000")]), [one("port", "8000")]);
+    }
+}

@@ -1,0 +1,246 @@
+//! Every limit of the server, in one place: its unit is the last part of its name.
+//!
+//! The table below is the only list. It makes the struct, the defaults, the ranges that
+//! configuration is checked against, and the comments of `--print-config`.
+
+use std::time::Duration;
+
+/// The greatest value of a limit in bytes: 1 TiB.
+const BYTES_MAX: u64 = 1 << 40;
+/// The greatest value of a limit in milliseconds: a day. Keeps sums of times far from overflow.
+const MILLISECONDS_MAX: u64 = 86_400_000;
+/// The greatest value of a limit in seconds: ten years.
+const SECONDS_MAX: u64 = 315_360_000;
+/// The greatest value of any other limit, which counts things.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// One limit as `--print-config` shows it.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) value: u64,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $about:literal])+ $name:ident: $type:ty = $default:literal, min $min:literal;)+) => {
+        /// The limits. One that is read from configuration is in its range and fits the others.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $about])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// The names, in the order of this page.
+            pub(super) const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+            /// Sets a limit from text; the error says what is allowed.
+            pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+                match name {
+                    $(stringify!($name) => {
+                        self.$name = number(text, $min, greatest(stringify!($name)))?;
+                    })+
+                    _ => return Err("is not a limit".to_owned()),
+                }
+                Ok(())
+            }
+
+            /// The limits that are in force, in the order of this page.
+            pub(super) fn rows(&self) -> Vec<Row> {
+                vec![$(Row {
+                    name: stringify!($name),
+                    about: concat!($($about, "\n"),+),
+                    value: self.$name as u64,
+                }),+]
+            }
+        }
+    };
+}
+
+limits! {
+    /// The longest message that a viewer may send; a longer one closes it with 1009.
+    message_bytes_max: usize = 65_536, min 512;
+    /// The longest body of an HTTP request; a longer one is answered 413.
+    body_bytes_max: usize = 1_048_576, min 1_024;
+    /// The longest head of an HTTP request.
+    header_bytes_max: usize = 16_384, min 8_192;
+    /// How long a client may take to send the head of a request.
+    handshake_timeout_ms: u64 = 10_000, min 1;
+
+    /// Time between two Pings to the same viewer.
+    ping_interval_ms: u64 = 30_000, min 10;
+    /// A viewer that shows no sign of life for so long is dropped; more than ping_interval_ms.
+    viewer_timeout_ms: u64 = 40_000, min 10;
+    /// How long a viewer may take to answer a Close.
+    close_timeout_ms: u64 = 5_000, min 1;
+
+    /// Entries that a stream is cut to, about, by what we publish ourselves.
+    stream_length_max: u64 = 10_000, min 1;
+    /// How long state and stream live after the last change that we publish ourselves.
+    expiry_seconds: u64 = 86_400, min 1;
+
+    /// Chunks that one topic holds; a viewer that lags behind them reads from the log.
+    topic_bytes_max: usize = 1_048_576, min 1_024;
+    /// Chunks that all topics hold together.
+    topics_bytes_max: usize = 268_435_456, min 1_024;
+    /// How long a topic without viewers is kept, so that who comes back finds it.
+    topic_linger_ms: u64 = 10_000, min 0;
+
+    /// Entries in one read of the log. At least 2, as a page begins with an entry already sent.
+    page_entries_max: u64 = 500, min 2;
+    /// Bytes in one read of the log, about; a greater entry is read whole.
+    page_bytes_max: usize = 1_048_576, min 1_024;
+    /// Bytes that wait in the server for one viewer's socket; never more than one frame above it.
+    outbox_bytes_max: usize = 262_144, min 1_024;
+
+    /// Tasks that one socket of `/api/v1/ws` may subscribe to.
+    socket_subscriptions_max: usize = 1_000, min 1;
+    /// A viewer that lags by more entries is closed with 1008; 0: never.
+    viewer_lag_max_entries: u64 = 0, min 0;
+
+    /// How long an attach may wait for Redis before it is closed with 1013.
+    attach_timeout_ms: u64 = 10_000, min 1;
+    /// How long connecting to Redis may take.
+    redis_connect_timeout_ms: u64 = 2_000, min 1;
+    /// How long Redis may take to answer.
+    redis_response_timeout_ms: u64 = 5_000, min 1;
+    /// The first delay before reconnecting to Redis; it doubles, with jitter.
+    reconnect_min_ms: u64 = 50, min 1;
+    /// The longest delay before reconnecting to Redis.
+    reconnect_max_ms: u64 = 5_000, min 1;
+    /// Every watched stream is compared with Redis once in so long, whatever hints said.
+    sweep_interval_ms: u64 = 60_000, min 100;
+
+    /// Tasks that the embedded log keeps; the oldest go first.
+    embedded_tasks_max: usize = 10_000, min 1;
+    /// Bytes that the embedded log keeps; the oldest tasks go first.
+    embedded_bytes_max: usize = 268_435_456, min 1_024;
+}
+
+macro_rules! durations {
+    ($($name:ident: $limit:ident;)+) => {
+        impl Limits {
+            $(
+                #[doc = concat!("[`Self::", stringify!($limit), "`] as a duration.")]
+                pub fn $name(&self) -> Duration {
+                    Duration::from_millis(self.$limit)
+                }
+            )+
+        }
+    };
+}
+
+durations! {
+    handshake_timeout: handshake_timeout_ms;
+    ping_interval: ping_interval_ms;
+    viewer_timeout: viewer_timeout_ms;
+    close_timeout: close_timeout_ms;
+    topic_linger: topic_linger_ms;
+    attach_timeout: attach_timeout_ms;
+    redis_connect_timeout: redis_connect_timeout_ms;
+    redis_response_timeout: redis_response_timeout_ms;
+    reconnect_min: reconnect_min_ms;
+    reconnect_max: reconnect_max_ms;
+    sweep_interval: sweep_interval_ms;
+}
+
+/// What has to hold between two limits.
+pub(super) struct Relation {
+    pub(super) smaller: &'static str,
+    pub(super) greater: &'static str,
+    pub(super) holds: bool,
+    pub(super) must_be: &'static str,
+}
+
+impl Limits {
+    /// How the limits have to relate to each other.
+    pub(super) fn relations(&self) -> [Relation; 4] {
+        [
+            // A viewer shows a sign of life once per Ping: it must get one before it is given up.
+            Relation {
+                smaller: "ping_interval_ms",
+                greater: "viewer_timeout_ms",
+                holds: self.ping_interval_ms < self.viewer_timeout_ms,
+                must_be: "less than",
+            },
+            Relation {
+                smaller: "reconnect_min_ms",
+                greater: "reconnect_max_ms",
+                holds: self.reconnect_min_ms <= self.reconnect_max_ms,
+                must_be: "at most",
+            },
+            Relation {
+                smaller: "topic_bytes_max",
+                greater: "topics_bytes_max",
+                holds: self.topic_bytes_max <= self.topics_bytes_max,
+                must_be: "at most",
+            },
+            // What HTTP accepts, the embedded log must be able to keep.
+            Relation {
+                smaller: "body_bytes_max",
+                greater: "embedded_bytes_max",
+                holds: self.body_bytes_max <= self.embedded_bytes_max,
+                must_be: "at most",
+            },
+        ]
+    }
+}
+
+/// The greatest value that a limit may have, by the unit in its name.
+fn greatest(name: &str) -> u64 {
+    if name.contains("_bytes_") {
+        BYTES_MAX
+    } else if name.ends_with("_ms") {
+        MILLISECONDS_MAX
+    } else if name.ends_with("_seconds") {
+        SECONDS_MAX
+    } else {
+        COUNT_MAX
+    }
+}
+
+/// Reads a whole number in a range. Underscores may group the digits, as in TOML.
+pub(super) fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
+    let digits = text.trim().replace('_', "");
+    let value = digits.parse().ok().filter(|value| (min..=max).contains(value));
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_fit_each_other() {
+        let defaults = Limits::default();
+        let mut read = Limits::default();
+        for row in defaults.rows() {
+            read.set(row.name, &row.value.to_string()).unwrap();
+        }
+        assert_eq!(read, defaults);
+        assert!(defaults.relations().iter().all(|relation| relation.holds));
+    }
+
+    #[test]
+    fn relations_name_limits() {
+        for relation in Limits::default().relations() {
+            assert!(Limits::NAMES.contains(&relation.smaller), "{}", relation.smaller);
+            assert!(Limits::NAMES.contains(&relation.greater), "{}", relation.greater);
+        }
+    }
+
+    #[test]
+    fn a_number_keeps_to_its_range() {
+        assert_eq!(number("1_000", 1, 1_000), Ok(1_000_u64));
+        for text in ["0", "1001", "-1", "1.5", "x", "", "99999999999999999999"] {
+            assert!(number::<u64>(text, 1, 1_000).is_err(), "{text:?}");
+        }
+    }
+}
