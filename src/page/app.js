@@ -76,7 +76,7 @@ class OpenTask {
   #task = new Task();
   #view;
   #follower;
-  #stopInfo = () => {};
+  #stopInfo = null;
   #frame = 0;
   #subject = null;
 
@@ -97,13 +97,11 @@ class OpenTask {
       gap: (frame) => update(() => this.#task.gap(frame)),
       missed: (after) => update(() => this.#task.missed(after)),
     });
-    this.#stopInfo = refresh(INFO_REFRESH_MS, () => this.#refreshInfo());
-    if (!list.taskOf(threadId)) this.#readSubject();
   }
 
   close() {
     this.#follower.stop();
-    this.#stopInfo();
+    this.#stopInfo?.();
     cancelAnimationFrame(this.#frame);
     open = null;
   }
@@ -135,7 +133,14 @@ class OpenTask {
 
   #connection(state, detail) {
     drawConnection(state, detail);
-    if (state === "gone") this.#stopInfo();
+    this.#view.drawAbsent(state === "gone" && this.#task.generation === 0);
+    if (state !== "live") {
+      this.#stopInfo?.();
+      this.#stopInfo = null;
+    } else {
+      this.#stopInfo ??= refresh(INFO_REFRESH_MS, () => this.#refreshInfo());
+      if (!this.#subject && !list.taskOf(this.threadId)) this.#readSubject();
+    }
   }
 
   async #refreshInfo() {
@@ -172,12 +177,22 @@ function followFragment() {
   else if (before) list.focus(before);
 }
 
+// With nothing open and nothing focused, the arrow keys begin at the list.
+function enterList(event) {
+  const free = !open && document.activeElement === document.body;
+  if (free && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+    event.preventDefault();
+    document.querySelector("#tasks a")?.focus();
+  }
+}
+
 function start() {
   byId("first-task-command").textContent =
     `curl ${location.origin}/api/v1/triage \\\n  -H 'content-type: application/json' \\\n  -d '{"query": "Why is memory rising?"}'`;
   byId("skip").addEventListener("click", () => byId("detail").focus());
   byId("notice-close").addEventListener("click", () => open?.dismissNotice());
   addEventListener("hashchange", followFragment);
+  document.addEventListener("keydown", enterList);
   addEventListener("online", () => open?.hurry());
   document.addEventListener("visibilitychange", () => document.hidden || open?.hurry());
   refresh(LIST_REFRESH_MS, refreshList);

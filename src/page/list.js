@@ -126,7 +126,8 @@ class ListItem {
     this.link.dataset.tone = tone(text(task.status));
     setText(this.title, titleOf(task.thread_id, task.subject));
     setText(this.age, age(task.updated_at ?? task.created_at));
-    setText(this.status, statusLabel(task.status) + (percent === null ? "" : ` ${Math.round(percent)}%`));
+    const share = percent === null || percent === 100 ? "" : ` ${Math.round(percent)}%`;
+    setText(this.status, statusLabel(task.status) + share);
     setText(this.message, clip(text(task.message), MESSAGE_CHARS_MAX));
     drawBar(this.bar, percent, tone(text(task.status)));
   }

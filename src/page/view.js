@@ -62,6 +62,12 @@ export class TaskView {
     drawInfo(null);
   }
 
+  /** Nobody has ever heard of this task, or it is known after all. */
+  drawAbsent(absent) {
+    byId("absent").hidden = !absent;
+    byId("known").hidden = absent;
+  }
+
   draw(task, title) {
     const percent = shownProgress(task.progress, task.status);
     setText(byId("title"), title);
@@ -70,7 +76,7 @@ export class TaskView {
     setText(byId("headline"), task.headline);
     setText(byId("percent"), percent === null ? "" : `${Math.round(percent)}%`);
     drawBar(byId("bar"), percent, tone(task.status));
-    setText(byId("received"), numbers.format(task.received));
+    setText(byId("received"), `${numbers.format(task.received)} in order`);
     setText(byId("position"), task.lastId ?? "–");
     drawSection("notice", "notice-text", task.notice);
     drawSection("error-section", "error", task.error);
