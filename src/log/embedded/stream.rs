@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(ids(stream.from(id("3-0"), 9)), [3, 5]);
         assert_eq!(ids(stream.from(id("2-0"), 1)), [3]);
         assert_eq!(ids(stream.after(id("3-0"), 9)), [5]);
-        assert_eq!(ids(stream.after(StreamId::MAX, 9)), []);
+        assert!(stream.after(StreamId::MAX, 9).is_empty());
         assert_eq!(ids(stream.newest(2)), [3, 5]);
         assert_eq!(stream.newest(1)[0].fields, [("message".into(), "5".into())]);
     }

@@ -2,7 +2,7 @@
 //!
 //! Knows no other task and no clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -24,9 +24,11 @@ pub(super) struct Task {
     updates: VecDeque<Bytes>,
     result: Option<Bytes>,
     error: Option<Bytes>,
-    metadata: Vec<(Bytes, Bytes)>,
-    context: Vec<(Bytes, Bytes)>,
+    metadata: Hash,
+    context: Hash,
 }
+
+type Hash = BTreeMap<Bytes, Bytes>;
 
 impl Task {
     /// Does one change of the state.
@@ -62,8 +64,8 @@ impl Task {
             updates_total,
             result: self.result.clone(),
             error: self.error.clone(),
-            metadata: self.metadata.clone(),
-            context: self.context.clone(),
+            metadata: self.metadata.clone().into_iter().collect(),
+            context: self.context.clone().into_iter().collect(),
             task: None,
         })
     }
@@ -100,12 +102,6 @@ impl Task {
     }
 }
 
-fn set_fields(hash: &mut Vec<(Bytes, Bytes)>, fields: &[(String, String)]) {
-    for (name, value) in fields {
-        let value = Bytes::from(value.clone());
-        match hash.iter_mut().find(|(known, _)| known.as_ref() == name.as_bytes()) {
-            Some((_, old)) => *old = value,
-            None => hash.push((Bytes::from(name.clone()), value)),
-        }
-    }
+fn set_fields(hash: &mut Hash, fields: &[(String, String)]) {
+    hash.extend(fields.iter().map(|(name, value)| (name.clone().into(), value.clone().into())));
 }

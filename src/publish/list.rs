@@ -1,0 +1,112 @@
+//! A row of the list of tasks: what a person needs to choose one.
+
+use serde::{Deserialize, Serialize};
+
+use super::json::lossy;
+use super::state::{display, metadata};
+use super::{Status, iso8601};
+use crate::id::ThreadId;
+use crate::log::Listed;
+
+/// A task in the list of the newest ones.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedTask {
+    /// The task.
+    #[serde(serialize_with = "display")]
+    pub thread_id: ThreadId,
+    /// Its status.
+    pub status: Option<String>,
+    /// The message of its newest update.
+    pub message: Option<String>,
+    /// How far it is, 0 to 100, where that is known.
+    pub progress: Option<f64>,
+    /// When it was made, ISO 8601.
+    pub created_at: Option<String>,
+    /// When it changed last, ISO 8601.
+    pub updated_at: String,
+    /// What it is about.
+    pub subject: Option<String>,
+}
+
+impl ListedTask {
+    /// The row of a task; none where its state expired.
+    pub(super) fn new(row: Listed) -> Option<Self> {
+        let state = row.state?;
+        let status = state.status.as_deref().map(lossy);
+        let newest = state.updates.last().and_then(|json| serde_json::from_slice(json).ok());
+        let newest: Newest = newest.unwrap_or_default();
+        let finished = [Status::Done, Status::Completed].map(Status::as_str);
+        let ended_well = status.as_deref().is_some_and(|status| finished.contains(&status));
+        let metadata = metadata(&state);
+        Some(Self {
+            thread_id: row.thread,
+            status,
+            progress: if ended_well { Some(100.0) } else { newest.progress() },
+            message: newest.message.as_str().map(str::to_owned),
+            created_at: metadata.string("created_at"),
+            updated_at: iso8601((row.updated_at * 1000.0) as u64),
+            subject: metadata.string("subject"),
+        })
+    }
+}
+
+/// What is read of an update; publishers may put any JSON anywhere.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Newest {
+    message: serde_json::Value,
+    metadata: serde_json::Value,
+}
+
+impl Newest {
+    fn progress(&self) -> Option<f64> {
+        let number = |name: &str| self.metadata.get(name)?.as_f64();
+        let steps = || Some(100.0 * number("step")? / number("total_steps")?);
+        let progress = number("progress").or_else(steps)?;
+        progress.is_finite().then(|| progress.clamp(0.0, 100.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::State;
+
+    fn listed(status: &str, update: &str) -> ListedTask {
+        let state = State {
+            status: Some(status.to_owned().into()),
+            updates: vec![update.to_owned().into()],
+            ..State::default()
+        };
+        let thread = "t".parse().unwrap();
+        ListedTask::new(Listed { thread, updated_at: 1.5, state: Some(state) }).unwrap()
+    }
+
+    #[test]
+    fn progress_comes_from_the_newest_update_or_the_status() {
+        for (status, update, progress) in [
+            ("in_progress", r#"{"metadata":{"progress":42}}"#, Some(42.0)),
+            ("in_progress", r#"{"metadata":{"progress":420}}"#, Some(100.0)),
+            ("in_progress", r#"{"metadata":{"step":1,"total_steps":4}}"#, Some(25.0)),
+            ("in_progress", r#"{"metadata":{"step":0,"total_steps":0}}"#, None),
+            ("in_progress", r#"{"metadata":{"progress":"half"}}"#, None),
+            ("in_progress", r#"{"metadata":null}"#, None),
+            ("in_progress", "no JSON", None),
+            ("failed", r#"{"metadata":{"progress":42}}"#, Some(42.0)),
+            ("done", "{}", Some(100.0)),
+            ("completed", "{}", Some(100.0)),
+        ] {
+            assert_eq!(listed(status, update).progress, progress, "{status} {update}");
+        }
+    }
+
+    #[test]
+    fn a_row_survives_any_update() {
+        for update in [r#"{"message":5}"#, "[]", "5", r#""x""#, "", r#"{"message":"m"}"#] {
+            let row = listed("odd status", update);
+            assert_eq!(row.status.as_deref(), Some("odd status"));
+            assert_eq!(row.message.is_some(), update.contains("\"m\""));
+            assert_eq!(row.updated_at, "1970-01-01T00:00:01.500+00:00");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The state of a task as readers get it, out of either layout (protocol §2 and §4).
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::json::{Fields, Json, json_or_string, json_string, lossy};
+use crate::id::{StreamId, ThreadId};
+use crate::log::{Snapshot, State, TaskPart};
+
+/// The state of a task; it serialises as the body of `GET /api/v1/tasks/{thread_id}`.
+///
+/// What should be JSON and is not is a JSON string; what is not UTF-8 has U+FFFD.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskState {
+    /// The task.
+    #[serde(serialize_with = "display")]
+    pub thread_id: ThreadId,
+    /// The status, which need not be one of [`Status`](super::Status).
+    pub status: Option<String>,
+    /// All updates that are kept, oldest first.
+    pub updates: Vec<Json>,
+    /// The result.
+    pub result: Option<Json>,
+    /// The error.
+    pub error_message: Option<String>,
+    /// When it was made, by whom, and what else its maker wrote.
+    pub metadata: Fields,
+    /// What its worker was told.
+    pub context: Fields,
+    /// The position in the stream that this state belongs to.
+    #[serde(serialize_with = "display")]
+    pub stream_id: StreamId,
+    /// In the `task` layout: the newest task of the thread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// In the `task` layout: what waits for approval, or `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_approval: Option<Json>,
+    /// In the `task` layout: whether the task can go on after it was interrupted, or `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_supported: Option<Json>,
+}
+
+impl TaskState {
+    pub(super) fn new(thread: &ThreadId, snapshot: Snapshot) -> Self {
+        let state = snapshot.state.unwrap_or_default();
+        let part = |name| state.task.as_ref().map(|task| json_field(task, name));
+        Self {
+            thread_id: thread.clone(),
+            status: state.status.as_deref().map(lossy),
+            updates: state.updates.iter().map(|json| json_or_string(json)).collect(),
+            result: state.result.as_deref().map(json_or_string),
+            error_message: state.error.as_deref().map(lossy),
+            metadata: metadata(&state),
+            context: fields(&state.context, |name| name != "query"),
+            stream_id: snapshot.stream.last_generated,
+            task_id: state.task.as_ref().map(|task| lossy(&task.task_id)),
+            pending_approval: part("pending_approval"),
+            resume_supported: part("resume_supported"),
+        }
+    }
+}
+
+/// The thread's metadata; in the `task` layout the task's own goes before it.
+pub(super) fn metadata(state: &State) -> Fields {
+    let own = state.task.as_ref().map_or(&[][..], |task| &task.metadata);
+    let own: Vec<_> =
+        own.iter().filter(|(name, _)| !TASK_MEMBERS.contains(&name.as_ref())).collect();
+    let shadowed = |name: &Bytes| own.iter().any(|(known, _)| known == name);
+    let thread = state.metadata.iter().filter(|(name, _)| !shadowed(name));
+    let merged: Vec<_> = thread.chain(own.iter().copied()).cloned().collect();
+    fields(&merged, |name| ["priority", "tags"].contains(&name))
+}
+
+/// Members of the state itself rather than of its metadata.
+const TASK_MEMBERS: [&[u8]; 3] = [b"thread_id", b"pending_approval", b"resume_supported"];
+
+/// A hash as a JSON object; the values of some fields may be JSON, the others are strings.
+fn fields(hash: &[(Bytes, Bytes)], may_be_json: impl Fn(&str) -> bool) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in hash {
+        let name = lossy(name);
+        let json = may_be_json(&name);
+        let value = if json { json_or_string(value) } else { json_string(&lossy(value)) };
+        fields.push(name, value);
+    }
+    fields
+}
+
+fn json_field(task: &TaskPart, name: &str) -> Json {
+    let value = task.field(name).filter(|value| !value.is_empty());
+    value.map_or_else(|| RawValue::NULL.to_owned(), |value| json_or_string(value))
+}
+
+pub(super) fn display<S: Serializer>(
+    value: &impl Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}

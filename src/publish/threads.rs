@@ -1,0 +1,148 @@
+//! The manager of tasks: makes them, changes their state, reads it.
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use super::event::{Event, Moment, error_set, result_set, status_change, thread_update};
+use super::{ListedTask, NewTask, Status, TaskState, Update};
+use crate::id::{StreamId, ThreadId};
+use crate::log::{Log, LogError, Publication, SnapshotWants, Write};
+
+/// More updates than a task keeps in either layout.
+const ALL_UPDATES: u64 = u32::MAX as u64;
+
+/// Makes tasks, changes their state and reads it. Cheap to clone.
+///
+/// Each change fails with [`LogError::NotFound`] where there is no such thread, and returns the
+/// stream id of its event.
+#[derive(Clone)]
+pub struct ThreadManager {
+    log: Log,
+}
+
+impl ThreadManager {
+    /// A manager of the tasks in this log.
+    pub fn new(log: Log) -> Self {
+        Self { log }
+    }
+
+    /// Makes a task with the status `queued`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`]; nothing was written.
+    pub async fn create(&self, task: NewTask) -> Result<ThreadId, LogError> {
+        let thread = ThreadId::generate();
+        let now = Moment::now();
+        let publication = Publication {
+            must_exist: false,
+            writes: vec![
+                Write::Status(Status::Queued.to_string()),
+                Write::Metadata(task.metadata(now.iso8601())),
+                Write::Context(task.into_context()),
+                Write::Index(now.score()),
+            ],
+            events: vec![status_change(&thread, now, Status::Queued)],
+        };
+        self.log.publish(&thread, &publication).await?;
+        Ok(thread)
+    }
+
+    /// Sets the status.
+    ///
+    /// # Errors
+    /// Each [`LogError`]; nothing was written.
+    pub async fn set_status(
+        &self,
+        thread: &ThreadId,
+        status: Status,
+    ) -> Result<StreamId, LogError> {
+        let now = Moment::now();
+        let writes = vec![Write::Status(status.to_string())];
+        self.change(thread, now, writes, vec![status_change(thread, now, status)]).await
+    }
+
+    /// Adds an update; the task keeps the newest 100.
+    ///
+    /// # Errors
+    /// Each [`LogError`]; nothing was written.
+    pub async fn add_update(
+        &self,
+        thread: &ThreadId,
+        update: Update,
+    ) -> Result<StreamId, LogError> {
+        let now = Moment::now();
+        let kept = update.kept(&now.iso8601()).map_err(not_json)?;
+        let event = thread_update(thread, now, &update);
+        self.change(thread, now, vec![Write::Update(kept)], vec![event]).await
+    }
+
+    /// Sets the result, any JSON.
+    ///
+    /// # Errors
+    /// Each [`LogError`]; nothing was written.
+    pub async fn set_result(
+        &self,
+        thread: &ThreadId,
+        result: &impl Serialize,
+    ) -> Result<StreamId, LogError> {
+        let now = Moment::now();
+        let result = to_raw_value(result).map_err(not_json)?;
+        let event = result_set(thread, now, result.get());
+        self.change(thread, now, vec![Write::Result(result.get().to_owned())], vec![event]).await
+    }
+
+    /// Sets the error, and with it the status `failed`.
+    ///
+    /// # Errors
+    /// Each [`LogError`]; nothing was written.
+    pub async fn set_error(
+        &self,
+        thread: &ThreadId,
+        error_message: &str,
+    ) -> Result<StreamId, LogError> {
+        let now = Moment::now();
+        let writes =
+            vec![Write::Error(error_message.to_owned()), Write::Status(Status::Failed.to_string())];
+        let events =
+            vec![error_set(thread, now, error_message), status_change(thread, now, Status::Failed)];
+        self.change(thread, now, writes, events).await
+    }
+
+    /// The state of a task, in either layout.
+    ///
+    /// # Errors
+    /// Each [`LogError`].
+    pub async fn state(&self, thread: &ThreadId) -> Result<TaskState, LogError> {
+        let wants = SnapshotWants { updates_max: Some(ALL_UPDATES), newest_max: 0, page: None };
+        let snapshot = self.log.snapshot(thread, wants).await?;
+        if !snapshot.thread_exists() {
+            return Err(LogError::NotFound);
+        }
+        Ok(TaskState::new(thread, snapshot))
+    }
+
+    /// The tasks that changed last, newest first.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`].
+    pub async fn newest(&self, limit: u64) -> Result<Vec<ListedTask>, LogError> {
+        let rows = self.log.newest_tasks(limit).await?;
+        Ok(rows.into_iter().filter_map(ListedTask::new).collect())
+    }
+
+    async fn change(
+        &self,
+        thread: &ThreadId,
+        now: Moment,
+        mut writes: Vec<Write>,
+        events: Vec<Event>,
+    ) -> Result<StreamId, LogError> {
+        writes.push(Write::Metadata(vec![("updated_at".to_owned(), now.iso8601())]));
+        writes.push(Write::Index(now.score()));
+        self.log.publish(thread, &Publication { must_exist: true, writes, events }).await
+    }
+}
+
+fn not_json(error: serde_json::Error) -> LogError {
+    LogError::Refused(format!("the value does not serialise as JSON: {error}"))
+}
