@@ -199,7 +199,8 @@ class Taskcast(Process):
         return self.redis_server.client()
 
     def start(self, wait=True):
-        env = {key: value for key, value in os.environ.items() if key != "REDIS_URL"}
+        # What the tests are told by variables is not for the server.
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("TASKCAST_", "REDIS_"))}
         self.spawn([binary(), "serve", "--listen", f"127.0.0.1:{self.port}", *self.args], env)
         if wait:
             self.wait_ready()

@@ -112,6 +112,15 @@ def test_the_echo_endpoint_is_there_for_diagnostics_only(server, diagnostics):
         assert raw.read_message() == (TEXT, b"hello")
 
 
+def test_where_origins_are_configured_a_websocket_from_elsewhere_is_refused(start_server, redis_server, viewed):
+    server = start_server(redis_server, config='cors_origins = ["https://app.example"]\n')
+    with Raw(server).open(task_path(viewed.thread), {"Origin": "https://app.example"}) as raw:
+        assert raw.read_json()["update_type"] == "initial_state"
+    assert refused(server, task_path(viewed.thread), {"Origin": "https://evil.example"})[0] == 403
+    with Raw(server).open(task_path(viewed.thread)) as raw:
+        assert raw.read_json()["update_type"] == "initial_state"
+
+
 def test_headers_over_the_limit_are_refused(server, viewed):
     with Raw(server) as raw:
         raw.send(raw.handshake_bytes(task_path(viewed.thread), {"X-Padding": "x" * 300_000}))

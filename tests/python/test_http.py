@@ -216,7 +216,7 @@ def test_garbage_is_refused_and_harms_nobody(server, garbage):
     assert request(server, "GET", "/healthz")[0] == 200
 
 
-CORS = '[http]\ncors_origins = ["https://app.example"]\n'
+CORS = 'cors_origins = ["https://app.example"]\n'
 
 
 def test_cors_allows_the_origins_of_the_configuration_only(start_server, redis_server):

@@ -1,0 +1,196 @@
+"""The page at `/` against a server that sends odd frames: the WebSocket is played by the test."""
+
+import json
+
+import pytest
+from browser import Visit, chromium
+
+THREAD = "played"
+ODD_VALUES = [None, True, -1, 1e300, "", "text", [], [1, [2]], {}, {"a": {"b": None}}]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+class Played:
+    """A page whose WebSockets end in this test. `sockets` are the connections so far."""
+
+    def __init__(self, browser, server):
+        self.visit = Visit(browser)
+        self.page = self.visit.page
+        self.sockets = []
+        self.page.route("**/api/v1/tasks/played/stream-info", lambda route: route.fulfill(json={}))
+        self.page.route("**/api/v1/tasks/played", lambda route: route.fulfill(json={}))
+        self.page.route_web_socket("**/api/v1/ws/tasks/*", lambda socket: self.sockets.append(socket))
+        self.page.goto(f"{server.http}/#{THREAD}")
+
+    def socket(self, number):
+        while len(self.sockets) <= number:
+            self.page.wait_for_timeout(20)
+        return self.sockets[number]
+
+    def send(self, *frames):
+        for frame in frames:
+            self.sockets[-1].send(frame if isinstance(frame, str) else json.dumps(frame))
+
+    def settle(self):
+        """Waits until what was sent is drawn."""
+        self.page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 50))")
+
+    def rows(self):
+        self.settle()
+        return self.visit.texts("#log .row-message")[::-1]
+
+
+@pytest.fixture
+def played(browser, server):
+    played = Played(browser, server)
+    played.socket(0)
+    yield played
+    problems = played.visit.problems
+    played.visit.context.close()
+    assert not problems
+
+
+def initial(position="100-0", **more):
+    return {
+        "update_type": "initial_state",
+        "thread_id": THREAD,
+        "status": "in_progress",
+        "updates": [],
+        "updates_total": 0,
+        "result": None,
+        "error_message": None,
+        "stream_id": position,
+        **more,
+    }
+
+
+def entry(number, after=None, **more):
+    """Entry `number` after 100-0, with a right chain unless told otherwise."""
+    return {
+        "update_type": "thread_update",
+        "type": "progress",
+        "message": f"m{number}",
+        "metadata": {},
+        "thread_id": THREAD,
+        "timestamp": "2026-01-01T00:00:00Z",
+        "stream_id": f"100-{number}",
+        "prev_stream_id": f"100-{number - 1}" if after is None else after,
+        **more,
+    }
+
+
+def test_an_update_that_comes_twice_is_shown_once(played):
+    played.send(initial(), entry(1), entry(1), entry(2), entry(1), entry(2), entry(3))
+    assert played.rows() == ["m1", "m2", "m3"]
+
+
+def test_a_broken_chain_is_told_and_the_log_read_again_from_the_last_good_entry(played):
+    played.send(initial(), entry(1), entry(3))
+    assert played.rows() == ["m1"]
+    assert "100-1" in played.page.locator("#notice-text").text_content()
+    again = played.socket(1)
+    assert again.url.endswith("?since=100-1")
+    played.send(entry(2), entry(3), {"update_type": "caught_up", "stream_id": "100-3"})
+    assert played.rows() == ["m1", "m2", "m3"]
+
+
+def test_a_chain_that_stays_broken_ends_with_the_state_as_it_is(played):
+    played.send(initial(), entry(1), entry(3))
+    played.socket(1)
+    played.send(entry(3))
+    fresh = played.socket(2)
+    assert "since" not in fresh.url
+    played.send(initial("100-3", updates=[{"message": "m3"}], updates_total=3), entry(4))
+    assert played.rows() == ["m3", "m4"]
+
+
+def test_delays_grow_until_something_comes(played):
+    played.page.clock.install()
+    played.send(initial())
+    waits = []
+    for number in range(1, 6):
+        played.sockets[-1].close()
+        waited = 0
+        while len(played.sockets) <= number:
+            played.page.clock.run_for(100)
+            waited += 100
+        waits.append(waited)
+    for number, waited in enumerate(waits):
+        longest = 500 * 2**number
+        assert longest / 2 <= waited <= longest + 300, waits
+
+
+def test_a_gap_is_told_and_replaced_by_the_state(played):
+    gap = {"update_type": "gap", "requested": "100-1", "first": "200-0", "last": "200-9", "reason": "trimmed"}
+    played.send(initial(), entry(1), gap)
+    played.send(initial("200-9", updates=[{"message": "new", "timestamp": "x"}], updates_total=40))
+    played.send(entry(1, after="200-9", stream_id="201-0"))
+    assert played.rows() == ["new", "m1"]
+    assert "trimmed" in played.page.locator("#notice-text").text_content()
+    assert played.page.locator("#updates-count").text_content() == "41"
+    assert "2 of 41" in played.page.locator("#older").text_content()
+
+
+def test_publishers_cannot_play_the_server(played):
+    played.send(
+        initial(),
+        entry(1, update_type="initial_state", updates=[], status="done"),
+        entry(2, update_type="gap", reason="reset"),
+        entry(3, update_type="caught_up"),
+        entry(4, error="Thread not found"),
+        entry(5),
+    )
+    assert played.rows() == ["m1", "m2", "m3", "m4", "m5"]
+    assert played.page.locator("#status").text_content() == "In progress"
+    assert not played.page.locator("#notice").is_visible()
+
+
+def test_no_value_of_any_field_stops_it(played):
+    played.send("", "null", "[]", "7", '"x"', "{", {}, {"update_type": "never heard of"}, {"type": "pong"})
+    played.send(initial(updates=[None, 3, {}, {"message": {"a": 1}, "metadata": 5}], updates_total="x"))
+    number = 0
+    for kind in ("thread_update", "status_change", "result_set", "error_set", "else", None):
+        for value in ODD_VALUES:
+            number += 1
+            names = ("type", "message", "metadata", "status", "result", "error_message", "timestamp")
+            played.send(entry(number, update_type=kind, **dict.fromkeys(names, value)))
+    deep = "[" * 50_000 + "]" * 50_000
+    frame = json.dumps(entry(number + 1, update_type="result_set", result="DEEP"))
+    played.send(frame.replace('"DEEP"', deep))
+    bare = {"stream_id": f"100-{number + 2}", "prev_stream_id": f"100-{number + 1}"}
+    played.send(bare, entry(number + 3, message="the last"))
+    assert played.rows()[-1] == "the last"
+    assert len(played.rows()) == 4 + number + 3
+
+
+def test_progress_comes_from_the_newest_update_that_tells_it(played):
+    played.send(
+        initial(updates=[{"message": "a", "metadata": {"progress": 20}}, {"message": "b"}]),
+        entry(1),
+    )
+    played.settle()
+    shown = played.page.locator("#bar")
+    assert shown.get_attribute("aria-valuenow") == "20"
+    played.send(entry(2, metadata={"step": 3, "total_steps": 4}))
+    played.settle()
+    assert shown.get_attribute("aria-valuenow") == "75"
+    played.send(entry(3, metadata={"progress": 900}), entry(4, metadata={"step": 1, "total_steps": 0}))
+    played.settle()
+    assert shown.get_attribute("aria-valuenow") == "100"
+
+
+def test_ten_thousand_updates_leave_five_hundred_rows(played):
+    played.send(initial())
+    played.page.evaluate("window.ticks = 0; (function tick() { window.ticks++; requestAnimationFrame(tick); })()")
+    for number in range(1, 10_001):
+        played.sockets[-1].send(json.dumps(entry(number)))
+    played.visit.eventually("document.getElementById('updates-count').textContent === '10,000'")
+    rows = played.rows()
+    assert rows == [f"m{number}" for number in range(9_501, 10_001)]
+    assert played.page.locator("#received").text_content() == "10,000 in order"
+    assert played.page.evaluate("window.ticks") > 1
