@@ -48,7 +48,7 @@ def parse_id(value):
 
 def retry_seconds(attempt):
     """Doubling up to a limit; a random half of it keeps many viewers from coming at once."""
-    return min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2**attempt) * random.uniform(0.5, 1)
+    return min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)
 
 
 def handshake_status(error):
@@ -226,11 +226,11 @@ def call(url, path, body=None):
 
 
 def read_status(url, thread_id):
-    """The status, which the log after `--since` may not tell; None where it cannot be read."""
+    """The status, which the log after `--since` may not tell."""
     try:
-        return call(url, f"/api/v1/tasks/{thread_id}").get("status")
+        return call(url, f"/api/v1/tasks/{thread_id}").get("status") or "unknown"
     except OSError:
-        return None
+        return "unknown"
 
 
 def publish_test(url, thread_id):
@@ -253,7 +253,7 @@ async def watch(url, thread_id, since):
 
     async def receive(frame):
         printer.frame(frame)
-        if printer.status is None and "prev_stream_id" not in frame:
+        if printer.caught_up and printer.status is None:
             printer.status = await asyncio.to_thread(read_status, url, thread_id)
             say(f"-- status {printable(printer.status)}")
         return EXIT_CODES.get(printer.status) if printer.caught_up else None

@@ -1,12 +1,12 @@
 """A headless Chromium for tests, and a record of everything that goes wrong in a page."""
 
 import contextlib
+import shutil
 import time
 
 from playwright.sync_api import sync_playwright
 from processes import START_SECONDS
 
-CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,7 +25,7 @@ addEventListener("securitypolicyviolation", (event) =>
 @contextlib.contextmanager
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         yield browser
         browser.close()
 
