@@ -24,7 +24,7 @@ START_SECONDS = 20
 def binary():
     """The program under test."""
     if path := os.environ.get("TASKCAST_BIN"):
-        return path
+        return os.path.abspath(path)
     return str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/taskcast")
 
 
