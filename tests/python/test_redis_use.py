@@ -127,6 +127,20 @@ async def test_a_viewer_who_attaches_to_a_wrong_type_does_no_harm(server, redis_
         await until(ws, lambda frame: "now it is one" in str(frame))
 
 
+async def test_an_enormous_entry_disturbs_no_other_task(start_server, start_redis):
+    redis_server = start_redis()
+    server = start_server(redis_server, "--workers", "1")
+    enormous, other = Worker(redis_server.client()), Worker(redis_server.client())
+    size = 40_000_000
+    async with connect(server, enormous.thread) as large, connect(server, other.thread) as small:
+        await initial(large), await initial(small)
+        enormous.raw("message", b"x" * size)
+        for n in range(10):
+            other.update(f"update {n}")
+        assert [f["message"] for f in await collect(small, 10)] == [f"update {n}" for n in range(10)]
+        assert len((await receive(large))["message"]) == size
+
+
 async def test_redis_absent_at_start_is_said_and_served_when_it_comes(start_server, start_redis):
     port = free_port()
     server = start_server(redis_url=f"redis://127.0.0.1:{port}/0", wait=False)
@@ -163,7 +177,7 @@ async def test_an_attach_during_a_short_outage_succeeds_after_it(start_server, s
 
 
 async def test_a_user_a_password_and_a_database_may_stand_in_the_url(start_server, start_redis):
-    redis_server = start_redis("--user", "viewer on >se%cret ~* &* +@all")
+    redis_server = start_redis("--user", "viewer", "on", ">se%cret", "~*", "&*", "+@all")
     url = f"redis://viewer:se%25cret@127.0.0.1:{redis_server.port}/3"
     server = start_server(redis_server, redis_url=url)
     worker = Worker(redis_server.client(db=3))

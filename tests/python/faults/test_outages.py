@@ -78,6 +78,23 @@ async def test_a_redis_that_refuses_writes_for_a_while(start_server, start_redis
     assert_stayed(viewers)
 
 
+async def test_a_redis_that_loads_its_data_for_a_while(start_server, durable_redis, watch, publish):
+    server, worker = start_server(durable_redis), new_worker(durable_redis)
+    for n in range(200):
+        worker.redis.set(f"ballast {n}", "x" * 1000)
+    viewers = await watch(server, worker, 3)
+    publisher = publish(worker.redis, worker)
+    await asyncio.sleep(0.3)
+    durable_redis.kill()
+    # Redis answers LOADING meanwhile: it waits before each key, and looks at its sockets often.
+    durable_redis.options += ("--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024")
+    await asyncio.to_thread(durable_redis.start)
+    await asyncio.sleep(0.3)
+    publisher.stop()
+    await assert_everything(viewers, worker, publisher.acknowledged)
+    assert_stayed(viewers)
+
+
 async def test_a_redis_that_comes_back_empty(start_server, start_redis, watch):
     redis_server = start_redis()
     server, worker = start_server(redis_server), new_worker(redis_server)
