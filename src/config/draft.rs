@@ -140,7 +140,7 @@ impl Draft {
                 ConfigError::new(format!("{}: {problem}", self.place("stream_key_template")))
             })?;
         let limits = &self.config.limits;
-        for relation in limits.relations().iter().filter(|relation| !relation.holds) {
+        if let Some(relation) = limits.relations().iter().find(|relation| !relation.holds) {
             return Err(ConfigError::new(format!(
                 "{} must be {} {}",
                 self.limit_shown(relation.smaller),

@@ -30,12 +30,13 @@ pub struct Setting {
 impl Setting {
     /// A flag with one value, such as `("listen", "127.0.0.1:8000")` for `--listen`.
     pub fn flag(key: &str, value: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), value: Raw::One(value.into()), place: flag_name(key) }
+        let place = format!("--{}", key.replace('_', "-"));
+        Self { key: key.to_owned(), value: Raw::One(value.into()), place }
     }
 
-    /// A flag that was given several times.
-    pub fn flags(key: &str, values: Vec<String>) -> Self {
-        Self { key: key.to_owned(), value: Raw::Many(values), place: flag_name(key) }
+    /// A flag that may be given several times.
+    pub fn flag_list(key: &str, flag: &str, values: Vec<String>) -> Self {
+        Self { key: key.to_owned(), value: Raw::Many(values), place: flag.to_owned() }
     }
 
     /// An assignment such as `limits.ping_interval_ms=500`, of `--set`.
@@ -52,10 +53,6 @@ impl Setting {
             place: "--set".to_owned(),
         })
     }
-}
-
-fn flag_name(key: &str) -> String {
-    format!("--{}", key.replace('_', "-"))
 }
 
 /// The settings of a TOML file.

@@ -1,7 +1,7 @@
 //! Redis URLs: which are allowed, what a Sentinel URL says, and how one is shown without its
 //! password.
 
-use redis::IntoConnectionInfo as _;
+use redis::{ConnectionAddr, IntoConnectionInfo as _};
 
 /// The forms of a Redis URL, for messages.
 const FORMS: &str = "redis://[user:password@]host[:port][/db], rediss://…, \
@@ -14,8 +14,8 @@ const SENTINEL_PORT: u16 = 26379;
 /// What a `redis+sentinel://` URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentinelUrl {
-    /// The Sentinels, as `redis://host:port` URLs, in the order of the URL.
-    pub sentinels: Vec<String>,
+    /// The Sentinels, in the order of the URL.
+    pub sentinels: Vec<ConnectionAddr>,
     /// The name of the master that they watch.
     pub master_name: String,
     /// User and password for the master (not for the Sentinels).
@@ -60,15 +60,15 @@ impl SentinelUrl {
     }
 }
 
-/// A Sentinel's `host[:port]` as a URL.
-fn sentinel(host: &str) -> Result<String, String> {
+/// A Sentinel's `host[:port]`.
+fn sentinel(host: &str) -> Result<ConnectionAddr, String> {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let url = if has_port {
         format!("redis://{host}")
     } else {
         format!("redis://{host}:{SENTINEL_PORT}")
     };
-    connection_info(&url).map(|_| url)
+    connection_info(&url).map(|info| info.addr().clone())
 }
 
 /// Whether Taskcast can connect to such a URL; the error says what is allowed.
@@ -158,9 +158,9 @@ mod tests {
             SentinelUrl::parse(url),
             Some(Ok(SentinelUrl {
                 sentinels: vec![
-                    "redis://a:26379".to_owned(),
-                    "redis://b:1".to_owned(),
-                    "redis://[::1]:26379".to_owned()
+                    ConnectionAddr::Tcp("a".to_owned(), 26379),
+                    ConnectionAddr::Tcp("b".to_owned(), 1),
+                    ConnectionAddr::Tcp("::1".to_owned(), 26379),
                 ],
                 master_name: "main".to_owned(),
                 username: Some("app".to_owned()),

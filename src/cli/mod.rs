@@ -1,0 +1,179 @@
+//! The command line: which commands there are, what they share, and how they end.
+//!
+//! A command gets arguments that clap has parsed and a [`Config`] that is valid. What it prints for
+//! its caller goes to stdout; what it has to say besides goes to stderr.
+
+pub mod logging;
+mod serve;
+mod task;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Setting};
+use crate::log::embedded::EmbeddedLog;
+use crate::log::redis::connection::Timeouts;
+use crate::log::redis::{RedisLog, RedisOptions};
+use crate::log::{Log, LogError};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  the operation failed (watch: the task failed)
+  2  the arguments or the configuration are wrong
+  3  Redis is out of reach
+  4  the address cannot be listened on";
+
+/// How a command ended; the number is the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done = 0,
+    /// The operation failed, or the watched task did.
+    Failed = 1,
+    /// The arguments or the configuration are wrong (clap's code too).
+    Usage = 2,
+    /// Redis is out of reach.
+    RedisAway = 3,
+    /// The address cannot be listened on.
+    CannotListen = 4,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(outcome as u8)
+    }
+}
+
+impl From<&LogError> for Outcome {
+    fn from(error: &LogError) -> Self {
+        match error {
+            LogError::Unavailable(_) => Self::RedisAway,
+            LogError::NotFound | LogError::Refused(_) => Self::Failed,
+        }
+    }
+}
+
+/// Fan-out of task updates from Redis streams to very many WebSocket viewers.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve viewers: WebSocket, HTTP API, metrics and the page.
+    Serve(serve::ServeArgs),
+    /// Publish to a task in Redis, or show its state.
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+}
+
+/// Runs the command that the arguments ask for.
+///
+/// Everything but the workers, which make runtimes of their own, runs on this one thread.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Outcome::Failed, &format!("cannot start: {error}")),
+    };
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Task(command) => task::run(command).await,
+        }
+    })
+}
+
+/// Where the configuration comes from, for every command that uses Redis.
+#[derive(Args)]
+pub struct SourceArgs {
+    /// Read configuration from this TOML file; flags and environment go over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Redis: redis://, rediss://, unix://, redis+unix:// or redis+sentinel:// [env: REDIS_URL]
+    /// [default: redis://127.0.0.1:6379/0]
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// Prefix of every key in Redis [default: sre]
+    #[arg(long, value_name = "PREFIX")]
+    key_prefix: Option<String>,
+    /// Key of a task's stream [default: {prefix}:stream:task:{thread_id}]
+    #[arg(long, value_name = "TEMPLATE")]
+    stream_key_template: Option<String>,
+    /// Set any key of the file, such as limits.ping_interval_ms=500; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SourceArgs {
+    /// The configuration with these and `flags` over the environment over the file.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    fn load(self, mut flags: Vec<Setting>) -> Result<Config, ConfigError> {
+        let texts = [
+            ("redis", self.redis),
+            ("key_prefix", self.key_prefix),
+            ("stream_key_template", self.stream_key_template),
+        ];
+        for (key, text) in texts {
+            flags.extend(text.map(|text| Setting::flag(key, text)));
+        }
+        for text in &self.set {
+            flags.push(Setting::assignment(text)?);
+        }
+        Config::load(self.config.as_deref(), std::env::vars_os(), flags)
+    }
+}
+
+/// The log that the configuration names. Nothing is connected yet.
+///
+/// # Errors
+/// The URL of Redis cannot be used.
+pub fn open_log(config: &Config) -> Result<Log, LogError> {
+    if config.embedded {
+        return Ok(Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits))));
+    }
+    let options = RedisOptions {
+        url: config.redis.clone(),
+        keys: config.keys.clone(),
+        timeouts: Timeouts {
+            connect: config.limits.redis_connect_timeout(),
+            response: config.limits.redis_response_timeout(),
+        },
+        stream_length_max: config.limits.stream_length_max,
+        expiry_seconds: config.limits.expiry_seconds,
+    };
+    Ok(Log::Redis(Arc::new(RedisLog::new(options)?)))
+}
+
+/// Says on stderr what went wrong and what to do.
+fn fail(outcome: Outcome, message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "taskcast: {message}");
+    outcome.into()
+}
+
+/// Prints for the caller. A reader who went away early (`| head`) is no error.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{}", text.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
