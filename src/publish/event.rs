@@ -1,11 +1,8 @@
 //! The events that publishing adds to a stream (protocol §4), and their times.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use time::OffsetDateTime;
-
 use super::{Status, Update};
 use crate::id::ThreadId;
+use crate::timestamp::{from_ms, now_ms};
 
 /// Names and values of an entry to be.
 pub(super) type Event = Vec<(String, String)>;
@@ -18,29 +15,17 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) }
+        Self { ms: now_ms() }
     }
 
     pub(super) fn iso8601(self) -> String {
-        iso8601(self.ms)
+        from_ms(self.ms)
     }
 
     /// Seconds since the epoch.
     pub(super) fn score(self) -> f64 {
         self.ms as f64 / 1000.0
     }
-}
-
-/// Milliseconds since the epoch as ISO 8601 in UTC, such as `2024-06-10T06:13:20.000+00:00`.
-/// Beyond the year 9999 it is the epoch.
-pub(crate) fn iso8601(ms: u64) -> String {
-    let moment = i64::try_from(ms / 1000).ok().map(OffsetDateTime::from_unix_timestamp);
-    let moment = moment.and_then(Result::ok).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let ((year, month, day), (hour, minute, second)) = (moment.to_calendar_date(), moment.to_hms());
-    let month = u8::from(month);
-    let ms = ms % 1000;
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}+00:00")
 }
 
 /// An event with what every event has.
@@ -82,17 +67,4 @@ pub(super) fn error_set(thread: &ThreadId, now: Moment, error_message: &str) -> 
     let fields =
         [("error_message", error_message.to_owned()), ("message", error_message.to_owned())];
     event(thread, "error_set", now.iso8601(), fields)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_iso_8601_in_utc() {
-        assert_eq!(iso8601(0), "1970-01-01T00:00:00.000+00:00");
-        assert_eq!(iso8601(1_718_000_000_007), "2024-06-10T06:13:20.007+00:00");
-        assert_eq!(iso8601(253_402_300_799_999), "9999-12-31T23:59:59.999+00:00");
-        assert_eq!(iso8601(u64::MAX), "1970-01-01T00:00:00.615+00:00");
-    }
 }

@@ -1,12 +1,13 @@
 //! A row of the list of tasks: what a person needs to choose one.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::json::lossy;
+use super::Status;
+use super::json::{Fields, lossy};
 use super::state::{display, metadata};
-use super::{Status, iso8601};
 use crate::id::ThreadId;
 use crate::log::Listed;
+use crate::timestamp::from_ms;
 
 /// A task in the list of the newest ones.
 #[derive(Debug, Clone, Serialize)]
@@ -34,37 +35,29 @@ impl ListedTask {
         let state = row.state?;
         let status = state.status.as_deref().map(lossy);
         let newest = state.updates.last().and_then(|json| serde_json::from_slice(json).ok());
-        let newest: Newest = newest.unwrap_or_default();
+        let newest: Fields = newest.unwrap_or_default();
         let finished = [Status::Done, Status::Completed].map(Status::as_str);
         let ended_well = status.as_deref().is_some_and(|status| finished.contains(&status));
         let metadata = metadata(&state);
         Some(Self {
             thread_id: row.thread,
             status,
-            progress: if ended_well { Some(100.0) } else { newest.progress() },
-            message: newest.message.as_str().map(str::to_owned),
+            progress: if ended_well { Some(100.0) } else { progress(&newest) },
+            message: newest.string("message"),
             created_at: metadata.string("created_at"),
-            updated_at: iso8601((row.updated_at * 1000.0) as u64),
+            updated_at: from_ms((row.updated_at * 1000.0) as u64),
             subject: metadata.string("subject"),
         })
     }
 }
 
-/// What is read of an update; publishers may put any JSON anywhere.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Newest {
-    message: serde_json::Value,
-    metadata: serde_json::Value,
-}
-
-impl Newest {
-    fn progress(&self) -> Option<f64> {
-        let number = |name: &str| self.metadata.get(name)?.as_f64();
-        let steps = || Some(100.0 * number("step")? / number("total_steps")?);
-        let progress = number("progress").or_else(steps)?;
-        progress.is_finite().then(|| progress.clamp(0.0, 100.0))
-    }
+/// How far a task is by its newest update; publishers may put any JSON anywhere.
+fn progress(update: &Fields) -> Option<f64> {
+    let metadata: Fields = serde_json::from_str(update.get("metadata")?.get()).ok()?;
+    let number = |name: &str| serde_json::from_str::<f64>(metadata.get(name)?.get()).ok();
+    let steps = || Some(100.0 * number("step")? / number("total_steps")?);
+    let progress = number("progress").or_else(steps)?;
+    progress.is_finite().then(|| progress.clamp(0.0, 100.0))
 }
 
 #[cfg(test)]

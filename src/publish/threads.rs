@@ -8,9 +8,6 @@ use super::{ListedTask, NewTask, Status, TaskState, Update};
 use crate::id::{StreamId, ThreadId};
 use crate::log::{Log, LogError, Publication, SnapshotWants, Write};
 
-/// More updates than a task keeps in either layout.
-const ALL_UPDATES: u64 = u32::MAX as u64;
-
 /// Makes tasks, changes their state and reads it. Cheap to clone.
 ///
 /// Each change fails with [`LogError::NotFound`] where there is no such thread, and returns the
@@ -113,7 +110,7 @@ impl ThreadManager {
     /// # Errors
     /// Each [`LogError`].
     pub async fn state(&self, thread: &ThreadId) -> Result<TaskState, LogError> {
-        let wants = SnapshotWants { updates_max: Some(ALL_UPDATES), newest_max: 0, page: None };
+        let wants = SnapshotWants { updates_max: Some(u64::MAX), newest_max: 0, page: None };
         let snapshot = self.log.snapshot(thread, wants).await?;
         if !snapshot.thread_exists() {
             return Err(LogError::NotFound);

@@ -10,7 +10,6 @@ mod task;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -19,6 +18,7 @@ use self::task::Task;
 use super::{Entry, Listed, LogError, Publication, Snapshot, SnapshotWants, StreamFacts};
 use crate::config::Limits;
 use crate::id::{StreamId, ThreadId};
+use crate::timestamp::now_ms;
 
 /// One task may take this part of `embedded_bytes_max`; its stream is trimmed to that.
 const TASK_SHARE: usize = 8;
@@ -90,10 +90,6 @@ impl fmt::Debug for EmbeddedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedLog").finish_non_exhaustive()
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// A task's place in the order in which tasks go: finished ones first, then by the last change.

@@ -6,8 +6,10 @@
 -- KEYS  1 stream, then of the thread layout: 2 status, 3 updates, 4 result, 5 error, 6 metadata,
 --       7 context; 8 the thread's tasks, 9 the index of threads
 -- ARGV  1 "1" where the thread must exist, 2 stream_length_max, 3 expiry_seconds, 4 thread id,
---       5 key prefix, 6 number of writes; then each write: its name, the number of its arguments,
---       the arguments; then each event up to the end: the number of its names and values, those
+--       5 key prefix, 6 "" or a time in milliseconds by the clock of Redis, after which nothing is
+--       to be written; 7 number of writes; then each write: its name, the number of its
+--       arguments, the arguments; then each event up to the end: the number of its names and
+--       values, those
 -- Returns the id of the last event (the stream's last id where there was none); nil where the
 -- thread must exist and does not.
 --
@@ -19,9 +21,9 @@ local INDEX_PRUNE_MAX = 2       -- per write to the index, which adds one row at
 
 local stream, tasks, index = KEYS[1], KEYS[8], KEYS[9]
 local must_exist, stream_length_max, expiry_seconds = ARGV[1] == '1', ARGV[2], ARGV[3]
-local thread_id, prefix = ARGV[4], ARGV[5]
+local thread_id, prefix, deadline_ms = ARGV[4], ARGV[5], ARGV[6]
 
-local position = 5
+local position = 6
 local function take()
   position = position + 1
   return ARGV[position]
@@ -82,6 +84,14 @@ for _, write in ipairs(writes) do
 end
 if refused then return refused end
 
+-- Whoever sent this was told that Redis is out of reach, and that nothing was written.
+if deadline_ms ~= '' then
+  local now = redis.call('TIME')
+  if now[1] * 1000 + now[2] / 1000 > tonumber(deadline_ms) then
+    return redis.error_reply('LATE the publication came after its deadline')
+  end
+end
+
 -- The task layout is another's: what has no expiry there is meant to stay.
 local renewed = {}
 for _, key in ipairs({ KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], tasks }) do
@@ -98,7 +108,9 @@ end
 
 local last_id
 for _, event in ipairs(events) do
-  last_id = redis.call('XADD', stream, 'MAXLEN', '~', stream_length_max, '*', unpack(event))
+  last_id = redis.pcall('XADD', stream, 'MAXLEN', '~', stream_length_max, '*', unpack(event))
+  -- As it is: some versions of Redis hide the error's code when it is raised from a script.
+  if last_id.err then return last_id end
 end
 
 local function set(key, arguments)

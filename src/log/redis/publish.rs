@@ -5,26 +5,17 @@
 use crate::id::{Keys, ThreadId};
 use crate::log::{Publication, Write};
 
-/// The script; its head says what it takes and returns.
-pub(crate) const SCRIPT: &str = include_str!("publish.lua");
+/// Where in `ARGV` the deadline is; without one it is empty.
+pub(crate) const DEADLINE_MS: usize = 5;
 
-/// The keys and arguments of one run of [`SCRIPT`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Invocation {
-    /// `KEYS`
-    pub(crate) keys: Vec<String>,
-    /// `ARGV`
-    pub(crate) args: Vec<String>,
-}
-
-/// The run that does a publication.
+/// `KEYS` and `ARGV` of the run that does a publication.
 pub(crate) fn invocation(
     keys: &Keys,
     thread: &ThreadId,
     publication: &Publication,
     stream_length_max: u64,
     expiry_seconds: u64,
-) -> Invocation {
+) -> (Vec<String>, Vec<String>) {
     let prefix = keys.prefix();
     let state = |name: &str| format!("{prefix}:thread:{thread}:{name}");
     let mut args = vec![
@@ -33,6 +24,7 @@ pub(crate) fn invocation(
         expiry_seconds.to_string(),
         thread.to_string(),
         prefix.to_owned(),
+        String::new(),
     ];
     // A hash cannot be given no field, nor a stream an entry without one.
     let writes: Vec<_> =
@@ -45,20 +37,18 @@ pub(crate) fn invocation(
     for event in publication.events.iter().filter(|event| !event.is_empty()) {
         push_list(&mut args, flat(event));
     }
-    Invocation {
-        keys: vec![
-            keys.stream(thread),
-            state("status"),
-            state("updates"),
-            state("result"),
-            state("error"),
-            state("metadata"),
-            state("context"),
-            state("tasks"),
-            keys.index(),
-        ],
-        args,
-    }
+    let keys = vec![
+        keys.stream(thread),
+        state("status"),
+        state("updates"),
+        state("result"),
+        state("error"),
+        state("metadata"),
+        state("context"),
+        state("tasks"),
+        keys.index(),
+    ];
+    (keys, args)
 }
 
 fn named(write: &Write) -> (&'static str, Vec<String>) {

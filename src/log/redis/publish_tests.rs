@@ -33,11 +33,19 @@ impl Redis {
     }
 
     fn publish(&mut self, publication: &Publication) -> redis::RedisResult<Option<String>> {
+        self.publish_until("", publication)
+    }
+
+    fn publish_until(
+        &mut self,
+        deadline_ms: &str,
+        publication: &Publication,
+    ) -> redis::RedisResult<Option<String>> {
         let thread = THREAD.parse().unwrap();
-        let Invocation { keys, args } =
-            invocation(&Keys::default(), &thread, publication, 1_000, 86_400);
+        let (keys, mut args) = invocation(&Keys::default(), &thread, publication, 1_000, 86_400);
+        args[DEADLINE_MS] = deadline_ms.to_owned();
         redis::cmd("EVAL")
-            .arg(SCRIPT)
+            .arg(include_str!("publish.lua"))
             .arg(keys.len())
             .arg(keys)
             .arg(args)
@@ -226,4 +234,15 @@ fn rows_of_threads_that_are_gone_leave_the_index() {
     let left: Vec<String> = redis.run("ZRANGE sre:threads:index 0 -1");
     assert_eq!(left, ["alive", "gone-later", "t1"]);
     assert_eq!(redis.run::<i64>("TTL sre:threads:index"), -1);
+}
+
+#[test]
+fn nothing_is_written_after_the_deadline() {
+    let mut redis = Redis::start();
+    let (seconds, micros): (u64, u64) = redis.run("TIME");
+    let now_ms = seconds * 1000 + micros / 1000;
+    let error = redis.publish_until(&(now_ms - 1).to_string(), &full()).unwrap_err();
+    assert_eq!(error.code(), Some("LATE"));
+    assert!(redis.everything().is_empty());
+    assert!(redis.publish_until(&(now_ms + 60_000).to_string(), &full()).unwrap().is_some());
 }
