@@ -38,12 +38,8 @@ def close_payload(code, reason=b""):
 class Raw:
     """One TCP connection. Reading gives frames as (fin, opcode, payload)."""
 
-    def __init__(self, server, receive_buffer=None):
-        self.socket = socket.socket()
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(TIMEOUT_SECONDS)
-        self.socket.connect(("127.0.0.1", server.port))
+    def __init__(self, server):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = server.port
         self.buffer = b""

@@ -188,7 +188,7 @@ def test_requests_may_be_pipelined(server):
 def test_a_body_may_be_chunked(server, viewed):
     head = f"POST {TASKS}/{viewed.thread}/updates HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
     with Raw(server) as raw:
-        for body in (b'c\r\n{"message": \r\n9\r\n"chunks"}\r\n0\r\n\r\n', b'14\r\n{"message":"again!!"}\r\n0\r\n\r\n'):
+        for body in (b'c\r\n{"message": \r\n9\r\n"chunks"}\r\n0\r\n\r\n', b'15\r\n{"message":"again!!"}\r\n0\r\n\r\n'):
             raw.send(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
             assert raw.read_reply()[0] == 202
     assert len(viewed.redis.xrange(viewed.stream)) == 2

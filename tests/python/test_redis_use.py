@@ -16,7 +16,7 @@ def calls(redis):
     return {name.removeprefix("cmdstat_"): row["calls"] for name, row in redis.info("commandstats").items()}
 
 
-async def test_a_thousand_viewers_who_attach_at_once_share_the_reads_of_state(start_server, start_redis):
+def test_a_thousand_viewers_who_attach_at_once_share_the_reads_of_state(start_server, start_redis):
     redis_server = start_redis()
     server = start_server(redis_server)
     worker = Worker(redis_server.client())
@@ -35,7 +35,7 @@ async def test_a_thousand_viewers_who_attach_at_once_share_the_reads_of_state(st
         assert reads.get(name, 0) <= 300, reads
 
 
-async def test_redis_connections_do_not_grow_with_tasks(start_server, start_redis):
+def test_redis_connections_do_not_grow_with_tasks(start_server, start_redis):
     redis_server = start_redis()
     server = start_server(redis_server, "--workers", "2")
     redis = redis_server.client()
@@ -55,7 +55,7 @@ async def test_redis_connections_do_not_grow_with_tasks(start_server, start_redi
         raw.socket.close()
 
 
-async def test_memory_stays_flat_over_connects_and_disconnects(start_server, redis_server, viewed):
+def test_memory_stays_flat_over_connects_and_disconnects(start_server, redis_server, viewed):
     server = start_server(redis_server)
     viewed.update("one")
 

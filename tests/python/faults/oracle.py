@@ -97,6 +97,7 @@ class Viewer:
         """Waits until the viewer has seen this entry (or, after a gap, the state that holds it)."""
         end = time.monotonic() + CATCH_UP_SECONDS
         while self.position != stream_id:
+            assert not self.task.done(), self.task.exception()
             assert time.monotonic() < end, f"stays at {self.position}, not {stream_id}: {self.report()}"
             self.moved.clear()
             try:

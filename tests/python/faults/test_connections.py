@@ -26,7 +26,7 @@ async def test_viewers_cut_at_random_moments(server, redis_server, worker, watch
 
 
 @pytest.mark.parametrize("layout", ["thread", "task"])
-async def test_viewers_cut_in_the_middle_of_a_frame(server, redis_server, layout):
+def test_viewers_cut_in_the_middle_of_a_frame(server, redis_server, layout):
     worker = new_worker(redis_server, layout)
     first = worker.update("first")
     big = worker.publish("thread_update", message="x" * 3_000_000)
@@ -80,7 +80,7 @@ async def test_viewers_who_go_from_server_to_server(
     await assert_everything(viewers, worker, publisher.acknowledged)
 
 
-async def test_many_who_come_back_at_once_share_the_reads_of_the_log(start_server, start_redis):
+def test_many_who_come_back_at_once_share_the_reads_of_the_log(start_server, start_redis):
     redis_server = start_redis()
     server = start_server(redis_server, "--workers", "2")
     worker = new_worker(redis_server)

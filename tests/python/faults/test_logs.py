@@ -160,7 +160,7 @@ async def test_a_clock_that_steps_back(server, worker, watch, publish):
 
 def lagging(server, worker):
     """A viewer that takes its first frame and then does not read."""
-    raw = Raw(server, receive_buffer=4096).open(task_path(worker.thread))
+    raw = Raw(server).open(task_path(worker.thread))
     return raw, raw.read_json()["stream_id"]
 
 
