@@ -1,2 +1,90 @@
-//! The load-test harness.
-fn main() {}
+//! `loadtest`: very many viewers against Taskcast, or against any server of its endpoint, every
+//! update verified and timed from when it was due.
+
+mod backend;
+mod child;
+mod cli;
+mod client;
+mod clock;
+mod cores;
+mod failure;
+mod fleet;
+mod floor;
+mod lab;
+mod latency;
+mod progress;
+mod publish;
+mod report;
+mod sample;
+mod scenario;
+mod wire;
+
+use clap::Parser;
+use cli::{Action, Cli};
+use failure::{Context, Result};
+use report::Report;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Something that came, or did not come, was wrong.
+const EXIT_OFF: u8 = 1;
+/// The run could not be made.
+const EXIT_FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().action {
+        Action::Client => client::run().map(|()| true),
+        Action::Floor { coalesced } => floor::run(coalesced).map(|()| true),
+        Action::Exec { cores, command } => Err(child::exec(&cores, &command)),
+        Action::Compare { a, b } => compare(&a, &b).map(|()| true),
+        action => run(&action),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_OFF),
+        Err(failure) => {
+            eprintln!("loadtest: {failure}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn compare(a: &std::path::Path, b: &std::path::Path) -> Result<()> {
+    print!("{}", report::compare::table(&report::json::read(a)?, &report::json::read(b)?));
+    Ok(())
+}
+
+/// Runs a scenario, or several, and reports: whether every viewer got what it should.
+fn run(action: &Action) -> Result<bool> {
+    let stop = stop_on_signals()?;
+    let Some(common) = action.common() else { return Ok(true) };
+    let mut report = Report::new();
+    let ended = scenario::run(action, &stop, &mut report);
+    print!("{}", report::table::render(&report));
+    if let Some(path) = &common.json {
+        report::json::write(&report, path)?;
+    }
+    if let Some(path) = &common.html {
+        std::fs::write(path, report::html::render(&report))
+            .while_doing(|| format!("cannot write {}", path.display()))?;
+    }
+    ended?;
+    Ok(report.is_faultless())
+}
+
+/// The first Ctrl-C ends the run in order, with what it has; the second one ends it at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let at_once = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(EXIT_FAILED),
+            stop.clone(),
+        );
+        at_once
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .while_doing(|| "cannot listen to signals".into())?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,275 @@
+//! Redis, the server and the floors of a run: started here, or given by the user.
+
+use crate::child::{Child, Program, own_binary};
+use crate::cli::Common;
+use crate::cores::Cores;
+use crate::failure::{Context, Failure, Result};
+use crate::sample;
+use redis::Connection;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const READY_WAIT: Duration = Duration::from_secs(15);
+const POLL_WAIT: Duration = Duration::from_millis(20);
+
+pub(crate) struct Redis {
+    pub(crate) url: String,
+    pub(crate) pids: Vec<u32>,
+    pub(crate) ours: bool,
+    _child: Option<Child>,
+}
+
+/// Something that viewers connect to.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) host: String,
+    /// Empty when it runs where we cannot look.
+    pub(crate) pids: Vec<u32>,
+    child: Option<Child>,
+}
+
+impl Redis {
+    pub(crate) fn start(common: &Common, cores: &Cores, logs: &Path) -> Result<Self> {
+        if let Some(url) = &common.redis {
+            let mut given = Self { url: url.clone(), pids: Vec::new(), ours: false, _child: None };
+            let pid = given.info("server")?.remove("process_id").and_then(|pid| pid.parse().ok());
+            given.pids = pid.into_iter().filter(|pid| sample::exists(*pid)).collect();
+            return Ok(given);
+        }
+        let port = free_port()?.to_string();
+        let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let dir = ["--dir".into(), logs.into()];
+        let mut child = Child::start(
+            Program {
+                name: "redis",
+                program: Path::new("redis-server"),
+                args: args.iter().map(Into::into).chain(dir).collect(),
+                cores: &cores.others,
+                piped: false,
+            },
+            logs,
+        )?;
+        let url = format!("redis://127.0.0.1:{port}");
+        let deadline = Instant::now() + READY_WAIT;
+        loop {
+            if connect(&url).is_ok() {
+                let pids = vec![child.pid()];
+                return Ok(Self { url, pids, ours: true, _child: Some(child) });
+            }
+            still_starting(
+                &mut child,
+                deadline,
+                "redis-server (is it installed? else give --redis)",
+            )?;
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        connect(&self.url)
+    }
+
+    /// A section of INFO.
+    pub(crate) fn info(&self, section: &str) -> Result<BTreeMap<String, String>> {
+        let text: String = redis::cmd("INFO")
+            .arg(section)
+            .query(&mut self.connect()?)
+            .while_doing(|| "Redis did not answer INFO".into())?;
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(pairs.map(|(name, value)| (name.to_string(), value.trim().to_string())).collect())
+    }
+
+    /// How often each command was called since Redis started.
+    pub(crate) fn calls(&self) -> Result<BTreeMap<String, u64>> {
+        let calls = |value: &str| value.strip_prefix("calls=")?.split(',').next()?.parse().ok();
+        let stats = self.info("commandstats")?.into_iter();
+        Ok(stats
+            .filter_map(|(name, value)| {
+                Some((name.strip_prefix("cmdstat_")?.to_string(), calls(&value)?))
+            })
+            .collect())
+    }
+}
+
+fn connect(url: &str) -> Result<Connection> {
+    let open = redis::Client::open(url).and_then(|client| client.get_connection());
+    open.while_doing(|| format!("cannot connect to Redis at {url}"))
+}
+
+impl Server {
+    pub(crate) fn start(
+        common: &Common,
+        redis: &Redis,
+        cores: &Cores,
+        logs: &Path,
+    ) -> Result<Self> {
+        if let Some(url) = &common.url {
+            let (host, address) = parse_url(url)?;
+            let pids = common.pid.clone();
+            if let Some(pid) = pids.iter().find(|pid| !sample::exists(**pid)) {
+                return Err(Failure::new(format!("--pid {pid}: there is no such process here")));
+            }
+            return Ok(Self { address, host, pids, child: None });
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let host = address.to_string();
+        let workers = common.workers.to_string();
+        let args = ["serve", "--listen", &host, "--redis", &redis.url, "--workers", &workers];
+        let child = Child::start(
+            Program {
+                name: "server",
+                program: &server_binary(common)?,
+                args: args
+                    .iter()
+                    .map(Into::into)
+                    .chain(common.server_args.iter().cloned())
+                    .collect(),
+                cores: &cores.server,
+                piped: false,
+            },
+            logs,
+        )?;
+        let mut server = Self { address, host, pids: vec![child.pid()], child: Some(child) };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// Starts a floor; what is written to the returned feed goes to its viewers.
+    pub(crate) fn start_floor(
+        coalesced: bool,
+        cores: &Cores,
+        logs: &Path,
+    ) -> Result<(Self, TcpStream)> {
+        let mut child = Child::start(
+            Program {
+                name: if coalesced { "floor-coalesced" } else { "floor" },
+                program: &own_binary()?,
+                args: [&["__floor"][..], if coalesced { &["--coalesced"] } else { &[] }]
+                    .concat()
+                    .iter()
+                    .map(Into::into)
+                    .collect(),
+                cores: &cores.server[..cores.server.len().min(1)],
+                piped: true,
+            },
+            logs,
+        )?;
+        let (_, stdout) = child.pipes()?;
+        let mut line = String::new();
+        let read = BufReader::new(stdout).read_line(&mut line);
+        read.while_doing(|| "the floor said nothing".into())?;
+        let ports: Vec<u16> =
+            line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+        let [port, feed_port] = ports[..] else {
+            return Err(Failure::new(format!("the floor did not start\n{}", child.last_words())));
+        };
+        let feed = TcpStream::connect((Ipv4Addr::LOCALHOST, feed_port));
+        let feed = feed.while_doing(|| "cannot reach the floor".into())?;
+        feed.set_nodelay(true).while_doing(|| "cannot set up the floor's feed".into())?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let pids = vec![child.pid()];
+        Ok((Self { address, host: address.to_string(), pids, child: Some(child) }, feed))
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_WAIT;
+        while !is_ready(self.address) {
+            if let Some(child) = &mut self.child {
+                still_starting(child, deadline, "the server")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error when a server of ours has ended; its last words are in it.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        match child.ended() {
+            None => Ok(()),
+            Some(status) => Err(Failure::new(format!(
+                "the server ended in the middle of the run ({status}):\n{}",
+                child.last_words()
+            ))),
+        }
+    }
+}
+
+/// Waits a moment for a child that is not ready yet.
+fn still_starting(child: &mut Child, deadline: Instant, name: &str) -> Result<()> {
+    if let Some(status) = child.ended() {
+        let words = child.last_words();
+        return Err(Failure::new(format!("{name} did not start ({status}):\n{words}")));
+    }
+    if Instant::now() > deadline {
+        let words = child.last_words();
+        let wait = READY_WAIT.as_secs();
+        return Err(Failure::new(format!("{name} was not ready within {wait} s:\n{words}")));
+    }
+    std::thread::sleep(POLL_WAIT);
+    Ok(())
+}
+
+/// Whether `GET /readyz` is answered with 200.
+fn is_ready(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(answer.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}
+
+fn server_binary(common: &Common) -> Result<PathBuf> {
+    if let Some(path) = &common.server_bin {
+        return Ok(path.clone());
+    }
+    let path = own_binary()?.with_file_name("taskcast");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::new(format!(
+        "there is no server at {}: build it with `cargo build --release`, or name one with \
+         --server-bin, or a running one with --url, --redis and --pid",
+        path.display()
+    )))
+}
+
+/// `http://host:port` as the Host header and an address.
+fn parse_url(url: &str) -> Result<(String, SocketAddr)> {
+    let bad = |why: &str| Failure::new(format!("--url {url}: {why}; give it as http://HOST:PORT"));
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://"));
+    let host = rest.ok_or_else(|| bad("only http and ws"))?.trim_end_matches('/');
+    if host.contains('/') {
+        return Err(bad("a path is not supported"));
+    }
+    let with_port = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
+    let mut addresses = with_port.to_socket_addrs().map_err(|error| bad(&error.to_string()))?;
+    let address = addresses.next().ok_or_else(|| bad("the host has no address"))?;
+    Ok((host.to_string(), address))
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Result<u16> {
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+    Ok(any.while_doing(|| "there is no free port".into())?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_parsed_or_explained() {
+        let (host, address) = parse_url("http://127.0.0.1:8000/").expect("a url");
+        assert_eq!((host.as_str(), address.port()), ("127.0.0.1:8000", 8000));
+        assert_eq!(parse_url("ws://127.0.0.1").expect("a url").1.port(), 80);
+        for bad in ["https://127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000/api"] {
+            assert!(parse_url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Processes that the harness starts: pinned, with all the files they may have, and never
+//! outliving it.
+//!
+//! A program is started through this binary itself (`loadtest __exec`), which sets itself up and
+//! then becomes the program, because setting up between fork and exec would take unsafe code.
+
+use crate::failure::{Context, Failure, Result};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::thread::CpuSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const STOP_WAIT: Duration = Duration::from_secs(5);
+const LOG_LINES_SHOWN: usize = 12;
+
+/// A running child. Dropping it ends it.
+pub(crate) struct Child {
+    process: std::process::Child,
+    log: PathBuf,
+}
+
+/// What to start.
+pub(crate) struct Program<'a> {
+    /// The name of its log within the directory.
+    pub(crate) name: &'a str,
+    pub(crate) program: &'a Path,
+    pub(crate) args: Vec<OsString>,
+    /// The cores that it may use; empty for all.
+    pub(crate) cores: &'a [usize],
+    /// Whether the parent talks to it over its standard input and output.
+    pub(crate) piped: bool,
+}
+
+impl Child {
+    /// Starts a program. Call this on the main thread only: a child ends with the thread that
+    /// started it.
+    pub(crate) fn start(what: Program<'_>, logs: &Path) -> Result<Self> {
+        let log = logs.join(format!("{}.log", what.name));
+        let file = File::create(&log).while_doing(|| format!("cannot write {}", log.display()))?;
+        let cores = what.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let mut command = Command::new(own_binary()?);
+        command.arg("__exec").arg(format!("--cores={cores}")).arg("--");
+        command.arg(what.program).args(what.args);
+        // Its own process group, so that Ctrl-C reaches only the harness, which ends it in order.
+        command.process_group(0).stderr(file.try_clone().while_doing(|| "cannot log".into())?);
+        if what.piped {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        } else {
+            command.stdin(Stdio::null()).stdout(file);
+        }
+        let process = command.spawn().while_doing(|| format!("cannot start {}", what.name))?;
+        Ok(Self { process, log })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout)> {
+        match (self.process.stdin.take(), self.process.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok((stdin, stdout)),
+            _ => Err(Failure::new("a child has no pipes")),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
+    }
+
+    /// The end of what it wrote to its log.
+    pub(crate) fn last_words(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        if self.ended().is_some() {
+            return;
+        }
+        let pid = Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+        let deadline = Instant::now() + STOP_WAIT;
+        while self.ended().is_none() {
+            if Instant::now() > deadline {
+                let _ = self.process.kill();
+                let _ = self.process.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The path of this binary.
+pub(crate) fn own_binary() -> Result<PathBuf> {
+    std::env::current_exe().while_doing(|| "cannot find the harness' own binary".into())
+}
+
+/// Becomes `command`. Returns only when that fails.
+pub(crate) fn exec(cores: &[usize], command: &[OsString]) -> Failure {
+    let parent = rustix::process::getppid();
+    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    if tied.is_err() || parent != rustix::process::getppid() {
+        return Failure::new("cannot be tied to the parent process");
+    }
+    if let Err(failure) = raise_file_limit().and_then(|()| pin(cores)) {
+        return failure;
+    }
+    let Some((program, args)) = command.split_first() else {
+        return Failure::new("no program to start");
+    };
+    let error = Command::new(program).args(args).exec();
+    Failure::new(format!("cannot start {}: {error}", program.display()))
+}
+
+/// Keeps this process to some cores; none means all.
+pub(crate) fn pin(cores: &[usize]) -> Result<()> {
+    if cores.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    rustix::thread::sched_setaffinity(None, &set)
+        .while_doing(|| format!("cannot use only the cores {cores:?}"))
+}
+
+/// As many open files as the system lets this process have.
+fn raise_file_limit() -> Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(Resource::Nofile, raised)
+        .while_doing(|| "cannot raise the number of open files".into())
+}
+
+/// How many files a process may have open, once it has raised its limit.
+pub(crate) fn file_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20)
+}

@@ -1,0 +1,206 @@
+//! All that one scenario runs on: Redis, the server and its floors, the client processes, and the
+//! sampler that watches them.
+
+use crate::backend::{Redis, Server};
+use crate::child;
+use crate::cli::{Common, FloorKind};
+use crate::client::control::GroupId;
+use crate::clock::now_ns;
+use crate::cores::Cores;
+use crate::failure::{Context, Result};
+use crate::fleet::Fleet;
+use crate::progress::{Progress, Watched};
+use crate::publish::{self, Feed, Publisher};
+use crate::sample;
+use std::net::TcpStream;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Groups of viewers that each side may have.
+pub(crate) const GROUPS_PER_SIDE: GroupId = 8;
+
+/// Dropped in this order: viewers first, Redis last, the logs at the end.
+pub(crate) struct Lab {
+    pub(crate) progress: Progress,
+    pub(crate) fleet: Fleet,
+    /// The server first, then the floors.
+    pub(crate) sides: Vec<Side>,
+    pub(crate) redis: Redis,
+    pub(crate) common: Common,
+    pub(crate) stop: Arc<AtomicBool>,
+    /// The ids of this run's tasks begin with it.
+    pub(crate) prefix: String,
+    tasks: u32,
+    _logs: Logs,
+}
+
+/// One of those that do the same work in turns.
+pub(crate) struct Side {
+    pub(crate) name: &'static str,
+    pub(crate) server: Server,
+    /// The feed of a floor; the server is fed by Redis.
+    feed: Option<TcpStream>,
+}
+
+/// CPU used so far, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    pub(crate) server: u64,
+    pub(crate) redis: u64,
+    pub(crate) clients: u64,
+    /// When it was read.
+    pub(crate) at_ns: u64,
+}
+
+/// What a scenario needs of its lab.
+pub(crate) struct Needs {
+    pub(crate) scenario: &'static str,
+    pub(crate) tasks: u32,
+    /// Connections to each side.
+    pub(crate) sockets: u64,
+    pub(crate) floors: bool,
+}
+
+impl Lab {
+    pub(crate) fn start(common: &Common, stop: &Arc<AtomicBool>, needs: &Needs) -> Result<Self> {
+        let cores = match common.pin {
+            true => Cores::pinned(common.workers, cores_of_machine())?,
+            false => Cores::default(),
+        };
+        child::pin(&cores.others)?;
+        let logs = Logs::new()?;
+        let redis = Redis::start(common, &cores, &logs.0)?;
+        let server = Server::start(common, &redis, &cores, &logs.0)?;
+        let mut sides = vec![Side { name: "server", server, feed: None }];
+        for kind in common.floor.iter().filter(|_| needs.floors) {
+            let coalesced = *kind == FloorKind::Coalesced;
+            let (server, feed) = Server::start_floor(coalesced, &cores, &logs.0)?;
+            let name = if coalesced { "coalesced floor" } else { "floor" };
+            sides.push(Side { name, server, feed: Some(feed) });
+        }
+        let sockets = needs.sockets * sides.len() as u64;
+        let fleet = Fleet::start(sockets, common.clients, &cores.others, &logs.0, stop.clone())?;
+        let prefix = format!("lt-{:x}-", now_ns() >> 16);
+        publish::create_tasks(&mut redis.connect()?, &prefix, needs.tasks)?;
+        let watched = Watched {
+            scenario: needs.scenario,
+            sides: sides.iter().map(|side| (side.name, side.server.pids.clone())).collect(),
+            redis: redis.pids.clone(),
+            clients: fleet.pids(),
+        };
+        Ok(Self {
+            progress: Progress::start(watched, fleet.board()),
+            fleet,
+            sides,
+            redis,
+            common: common.clone(),
+            stop: stop.clone(),
+            prefix,
+            tasks: needs.tasks,
+            _logs: logs,
+        })
+    }
+
+    /// A publisher for some of the tasks of a side.
+    pub(crate) fn publisher(
+        &mut self,
+        side: usize,
+        tasks: Range<u32>,
+        updates: u64,
+    ) -> Result<Publisher> {
+        let feed = match &self.sides[side].feed {
+            None => Feed::Redis(Box::new(self.redis.connect()?)),
+            Some(feed) => {
+                Feed::Floor(feed.try_clone().while_doing(|| "cannot share a floor's feed".into())?)
+            }
+        };
+        Publisher::new(feed, &self.prefix, tasks, self.common.size, stream_length_max(updates))
+    }
+
+    pub(crate) fn cpu(&self, side: usize) -> Cpu {
+        Cpu {
+            server: sample::cpu_ns(&self.sides[side].server.pids),
+            redis: sample::cpu_ns(&self.redis.pids),
+            clients: sample::cpu_ns(&self.fleet.pids()),
+            at_ns: now_ns(),
+        }
+    }
+
+    /// Resident KiB of a side; 0 when we cannot look.
+    pub(crate) fn resident_kib(&self, side: usize) -> u64 {
+        sample::resident_kib(&self.sides[side].server.pids)
+    }
+
+    /// The server's connections to Redis: all but the publisher's and the one that asks.
+    pub(crate) fn server_connections(&self) -> Result<u64> {
+        let clients = self.redis.info("clients")?.remove("connected_clients");
+        let clients: u64 = clients.and_then(|text| text.parse().ok()).unwrap_or_default();
+        Ok(clients.saturating_sub(2))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !self.redis.ours
+            && let Ok(mut redis) = self.redis.connect()
+        {
+            // They expire by themselves if this fails.
+            let _ = publish::remove_tasks(&mut redis, &self.prefix, self.tasks);
+        }
+    }
+}
+
+impl Cpu {
+    /// What was used since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            server: self.server.saturating_sub(before.server),
+            redis: self.redis.saturating_sub(before.redis),
+            clients: self.clients.saturating_sub(before.clients),
+            at_ns: self.at_ns.saturating_sub(before.at_ns),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Cpu {
+    fn add_assign(&mut self, other: Self) {
+        self.server += other.server;
+        self.redis += other.redis;
+        self.clients += other.clients;
+        self.at_ns += other.at_ns;
+    }
+}
+
+/// Streams are bounded as publishers bound them, but keep all that a run may still need.
+fn stream_length_max(updates: u64) -> u64 {
+    const USUAL: u64 = 10_000;
+    USUAL.max(2 * updates)
+}
+
+fn cores_of_machine() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The directory of the children's logs.
+struct Logs(PathBuf);
+
+impl Logs {
+    fn new() -> Result<Self> {
+        let path =
+            std::env::temp_dir().join(format!("loadtest-{}-{:x}", std::process::id(), now_ns()));
+        std::fs::create_dir(&path).while_doing(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

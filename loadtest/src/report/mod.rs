@@ -1,0 +1,173 @@
+//! What a run found out, in a form that every way of showing it shares.
+
+pub(crate) mod compare;
+pub(crate) mod html;
+pub(crate) mod json;
+pub(crate) mod plot;
+pub(crate) mod table;
+
+use crate::client::counters::Counters;
+use crate::latency::{Latencies, Summary};
+use serde::{Deserialize, Serialize};
+
+/// All scenarios of one call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) version: String,
+    pub(crate) command: String,
+    pub(crate) machine: String,
+    pub(crate) runs: Vec<Run>,
+}
+
+/// One scenario.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) scenario: String,
+    pub(crate) settings: Vec<(String, String)>,
+    /// The server first, then the floors.
+    pub(crate) sides: Vec<Side>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) ticks: Vec<Tick>,
+}
+
+/// What one server, or floor, did.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Side {
+    pub(crate) name: String,
+    pub(crate) measures: Vec<Measure>,
+    pub(crate) checks: Checks,
+    pub(crate) latency: Summary,
+    /// Quantile and microseconds.
+    pub(crate) curve: Vec<(f64, u64)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Measure {
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) value: f64,
+}
+
+/// Whether every viewer got what it should.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checks {
+    /// Deliveries that should have been.
+    pub(crate) expected: u64,
+    /// Deliveries that never were.
+    pub(crate) missing: u64,
+    pub(crate) counters: Counters,
+}
+
+/// One second of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Tick {
+    pub(crate) second: f64,
+    pub(crate) sides: Vec<TickSide>,
+    /// In cores, as all CPU here.
+    pub(crate) redis_cpu: f64,
+    pub(crate) clients_cpu: f64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TickSide {
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) cpu: f64,
+    pub(crate) resident_mib: f64,
+    pub(crate) p50_us: u64,
+    pub(crate) p99_us: u64,
+}
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            machine: machine(),
+            runs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_faultless(&self) -> bool {
+        self.runs.iter().flat_map(|run| &run.sides).all(|side| side.checks.are_fine())
+    }
+}
+
+impl Side {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    pub(crate) fn measure(&mut self, name: &str, unit: &str, value: f64) {
+        self.measures.push(Measure { name: name.into(), unit: unit.into(), value });
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
+        self.measures.iter().find(|measure| measure.name == name).map(|measure| measure.value)
+    }
+
+    /// Adds the usual percentiles, and the curve.
+    pub(crate) fn latency(&mut self, latencies: &Latencies) {
+        let summary = latencies.summary();
+        for (name, us) in [
+            ("latency p50", summary.p50),
+            ("latency p90", summary.p90),
+            ("latency p99", summary.p99),
+            ("latency p99.9", summary.p999),
+            ("latency max", summary.max),
+        ] {
+            self.measure(name, "ms", us as f64 / 1000.0);
+        }
+        (self.latency, self.curve) = (summary, latencies.curve());
+    }
+}
+
+impl Checks {
+    /// Of viewers who should have had `expected` deliveries in all.
+    pub(crate) fn of(counters: Counters, expected: u64) -> Self {
+        let once = counters.delivered - counters.repeated.min(counters.delivered);
+        Self { expected, missing: expected.saturating_sub(once), counters }
+    }
+
+    /// Of viewers who come and go: only gaps between what they got can be known.
+    pub(crate) fn of_passers_by(counters: Counters) -> Self {
+        Self { expected: counters.delivered, missing: counters.missing, counters }
+    }
+
+    pub(crate) fn are_fine(&self) -> bool {
+        self.missing == 0 && self.counters.faultless()
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.expected += other.expected;
+        self.missing += other.missing;
+        self.counters += other.counters;
+    }
+}
+
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpuinfo = read("/proc/cpuinfo");
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{cores} cores, {}, Linux {}", model.unwrap_or("unknown CPU"), kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(delivered: u64, repeated: u64, expected: u64) -> Checks {
+        Checks::of(Counters { delivered, repeated, ..Counters::default() }, expected)
+    }
+
+    #[test]
+    fn what_never_came_is_missing_even_when_repeats_make_up_the_count() {
+        assert!(checks(10, 0, 10).are_fine());
+        assert_eq!(checks(9, 0, 10).missing, 1);
+        assert_eq!(checks(10, 1, 10).missing, 1);
+        assert!(!checks(11, 1, 10).are_fine());
+        assert!(!checks(9, 0, 10).are_fine());
+    }
+}

@@ -1,0 +1,155 @@
+//! Reports as text on a terminal.
+
+use super::{Checks, Report, Run, Side};
+
+pub(crate) fn render(report: &Report) -> String {
+    report.runs.iter().map(run).collect()
+}
+
+fn run(run: &Run) -> String {
+    let settings: Vec<_> =
+        run.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let mut text = format!("\n{}: {}\n\n", run.scenario, settings.join(", "));
+    let mut header = vec![String::new()];
+    header.extend(run.sides.iter().map(|side| side.name.clone()));
+    let mut rows = vec![header];
+    for (name, unit) in names(&run.sides) {
+        let mut row =
+            vec![if unit.is_empty() { name.to_string() } else { format!("{name}, {unit}") }];
+        row.extend(run.sides.iter().map(|side| side.value(name).map_or("-".into(), number)));
+        rows.push(row);
+    }
+    text.push_str(&columns(&rows));
+    text.push('\n');
+    for side in &run.sides {
+        text.push_str(&verdict(&side.name, &side.checks));
+    }
+    for note in &run.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
+    text
+}
+
+/// The measures of all sides, in the order in which they were taken.
+pub(super) fn names(sides: &[Side]) -> Vec<(&str, &str)> {
+    let mut names: Vec<(&str, &str)> = Vec::new();
+    for measure in sides.iter().flat_map(|side| &side.measures) {
+        if !names.iter().any(|(name, _)| *name == measure.name) {
+            names.push((&measure.name, &measure.unit));
+        }
+    }
+    names
+}
+
+/// One line that says whether everything came as it should.
+pub(super) fn verdict(side: &str, checks: &Checks) -> String {
+    let counters = &checks.counters;
+    let faults = [
+        ("missing", checks.missing),
+        ("repeated", counters.repeated),
+        ("out of order", counters.out_of_order),
+        ("misrouted", counters.misrouted),
+        ("broken chains", counters.broken_chains),
+        ("gaps", counters.gaps),
+        ("connections lost", counters.lost),
+        ("errors and bad frames", counters.refused),
+    ];
+    let faults: Vec<_> = faults
+        .iter()
+        .filter(|(_, times)| *times > 0)
+        .map(|(name, times)| format!("{} {name}", count(*times as f64)))
+        .collect();
+    let of = format!("{} deliveries expected", count(checks.expected as f64));
+    let mut text = match faults.is_empty() && checks.are_fine() {
+        true => format!("  {side}: every update once and in order ({of})\n"),
+        false => format!("  {side}: WRONG: {} ({of})\n", faults.join(", ")),
+    };
+    if counters.unchained > 0 {
+        let times = count(counters.unchained as f64);
+        text.push_str(&format!("  {side}: {times} updates do not name the one before them\n"));
+    }
+    if counters.retries > 0 {
+        let times = count(counters.retries as f64);
+        text.push_str(&format!("  {side}: {times} connections failed at first and were retried\n"));
+    }
+    text
+}
+
+/// Columns as wide as their widest cell; the first one to the left, the others to the right.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column).unwrap_or(0);
+            match column {
+                0 => line.push_str(&format!("  {cell:<width$}")),
+                _ => line.push_str(&format!("  {cell:>width$}")),
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Three significant digits, and thousands apart.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => count(value),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        0.0 => "0".into(),
+        size if size >= 0.1 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// A whole number with thousands apart.
+pub(crate) fn count(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::from(if value < 0.0 { "-" } else { "" });
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Microseconds in the unit that reads best.
+pub(crate) fn duration(us: f64) -> String {
+    match us {
+        us if us >= 1e6 => format!("{} s", number(us / 1e6)),
+        us if us >= 1e3 => format!("{} ms", number(us / 1e3)),
+        us => format!("{} us", number(us)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::counters::Counters;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(count(1_234_567.0), "1,234,567");
+        assert_eq!(count(-999.0), "-999");
+        assert_eq!(number(0.3456), "0.35");
+        assert_eq!(number(12.34), "12.3");
+        assert_eq!(duration(1_500.0), "1.50 ms");
+    }
+
+    #[test]
+    fn a_verdict_names_each_fault() {
+        let fine = Checks::of(Counters { delivered: 5, ..Counters::default() }, 5);
+        assert!(verdict("server", &fine).contains("once and in order"));
+        let counters = Counters { delivered: 5, repeated: 1, lost: 2, ..Counters::default() };
+        let text = verdict("server", &Checks::of(counters, 5));
+        assert!(text.contains("WRONG: 1 missing, 1 repeated, 2 connections lost"), "{text}");
+    }
+}

@@ -1,0 +1,40 @@
+//! `burst`: many updates as fast as Redis takes them.
+
+use super::crowd::Crowd;
+use super::fanout::Fanout;
+use super::{Stop, settings};
+use crate::cli::Common;
+use crate::failure::Result;
+use crate::publish::Pace;
+use crate::report::Run;
+use clap::Args;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Burst {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) viewers: u32,
+    /// Updates in one burst
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) updates: u64,
+    /// Bursts, each after the one before has been delivered
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: u32,
+}
+
+impl Burst {
+    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+        let crowd = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
+        let pace = Pace::Burst { updates: self.updates };
+        let fanout = Fanout { scenario: "burst", crowd, pace, turns: self.rounds };
+        let mut run = fanout.run(&self.common, stop)?;
+        run.settings = settings([
+            ("viewers", self.viewers.to_string()),
+            ("updates", self.updates.to_string()),
+            ("rounds", self.rounds.to_string()),
+            ("bytes", self.common.size.to_string()),
+        ]);
+        Ok(run)
+    }
+}

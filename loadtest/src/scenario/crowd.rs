@@ -1,0 +1,129 @@
+//! Viewers who arrive together, and what their arrival cost.
+
+use crate::client::control::{Command, Connect, GroupId};
+use crate::client::counters::Counters;
+use crate::clock::{SECOND_NS, now_ns, seconds, sleep_until};
+use crate::failure::{Failure, Result};
+use crate::lab::{GROUPS_PER_SIDE, Lab};
+use crate::report::Side;
+use std::ops::Range;
+
+/// Viewers who come and go before anything is measured: a process' first ones cost it pages of
+/// code and tables that no later one costs again.
+const WARM_UP_VIEWERS: u32 = 64;
+const WARM_UP_GROUP: GroupId = GROUPS_PER_SIDE - 1;
+/// Time for a process to put things away before its memory is read.
+const SETTLE_NS: u64 = SECOND_NS / 2;
+
+/// Viewers, evenly over some tasks.
+#[derive(Debug, Clone)]
+pub(crate) struct Crowd {
+    /// The number of the group within its side.
+    pub(crate) group: GroupId,
+    pub(crate) tasks: Range<u32>,
+    pub(crate) viewers: u32,
+    pub(crate) viewers_per_socket: u32,
+}
+
+/// What an arrival cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) cpu_us_each: f64,
+    pub(crate) kib_each: f64,
+    pub(crate) seconds: f64,
+}
+
+impl Crowd {
+    pub(crate) fn id(&self, side: usize) -> GroupId {
+        side as GroupId * GROUPS_PER_SIDE + self.group
+    }
+
+    fn viewers_per_task(&self) -> u32 {
+        self.viewers.div_ceil(self.tasks.len().max(1) as u32).max(1)
+    }
+
+    fn connect(&self, lab: &mut Lab, side: usize) -> Result<()> {
+        let server = &lab.sides[side].server;
+        let connect = Connect {
+            group: self.id(side),
+            server: server.address,
+            host: server.host.clone(),
+            prefix: lab.prefix.clone(),
+            first_task: self.tasks.start,
+            first_viewer: 0,
+            viewers: self.viewers,
+            viewers_per_task: self.viewers_per_task(),
+            viewers_per_socket: self.viewers_per_socket,
+            in_flight: lab.common.in_flight,
+            next_seq: 1,
+        };
+        lab.fleet.connect(&connect)
+    }
+
+    /// Brings the viewers in and waits until each has its `initial_state`.
+    pub(crate) fn arrive(&self, lab: &mut Lab, side: usize) -> Result<Arrival> {
+        lab.progress.phase(format!("{} arrives", lab.sides[side].name));
+        let resident_before = lab.resident_kib(side);
+        let before = lab.cpu(side);
+        self.connect(lab, side)?;
+        let viewers = u64::from(self.viewers);
+        if !lab.fleet.wait(self.id(side), |totals| totals.attached >= viewers)? {
+            return Err(self.not_all_arrived(lab, side));
+        }
+        let cpu = lab.cpu(side).since(before);
+        let totals = lab.fleet.totals(self.id(side));
+        sleep_until(now_ns() + SETTLE_NS);
+        let resident = lab.resident_kib(side).saturating_sub(resident_before);
+        Ok(Arrival {
+            cpu_us_each: cpu.server as f64 / 1000.0 / viewers as f64,
+            kib_each: resident as f64 / viewers as f64,
+            seconds: seconds(totals.last_attach_ns.saturating_sub(before.at_ns)),
+        })
+    }
+
+    fn not_all_arrived(&self, lab: &mut Lab, side: usize) -> Failure {
+        let id = self.id(side);
+        let Counters { attached, open, .. } = lab.fleet.totals(id);
+        let name = lab.sides[side].name;
+        let why = match lab.sides[side].server.check() {
+            Err(failure) => failure.to_string(),
+            Ok(()) => lab.fleet.trouble(id).unwrap_or_else(|| "no error was reported".into()),
+        };
+        Failure::new(format!(
+            "only {attached} of {} viewers got their initial_state from the {name} ({open} are \
+             connected): {why}",
+            self.viewers
+        ))
+    }
+
+    /// Closes the viewers' connections.
+    pub(crate) fn leave(&self, lab: &mut Lab, side: usize) -> Result<()> {
+        lab.fleet.tell(&Command::Drop { group: self.id(side) })?;
+        lab.fleet.wait(self.id(side), |totals| totals.open == 0).map(|_| ())
+    }
+}
+
+/// Lets a few viewers of the first task come and go.
+pub(crate) fn warm_up(lab: &mut Lab, side: usize) -> Result<()> {
+    let few = Crowd {
+        group: WARM_UP_GROUP,
+        tasks: 0..1,
+        viewers: WARM_UP_VIEWERS,
+        viewers_per_socket: 1,
+    };
+    few.arrive(lab, side)?;
+    few.leave(lab, side)?;
+    sleep_until(now_ns() + SETTLE_NS);
+    Ok(())
+}
+
+impl Arrival {
+    /// Adds the figures, as far as they could be measured.
+    pub(crate) fn report(&self, side: &mut Side) {
+        if self.cpu_us_each > 0.0 {
+            side.measure("CPU per new viewer", "us", self.cpu_us_each);
+            side.measure("memory per viewer", "KiB", self.kib_each);
+        }
+        side.measure("arrival of all", "s", self.seconds);
+    }
+}

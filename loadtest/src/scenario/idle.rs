@@ -1,0 +1,85 @@
+//! `idle`: viewers who only watch. What each costs to come, to be there, and to go.
+
+use super::crowd::{Crowd, warm_up};
+use super::work::percent;
+use super::{Stop, settings};
+use crate::cli::Common;
+use crate::clock::{SECOND_NS, now_ns, sleep_until};
+use crate::failure::Result;
+use crate::lab::{Lab, Needs};
+use crate::report::{Checks, Run, Side};
+use clap::Args;
+
+/// Pauses are cut into these, so that Ctrl-C is heard.
+const NAP_NS: u64 = SECOND_NS / 10;
+/// Time for a server to notice that its viewers have gone.
+const DEPARTURE_NS: u64 = SECOND_NS;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Idle {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Viewers of one task
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) viewers: u32,
+    /// How long they stay; a heartbeat comes every 30 s
+    #[arg(long, default_value_t = 35.0)]
+    pub(crate) seconds: f64,
+}
+
+impl Idle {
+    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+        let needs =
+            Needs { scenario: "idle", tasks: 1, sockets: u64::from(self.viewers), floors: true };
+        let mut lab = Lab::start(&self.common, stop, &needs)?;
+        let mut run = Run { scenario: "idle".into(), ..Run::default() };
+        for side in 0..lab.sides.len() {
+            if !lab.is_stopped() {
+                run.sides.push(self.side(&mut lab, side)?);
+            }
+        }
+        run.ticks = lab.progress.take_ticks();
+        run.settings = settings([
+            ("viewers", self.viewers.to_string()),
+            ("seconds", self.seconds.to_string()),
+        ]);
+        Ok(run)
+    }
+
+    fn side(&self, lab: &mut Lab, side: usize) -> Result<Side> {
+        let crowd = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
+        let mut found = Side::new(lab.sides[side].name);
+        warm_up(lab, side)?;
+        crowd.arrive(lab, side)?.report(&mut found);
+
+        lab.progress.phase(format!("{} idles", lab.sides[side].name));
+        let before = lab.cpu(side);
+        let pings_before = lab.fleet.totals(crowd.id(side)).pings;
+        rest(lab, self.seconds);
+        let cpu = lab.cpu(side).since(before);
+        let counters = lab.fleet.totals(crowd.id(side));
+        let pings = counters.pings - pings_before;
+        found.measure("CPU while idle", "% of a core", percent(cpu.server, cpu));
+        found.measure("heartbeats", "", pings as f64);
+        if pings > 0 {
+            found.measure("CPU per heartbeat", "us", cpu.server as f64 / 1000.0 / pings as f64);
+        }
+        found.checks = Checks::of(counters, 0);
+
+        let before = lab.cpu(side);
+        crowd.leave(lab, side)?;
+        sleep_until(now_ns() + DEPARTURE_NS);
+        let cpu = lab.cpu(side).since(before);
+        let viewers = f64::from(self.viewers);
+        found.measure("CPU per departure", "us", cpu.server as f64 / 1000.0 / viewers);
+        Ok(found)
+    }
+}
+
+/// Lets time pass, unless the user wants to stop.
+pub(super) fn rest(lab: &Lab, seconds: f64) {
+    let end_ns = now_ns() + (seconds * SECOND_NS as f64) as u64;
+    while now_ns() < end_ns && !lab.is_stopped() {
+        sleep_until(end_ns.min(now_ns() + NAP_NS));
+    }
+}

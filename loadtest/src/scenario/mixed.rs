@@ -1,0 +1,119 @@
+//! `mixed`: a hot task, many small ones, viewers who come and go, and slow ones, all at once.
+
+use super::crowd::{Crowd, warm_up};
+use super::idle::rest;
+use super::work::{Work, percent, publishing};
+use super::{Stop, settings};
+use crate::cli::Common;
+use crate::client::control::Command;
+use crate::failure::Result;
+use crate::lab::{Lab, Needs};
+use crate::publish::Pace;
+use crate::report::{Checks, Run, Side};
+use clap::Args;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Mixed {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Viewers: half of them on one task, half of them on a task of their own
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..))]
+    pub(crate) viewers: u32,
+    /// Updates per second to the hot task; ten times as many to the others
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) rate: f64,
+    /// Viewers of the hot task who come, and go, per second
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) connect_rate: f64,
+    #[arg(long, default_value_t = 12.0)]
+    pub(crate) seconds: f64,
+}
+
+/// One in so many viewers of the hot task does not read in the middle of the run.
+const SLOW_ONE_IN: u32 = 20;
+/// Small tasks together get so many times the updates of the hot one.
+const WIDE_TIMES: f64 = 10.0;
+
+impl Mixed {
+    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+        let half = self.viewers / 2;
+        let slow_viewers = (half / SLOW_ONE_IN).max(1);
+        let needs = Needs {
+            scenario: "mixed",
+            tasks: 1 + half,
+            sockets: u64::from(self.viewers + slow_viewers),
+            floors: false,
+        };
+        let mut lab = Lab::start(&self.common, stop, &needs)?;
+        let hot = Crowd { group: 0, tasks: 0..1, viewers: half, viewers_per_socket: 1 };
+        let wide = Crowd { group: 1, tasks: 1..1 + half, ..hot.clone() };
+        let slow = Crowd { group: 2, viewers: slow_viewers, ..hot.clone() };
+        let pass_by = Crowd { group: 3, viewers: slow_viewers, ..hot.clone() };
+        warm_up(&mut lab, 0)?;
+        for crowd in [&hot, &wide, &slow, &pass_by] {
+            crowd.arrive(&mut lab, 0)?;
+        }
+        let updates = (self.rate * self.seconds) as u64 + 1;
+        let mut hot = Work::new(&mut lab, 0, hot, updates)?;
+        let mut wide = Work::new(&mut lab, 0, wide, updates)?;
+        let before = lab.cpu(0);
+        self.all_at_once(&mut lab, &mut hot, &mut wide, [&slow, &pass_by])?;
+        hot.drain(&mut lab)?;
+        wide.drain(&mut lab)?;
+        let expected_slow = hot.publisher.total() * u64::from(slow.viewers);
+        lab.fleet.wait(slow.id(0), |totals| totals.delivered >= expected_slow)?;
+        let cpu = lab.cpu(0).since(before);
+
+        let mut side = Side::new("server");
+        let totals = [&hot.crowd, &wide.crowd, &slow, &pass_by].map(|c| lab.fleet.totals(c.id(0)));
+        let deliveries: u64 = totals.iter().map(|totals| totals.delivered).sum();
+        side.measure("deliveries", "", deliveries as f64);
+        side.measure("CPU", "% of a core", percent(cpu.server, cpu));
+        side.measure("CPU of Redis", "% of a core", percent(cpu.redis, cpu));
+        let of_wide = lab.fleet.take_latencies(wide.crowd.id(0)).summary();
+        side.measure("latency p99, own tasks", "ms", of_wide.p99 as f64 / 1000.0);
+        side.latency(&lab.fleet.take_latencies(hot.crowd.id(0)));
+        side.measure("viewers who came and went", "", totals[3].attached as f64);
+        side.checks = hot.checks(&lab);
+        side.checks.merge(wide.checks(&lab));
+        side.checks.merge(Checks::of(totals[2], expected_slow));
+        side.checks.merge(Checks::of_passers_by(totals[3]));
+        let mut run = Run { scenario: "mixed".into(), sides: vec![side], ..Run::default() };
+        for crowd in [&hot.crowd, &wide.crowd, &slow, &pass_by] {
+            run.notes.extend(lab.fleet.trouble(crowd.id(0)));
+        }
+        run.ticks = lab.progress.take_ticks();
+        run.settings = settings([
+            ("viewers", self.viewers.to_string()),
+            ("hot updates/s", self.rate.to_string()),
+            ("other updates/s", (self.rate * WIDE_TIMES).to_string()),
+            ("connects/s", self.connect_rate.to_string()),
+            ("seconds", self.seconds.to_string()),
+        ]);
+        Ok(run)
+    }
+
+    fn all_at_once(
+        &self,
+        lab: &mut Lab,
+        hot: &mut Work,
+        wide: &mut Work,
+        [slow, pass_by]: [&Crowd; 2],
+    ) -> Result<()> {
+        let seconds = self.seconds;
+        let steady = |per_second| Pace::Steady { per_second, seconds };
+        lab.progress.phase("all at once");
+        publishing(lab, &mut hot.publisher, steady(self.rate), |lab| {
+            let pace = steady(self.rate * WIDE_TIMES);
+            publishing(lab, &mut wide.publisher, pace, |lab| {
+                let replacements = (self.connect_rate * seconds * 0.8) as u64;
+                lab.fleet.churn(pass_by.id(0), self.connect_rate, replacements)?;
+                rest(lab, seconds / 4.0);
+                lab.fleet.tell(&Command::Pause { group: slow.id(0) })?;
+                rest(lab, seconds / 2.0);
+                lab.fleet.tell(&Command::Unpause { group: slow.id(0) })
+            })
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! `storm`: all viewers drop and come back at once with their last position, while updates go on.
+
+use super::crowd::{Crowd, warm_up};
+use super::idle::rest;
+use super::work::{Work, publishing};
+use super::{Stop, settings};
+use crate::cli::Common;
+use crate::client::control::Command;
+use crate::clock::{now_ns, seconds};
+use crate::failure::Result;
+use crate::lab::{Lab, Needs};
+use crate::publish::Pace;
+use crate::report::{Run, Side};
+use clap::Args;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Storm {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Viewers of one task
+    #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) viewers: u32,
+    /// Updates per second
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) rate: f64,
+    /// How long updates go on; the viewers drop after a third of it
+    #[arg(long, default_value_t = 12.0)]
+    pub(crate) seconds: f64,
+}
+
+/// What the storm itself took.
+struct Outcome {
+    all_back: bool,
+    seconds: f64,
+    cpu_us_each: f64,
+    calls: BTreeMap<String, u64>,
+}
+
+impl Storm {
+    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+        let viewers = self.viewers;
+        let needs =
+            Needs { scenario: "storm", tasks: 1, sockets: u64::from(viewers), floors: false };
+        let mut lab = Lab::start(&self.common, stop, &needs)?;
+        let crowd = Crowd { group: 0, tasks: 0..1, viewers, viewers_per_socket: 1 };
+        warm_up(&mut lab, 0)?;
+        let arrival = crowd.arrive(&mut lab, 0)?;
+        let updates = (self.rate * self.seconds) as u64;
+        let mut work = Work::new(&mut lab, 0, crowd, updates)?;
+        let pace = Pace::Steady { per_second: self.rate, seconds: self.seconds };
+        let (crowd, publisher) = (&work.crowd, &mut work.publisher);
+        let (_, outcome) = publishing(&mut lab, publisher, pace, |lab| self.storm(lab, crowd))?;
+        work.drain(&mut lab)?;
+
+        let mut side = Side::new("server");
+        side.measure("all caught up after", "s", outcome.seconds);
+        side.measure("CPU per viewer that came back", "us", outcome.cpu_us_each);
+        for (command, calls) in &outcome.calls {
+            side.measure(&format!("Redis calls meanwhile: {command}"), "", *calls as f64);
+        }
+        side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
+        arrival.report(&mut side);
+        side.checks = work.checks(&lab);
+        let mut run = Run { scenario: "storm".into(), sides: vec![side], ..Run::default() };
+        if !outcome.all_back {
+            let back = lab.fleet.totals(work.crowd.id(0)).caught_up;
+            run.notes.push(format!("only {back} of {viewers} viewers ever caught up"));
+            run.sides[0].checks.missing += u64::from(viewers).saturating_sub(back);
+        }
+        run.notes.extend(lab.fleet.trouble(work.crowd.id(0)));
+        run.ticks = lab.progress.take_ticks();
+        run.settings = settings([
+            ("viewers", viewers.to_string()),
+            ("updates/s", self.rate.to_string()),
+            ("seconds", self.seconds.to_string()),
+        ]);
+        Ok(run)
+    }
+
+    fn storm(&self, lab: &mut Lab, crowd: &Crowd) -> Result<Outcome> {
+        rest(lab, self.seconds / 3.0);
+        lab.progress.phase("all drop and come back");
+        let (calls_before, before, start_ns) = (lab.redis.calls()?, lab.cpu(0), now_ns());
+        lab.fleet.tell(&Command::Reconnect { group: crowd.id(0) })?;
+        let viewers = u64::from(self.viewers);
+        let all_back = lab.fleet.wait(crowd.id(0), |totals| totals.caught_up >= viewers)?;
+        let cpu = lab.cpu(0).since(before);
+        let mut calls = lab.redis.calls()?;
+        for (command, calls) in &mut calls {
+            *calls = calls.saturating_sub(calls_before.get(command).copied().unwrap_or(0));
+        }
+        calls.retain(|command, calls| *calls > 0 && command != "info");
+        let end_ns = lab.fleet.totals(crowd.id(0)).last_caught_up_ns;
+        lab.progress.phase("all are back");
+        Ok(Outcome {
+            all_back,
+            seconds: seconds(end_ns.saturating_sub(start_ns)),
+            cpu_us_each: cpu.server as f64 / 1000.0 / viewers as f64,
+            calls,
+        })
+    }
+}

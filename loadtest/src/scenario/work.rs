@@ -1,0 +1,126 @@
+//! Publishing to a crowd until everything has arrived, and what that cost.
+
+use super::crowd::Crowd;
+use crate::clock::{now_ns, seconds};
+use crate::failure::{Failure, Result};
+use crate::lab::{Cpu, Lab};
+use crate::publish::{Pace, Published, Publisher};
+use crate::report::{Checks, Side};
+
+/// A crowd, its publisher, and the sums over all the times that it worked.
+pub(crate) struct Work {
+    pub(crate) side: usize,
+    pub(crate) crowd: Crowd,
+    pub(crate) publisher: Publisher,
+    pub(crate) tally: Tally,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) cpu: Cpu,
+    pub(crate) deliveries: u64,
+    pub(crate) bytes: u64,
+    /// From when the first update was due until the last one had arrived.
+    pub(crate) seconds: f64,
+    pub(crate) late_ns_max: u64,
+    /// CPU per delivery of each turn, in microseconds.
+    pub(crate) turns_us: Vec<f64>,
+}
+
+impl Work {
+    /// `updates` is how many there will be at most.
+    pub(crate) fn new(lab: &mut Lab, side: usize, crowd: Crowd, updates: u64) -> Result<Self> {
+        let publisher = lab.publisher(side, crowd.tasks.clone(), updates)?;
+        Ok(Self { side, crowd, publisher, tally: Tally::default() })
+    }
+
+    /// Deliveries that all updates so far should have led to.
+    pub(crate) fn expected(&self) -> u64 {
+        let tasks = self.crowd.tasks.len() as u64;
+        self.publisher.total() * (u64::from(self.crowd.viewers) / tasks.max(1))
+    }
+
+    /// Publishes, and waits until the viewers have everything or nothing more comes.
+    pub(crate) fn turn(&mut self, lab: &mut Lab, pace: Pace) -> Result<()> {
+        let id = self.crowd.id(self.side);
+        lab.progress.phase(format!("{} works", lab.sides[self.side].name));
+        let (before, before_totals) = (lab.cpu(self.side), lab.fleet.totals(id));
+        let (published, ()) = publishing(lab, &mut self.publisher, pace, |_| Ok(()))?;
+        let published_ns = now_ns();
+        self.drain(lab)?;
+        let cpu = lab.cpu(self.side).since(before);
+        let totals = lab.fleet.totals(id);
+        let deliveries = totals.delivered - before_totals.delivered;
+        let end_ns = totals.last_delivery_ns.max(match pace {
+            Pace::Steady { .. } => published_ns,
+            Pace::Burst { .. } => published.first_due_ns,
+        });
+        self.tally.cpu += cpu;
+        self.tally.deliveries += deliveries;
+        self.tally.bytes += totals.bytes - before_totals.bytes;
+        self.tally.seconds += seconds(end_ns - published.first_due_ns);
+        self.tally.late_ns_max = self.tally.late_ns_max.max(published.late_ns_max);
+        self.tally.turns_us.push(cpu.server as f64 / 1000.0 / deliveries.max(1) as f64);
+        Ok(())
+    }
+
+    /// Waits until the viewers have everything, or nothing more comes.
+    pub(crate) fn drain(&mut self, lab: &mut Lab) -> Result<()> {
+        let expected = self.expected();
+        let id = self.crowd.id(self.side);
+        lab.fleet.wait(id, |totals| {
+            totals.delivered - totals.repeated.min(totals.delivered) >= expected
+        })?;
+        lab.sides[self.side].server.check()
+    }
+
+    pub(crate) fn checks(&self, lab: &Lab) -> Checks {
+        Checks::of(lab.fleet.totals(self.crowd.id(self.side)), self.expected())
+    }
+
+    /// Adds what the work cost and how fast it went.
+    pub(crate) fn report(&self, lab: &Lab, side: &mut Side) {
+        let Tally { cpu, deliveries, bytes, .. } = self.tally;
+        side.measure("deliveries", "", deliveries as f64);
+        side.measure("deliveries per second", "", deliveries as f64 / self.tally.seconds.max(1e-9));
+        side.measure("bytes per delivery", "B", bytes as f64 / deliveries.max(1) as f64);
+        if cpu.server > 0 {
+            side.measure(
+                CPU_PER_DELIVERY,
+                "us",
+                cpu.server as f64 / 1000.0 / deliveries.max(1) as f64,
+            );
+            side.measure("CPU", "% of a core", percent(cpu.server, cpu));
+        }
+        if self.side == 0 && cpu.redis > 0 {
+            side.measure("CPU of Redis", "% of a core", percent(cpu.redis, cpu));
+        }
+        side.measure("CPU of the clients", "% of a core", percent(cpu.clients, cpu));
+        side.latency(&lab.fleet.take_latencies(self.crowd.id(self.side)));
+        side.measure("publisher late by at most", "ms", self.tally.late_ns_max as f64 / 1e6);
+        side.checks.merge(self.checks(lab));
+    }
+}
+
+pub(crate) const CPU_PER_DELIVERY: &str = "CPU per delivery";
+
+/// Part of a core that was used, while `all` passed.
+pub(crate) fn percent(ns: u64, all: Cpu) -> f64 {
+    100.0 * ns as f64 / all.at_ns.max(1) as f64
+}
+
+/// Publishes in a thread of its own while something else is done here.
+pub(crate) fn publishing<T>(
+    lab: &mut Lab,
+    publisher: &mut Publisher,
+    pace: Pace,
+    meanwhile: impl FnOnce(&mut Lab) -> Result<T>,
+) -> Result<(Published, T)> {
+    let stop = lab.stop.clone();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || publisher.publish(pace, &stop));
+        let done = meanwhile(lab);
+        let published = thread.join().map_err(|_| Failure::new("the publisher failed"))?;
+        Ok((published?, done?))
+    })
+}
