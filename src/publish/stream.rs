@@ -33,7 +33,7 @@ impl TaskStreamManager {
         &self,
         thread: &ThreadId,
         update_type: &str,
-        fields: &impl Serialize,
+        fields: &(impl Serialize + ?Sized),
     ) -> Result<StreamId, LogError> {
         let refused = |why: String| LogError::Refused(why);
         let fields = Fields::of(fields)

@@ -95,7 +95,10 @@ impl Update {
     ///
     /// # Errors
     /// The metadata does not serialise.
-    pub fn with_metadata(self, metadata: &impl Serialize) -> Result<Self, serde_json::Error> {
+    pub fn with_metadata(
+        self,
+        metadata: &(impl Serialize + ?Sized),
+    ) -> Result<Self, serde_json::Error> {
         Ok(Self { metadata: to_raw_value(metadata)?, ..self })
     }
 

@@ -80,7 +80,7 @@ impl ThreadManager {
     pub async fn set_result(
         &self,
         thread: &ThreadId,
-        result: &impl Serialize,
+        result: &(impl Serialize + ?Sized),
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
         let result = to_raw_value(result).map_err(not_json)?;

@@ -1,0 +1,123 @@
+//! Every request that is no WebSocket handshake: from the path to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+
+use super::cors::Cors;
+use super::error::{Answer, ApiError, answer, json_answer};
+use super::route::Route;
+use super::{body, page, tasks};
+use crate::config::Config;
+use crate::id::ThreadId;
+use crate::log::Log;
+use crate::publish::ThreadManager;
+
+/// What the API is made of. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) log: Log,
+    pub(crate) threads: ThreadManager,
+    pub(crate) config: Arc<Config>,
+    pub(crate) live: Arc<dyn Live>,
+}
+
+/// What the API asks of the running server; the counts are of the whole process.
+pub(crate) trait Live: Send + Sync {
+    /// How many viewers a thread has.
+    fn viewers_of(&self, thread: &ThreadId) -> usize;
+    /// How many of them lag behind the head of the stream.
+    fn lagging_of(&self, thread: &ThreadId) -> usize;
+    /// Whether the thread's stream is followed.
+    fn watched(&self, thread: &ThreadId) -> bool;
+    /// How the tail learns of changes, in one word.
+    fn mode(&self) -> &'static str;
+    /// Whether the server is going away.
+    fn draining(&self) -> bool;
+    /// Whether it is able to serve.
+    fn ready(&self) -> bool;
+    /// The metrics in the text format of Prometheus.
+    fn metrics(&self) -> String;
+}
+
+/// Answers a request. Its body is read to the end, so that the connection can go on; where that
+/// fails, the answer closes the connection.
+pub(crate) async fn respond(mut request: Request<Incoming>, api: &Api) -> Answer {
+    let limits = &api.config.limits;
+    let pause = Duration::from_millis(limits.handshake_timeout_ms);
+    let body = body::read(&mut request, limits.body_bytes_max as u64, pause).await;
+    let (parts, _) = request.into_parts();
+    let cors = Cors::of(&parts.headers, &api.config.cors_origins);
+    let mut answer = match body {
+        Ok(body) => dispatch(&parts, &body, api).await.unwrap_or_else(Answer::from),
+        Err(unread) => closing(unread.into()),
+    };
+    cors.mark(&mut answer);
+    if let Some(route) = Route::of(parts.uri.path()).filter(|_| parts.method == Method::OPTIONS) {
+        cors.mark_preflight(&mut answer, route.methods());
+    }
+    answer
+}
+
+fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+async fn dispatch(parts: &Parts, body: &Bytes, api: &Api) -> Result<Answer, ApiError> {
+    let path = parts.uri.path();
+    let nothing = || ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path");
+    let route = Route::of(path).ok_or_else(nothing)?;
+    if !route.allows(&parts.method) {
+        return Ok(other_method(parts, route));
+    }
+    match route {
+        Route::Page => page::file(path, &parts.headers).ok_or_else(nothing),
+        Route::Health => Ok(json_answer(StatusCode::OK, &json!({ "status": "ok" }))),
+        Route::Ready => ready(api).await,
+        Route::Metrics => {
+            let content_type = "text/plain; version=0.0.4; charset=utf-8";
+            Ok(answer(StatusCode::OK, content_type, api.live.metrics().into()))
+        }
+        Route::Tasks => tasks::list(api, parts.uri.query().unwrap_or_default()).await,
+        Route::Task(thread) => tasks::show(api, thread).await,
+        Route::StreamInfo(thread) => tasks::stream_info(api, thread).await,
+        Route::Triage => tasks::triage(api, &parts.headers, body).await,
+        Route::Publish(thread, call) => {
+            tasks::publish(api, thread, call, &parts.headers, body).await
+        }
+    }
+}
+
+/// OPTIONS, or a method that the path does not have.
+fn other_method(parts: &Parts, route: Route<'_>) -> Answer {
+    let mut answer = if parts.method == Method::OPTIONS {
+        let mut answer = Answer::default();
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        answer
+    } else {
+        let detail = format!("{} is not a method of this path", parts.method);
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail).into()
+    };
+    let allowed = HeaderValue::from_str(&format!("{}, OPTIONS", route.methods()));
+    answer.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+    answer
+}
+
+async fn ready(api: &Api) -> Result<Answer, ApiError> {
+    let unready = |why: &str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    if api.live.draining() {
+        return Err(unready("the server is going away"));
+    }
+    api.log.check().await?;
+    if !api.live.ready() {
+        return Err(unready("the server is not ready yet"));
+    }
+    Ok(json_answer(StatusCode::OK, &json!({ "status": "ready" })))
+}

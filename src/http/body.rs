@@ -1,0 +1,149 @@
+//! The body of a request: read within bounds, understood as an object, its members taken out.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{HeaderMap, Request, StatusCode};
+use serde_json::value::RawValue;
+
+use super::error::ApiError;
+use crate::publish::{Fields, Json, string_in};
+
+/// So much of a body that is too long is read and thrown away: a client that is still sending would
+/// not see the answer. What is longer costs the connection.
+const DISCARDED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Reads the whole body. `pause` is how long the client may send nothing.
+///
+/// # Errors
+/// 413 where it is longer than `bytes_max`; 408 and 400 where the client does not send all of it.
+pub(super) async fn read(
+    request: &mut Request<Incoming>,
+    bytes_max: u64,
+    pause: Duration,
+) -> Result<Bytes, ApiError> {
+    let too_long = || {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a body has at most {bytes_max} bytes"),
+        )
+    };
+    let announced = request.body().size_hint().lower();
+    let waits = request.headers().contains_key(header::EXPECT);
+    if announced > bytes_max && (waits || announced > DISCARDED_BYTES_MAX) {
+        return Err(too_long());
+    }
+    let body = request.body_mut();
+    let (mut held, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = next(body, pause).await? {
+        length += frame.len() as u64;
+        if length > DISCARDED_BYTES_MAX.max(bytes_max) {
+            return Err(too_long());
+        }
+        if announced.max(length) > bytes_max {
+            held = BytesMut::new();
+        } else {
+            held.extend_from_slice(&frame);
+        }
+    }
+    if length > bytes_max { Err(too_long()) } else { Ok(held.freeze()) }
+}
+
+async fn next(body: &mut Incoming, pause: Duration) -> Result<Option<Bytes>, ApiError> {
+    match tokio::time::timeout(pause, body.frame()).await {
+        Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Ok(Some(Err(error))) => Err(ApiError::malformed(format!("the body is broken: {error}"))),
+        Ok(None) => Ok(None),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body does not go on")),
+    }
+}
+
+/// The members of a body that is a JSON object.
+pub(super) struct Members(Fields);
+
+impl Members {
+    /// Understands a body.
+    ///
+    /// # Errors
+    /// 400 where it is no JSON; 422 where it is no object.
+    pub(super) fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
+        check_type(headers)?;
+        let json: &RawValue = serde_json::from_slice(body)
+            .map_err(|error| ApiError::malformed(format!("the body is no JSON: {error}")))?;
+        let fields = serde_json::from_str(json.get())
+            .map_err(|_| ApiError::wrong("body", "has to be a JSON object"))?;
+        Ok(Self(fields))
+    }
+
+    /// A member of any type that has to be there.
+    pub(super) fn any(&self, name: &str) -> Result<&RawValue, ApiError> {
+        self.0.get(name).ok_or_else(|| ApiError::wrong(name, "is missing"))
+    }
+
+    /// A string that has to be there.
+    pub(super) fn string(&self, name: &str) -> Result<String, ApiError> {
+        string_in(self.any(name)?).ok_or_else(|| ApiError::wrong(name, "has to be a string"))
+    }
+
+    /// A string that may be missing or null.
+    pub(super) fn optional_string(&self, name: &str) -> Result<Option<String>, ApiError> {
+        self.optional(name, "has to be a string", string_in)
+    }
+
+    /// A whole number that may be missing or null.
+    pub(super) fn optional_integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let read = |value: &RawValue| serde_json::from_str(value.get()).ok();
+        self.optional(name, "has to be a whole number", read)
+    }
+
+    /// A list of strings that may be missing or null.
+    pub(super) fn optional_strings(&self, name: &str) -> Result<Option<Vec<String>>, ApiError> {
+        let read = |value: &RawValue| serde_json::from_str(value.get()).ok();
+        self.optional(name, "has to be a list of strings", read)
+    }
+
+    /// An object that may be missing or null: its text.
+    pub(super) fn optional_object(&self, name: &str) -> Result<Option<Json>, ApiError> {
+        let read = |value: &RawValue| value.get().starts_with('{').then(|| value.to_owned());
+        self.optional(name, "has to be an object", read)
+    }
+
+    /// An object that may be missing or null: its members.
+    pub(super) fn optional_fields(&self, name: &str) -> Result<Option<Fields>, ApiError> {
+        let read = |value: &RawValue| serde_json::from_str(value.get()).ok();
+        self.optional(name, "has to be an object", read)
+    }
+
+    fn optional<T>(
+        &self,
+        name: &str,
+        why: &str,
+        read: impl FnOnce(&RawValue) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(value) if value.get() == "null" => Ok(None),
+            Some(value) => read(value).map(Some).ok_or_else(|| ApiError::wrong(name, why)),
+        }
+    }
+}
+
+/// A page of another site can send a body without being asked for leave first, unless its type is
+/// JSON. So what comes from a page has to say that it is JSON; other clients may say anything.
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_json = |value: &HeaderValue| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    };
+    if headers.contains_key(header::ORIGIN)
+        && !headers.get(header::CONTENT_TYPE).is_some_and(is_json)
+    {
+        return Err(ApiError::malformed(
+            "the body has to come with Content-Type: application/json",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Which other sites' pages may use the API from a browser, as `cors_origins` says.
+
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderName, HeaderValue};
+
+use super::error::Answer;
+
+/// How long a browser may keep the answer to a preflight.
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
+
+/// What a request says of the site that it comes from, and what that site may.
+pub(super) struct Cors {
+    /// The value of `Access-Control-Allow-Origin`; none where the site may nothing.
+    allowed: Option<HeaderValue>,
+    /// The answer differs from site to site, which caches have to know.
+    varies: bool,
+    /// The headers that a preflight asks for.
+    asked_headers: Option<HeaderValue>,
+}
+
+impl Cors {
+    pub(super) fn of(request: &HeaderMap, origins: &[String]) -> Self {
+        let any = origins.iter().any(|origin| origin == "*");
+        let listed = |origin: &&HeaderValue| {
+            let equals = |known: &String| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes());
+            any || origins.iter().any(equals)
+        };
+        let origin = request.get(header::ORIGIN).filter(listed);
+        let value = |origin: &HeaderValue| {
+            if any { HeaderValue::from_static("*") } else { origin.clone() }
+        };
+        Self {
+            allowed: origin.map(value),
+            varies: !origins.is_empty() && !any,
+            asked_headers: request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned(),
+        }
+    }
+
+    /// Adds what every answer needs.
+    pub(super) fn mark(&self, answer: &mut Answer) {
+        let mut set = |name: HeaderName, value| answer.headers_mut().insert(name, value);
+        if self.varies {
+            set(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if let Some(allowed) = &self.allowed {
+            set(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
+        }
+    }
+
+    /// Adds what the answer to a preflight needs; `methods` are those of the path.
+    pub(super) fn mark_preflight(self, answer: &mut Answer, methods: &'static str) {
+        if self.allowed.is_none() {
+            return;
+        }
+        let mut set = |name: HeaderName, value| answer.headers_mut().insert(name, value);
+        set(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        set(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+        if let Some(headers) = self.asked_headers {
+            set(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
+        }
+    }
+}

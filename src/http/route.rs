@@ -1,0 +1,105 @@
+//! Which thing a path means, and which methods that thing has.
+
+use hyper::Method;
+
+/// What a path means; thread ids are as the path has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    /// `/`, `/assets/…`, `/favicon.ico`
+    Page,
+    /// `/healthz`
+    Health,
+    /// `/readyz`
+    Ready,
+    /// `/metrics`
+    Metrics,
+    /// `/api/v1/tasks`
+    Tasks,
+    /// `/api/v1/tasks/{thread_id}`
+    Task(&'a str),
+    /// `/api/v1/tasks/{thread_id}/stream-info`
+    StreamInfo(&'a str),
+    /// `/api/v1/triage`
+    Triage,
+    /// `/api/v1/tasks/{thread_id}/` and what is to be published
+    Publish(&'a str, Call),
+}
+
+/// What is to be published to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Update,
+    Status,
+    Result,
+    Error,
+}
+
+impl<'a> Route<'a> {
+    /// What the path means; none where it means nothing.
+    pub(super) fn of(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "/" | "/favicon.ico" => Self::Page,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/api/v1/tasks" => Self::Tasks,
+            "/api/v1/triage" => Self::Triage,
+            _ if path.starts_with("/assets/") => Self::Page,
+            _ => return Self::of_task(path.strip_prefix("/api/v1/tasks/")?),
+        })
+    }
+
+    fn of_task(path: &'a str) -> Option<Self> {
+        let Some((thread, part)) = path.split_once('/') else { return Some(Self::Task(path)) };
+        Some(match part {
+            "stream-info" => Self::StreamInfo(thread),
+            "updates" => Self::Publish(thread, Call::Update),
+            "status" => Self::Publish(thread, Call::Status),
+            "result" => Self::Publish(thread, Call::Result),
+            "error" => Self::Publish(thread, Call::Error),
+            _ => return None,
+        })
+    }
+
+    /// The methods beside OPTIONS, as the `Allow` header has them.
+    pub(super) fn methods(self) -> &'static str {
+        match self {
+            Self::Triage | Self::Publish(..) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Whether it has the method.
+    pub(super) fn allows(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_mean_what_the_protocol_says() {
+        for (path, route) in [
+            ("/", Some(Route::Page)),
+            ("/assets/app.js", Some(Route::Page)),
+            ("/healthz", Some(Route::Health)),
+            ("/api/v1/tasks", Some(Route::Tasks)),
+            ("/api/v1/tasks/t1", Some(Route::Task("t1"))),
+            ("/api/v1/tasks/", Some(Route::Task(""))),
+            ("/api/v1/tasks/t1/stream-info", Some(Route::StreamInfo("t1"))),
+            ("/api/v1/tasks/t1/updates", Some(Route::Publish("t1", Call::Update))),
+            ("/api/v1/tasks/t1/error", Some(Route::Publish("t1", Call::Error))),
+            ("/api/v1/tasks/t1/error/", None),
+            ("/api/v1/tasks/t1/", None),
+            ("/api/v1", None),
+            ("/healthz/", None),
+            ("//", None),
+            ("", None),
+            ("*", None),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What the API does with tasks: makes, changes, shows and lists them.
+
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use serde::Serialize;
+use serde_json::json;
+
+use super::api::Api;
+use super::body::Members;
+use super::error::{Answer, ApiError, json_answer};
+use super::route::Call;
+use crate::id::ThreadId;
+use crate::publish::{ListedTask, NewTask, Status, TaskStreamManager, Update};
+
+/// How many tasks a list holds where the request does not say.
+const LIST_DEFAULT: u64 = 50;
+/// The most tasks that a list holds.
+const LIST_MAX: u64 = 200;
+
+/// `GET /api/v1/tasks?limit=`
+pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, ApiError> {
+    #[derive(Serialize)]
+    struct List {
+        tasks: Vec<ListedTask>,
+    }
+    let tasks = api.threads.newest(limit(query)?).await?;
+    Ok(json_answer(StatusCode::OK, &List { tasks }))
+}
+
+/// `GET /api/v1/tasks/{thread_id}`
+pub(super) async fn show(api: &Api, thread: &str) -> Result<Answer, ApiError> {
+    let state = api.threads.state(&thread_id(thread)?).await?;
+    Ok(json_answer(StatusCode::OK, &state))
+}
+
+/// `GET /api/v1/tasks/{thread_id}/stream-info`; an unknown thread has an empty stream, as in the
+/// interface that this one contains.
+pub(super) async fn stream_info(api: &Api, thread: &str) -> Result<Answer, ApiError> {
+    let thread = thread_id(thread)?;
+    let facts = TaskStreamManager::new(api.log.clone()).info(&thread).await?;
+    let info = json!({
+        "thread_id": thread.as_str(),
+        "stream_key": api.config.keys.stream(&thread),
+        "stream_length": facts.length,
+        "active_connections": api.live.viewers_of(&thread),
+        "consumer_active": api.live.watched(&thread),
+        "last_stream_id": facts.last_generated.to_string(),
+        "mode": api.live.mode(),
+        "lagging": api.live.lagging_of(&thread),
+    });
+    Ok(json_answer(StatusCode::OK, &info))
+}
+
+/// `POST /api/v1/triage`
+pub(super) async fn triage(
+    api: &Api,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Answer, ApiError> {
+    let members = Members::of(headers, body)?;
+    let task = NewTask {
+        query: members.string("query")?,
+        user_id: members.optional_string("user_id")?,
+        session_id: members.optional_string("session_id")?,
+        priority: members.optional_integer("priority")?.unwrap_or_default(),
+        tags: members.optional_strings("tags")?.unwrap_or_default(),
+        context: members.optional_fields("context")?.unwrap_or_default(),
+    };
+    let thread = api.threads.create(task).await?;
+    let made = json!({
+        "thread_id": thread.as_str(),
+        "status": Status::Queued.as_str(),
+        "message": "Triage task queued",
+    });
+    Ok(json_answer(StatusCode::ACCEPTED, &made))
+}
+
+/// `POST /api/v1/tasks/{thread_id}/…`
+pub(super) async fn publish(
+    api: &Api,
+    thread: &str,
+    call: Call,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Answer, ApiError> {
+    let thread = thread_id(thread)?;
+    let members = Members::of(headers, body)?;
+    let threads = &api.threads;
+    let stream_id = match call {
+        Call::Update => threads.add_update(&thread, update(&members)?).await?,
+        Call::Status => {
+            let status = members.string("status")?.parse::<Status>();
+            let status = status.map_err(|unknown| ApiError::wrong("status", unknown))?;
+            threads.set_status(&thread, status).await?
+        }
+        Call::Result => threads.set_result(&thread, members.any("result")?).await?,
+        Call::Error => threads.set_error(&thread, &members.string("error_message")?).await?,
+    };
+    Ok(json_answer(StatusCode::ACCEPTED, &json!({ "stream_id": stream_id.to_string() })))
+}
+
+fn update(members: &Members) -> Result<Update, ApiError> {
+    let mut update = Update::new(members.string("message")?);
+    if let Some(update_type) = members.optional_string("update_type")? {
+        update.update_type = update_type;
+    }
+    if let Some(metadata) = members.optional_object("metadata")? {
+        update.metadata = metadata;
+    }
+    Ok(update)
+}
+
+fn thread_id(text: &str) -> Result<ThreadId, ApiError> {
+    text.parse().map_err(ApiError::malformed)
+}
+
+fn limit(query: &str) -> Result<u64, ApiError> {
+    let limits = query.split('&').filter_map(|pair| pair.split_once('='));
+    let Some((_, text)) = limits.filter(|(name, _)| *name == "limit").last() else {
+        return Ok(LIST_DEFAULT);
+    };
+    let limit: u64 =
+        text.parse().map_err(|_| ApiError::malformed("limit: has to be a whole number"))?;
+    if (1..=LIST_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(ApiError::wrong("limit", format!("has to be 1 to {LIST_MAX}")))
+    }
+}
