@@ -1,0 +1,115 @@
+//! `taskcast task …` against a real Redis: what it prints, and what it leaves there.
+
+mod common;
+
+use std::process::Command;
+
+use common::RedisServer;
+use serde_json::{Value, json};
+use taskcast::id::{StreamId, ThreadId};
+
+struct Shell {
+    redis: RedisServer,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { redis: RedisServer::start() }
+    }
+
+    /// Exit code, stdout without its newline, stderr.
+    fn task(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_taskcast"))
+            .env_clear()
+            .env("REDIS_URL", self.redis.url())
+            .arg("task")
+            .args(args)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// What a command prints that has to succeed.
+    fn printed(&self, args: &[&str]) -> String {
+        let (code, out, err) = self.task(args);
+        assert_eq!(code, Some(0), "{args:?}: {err}");
+        out
+    }
+
+    fn state(&self, thread: &str) -> Value {
+        serde_json::from_str(&self.printed(&["show", thread])).unwrap()
+    }
+}
+
+#[test]
+fn a_task_is_made_and_led_to_its_end() {
+    let shell = Shell::new();
+    let thread = shell.printed(&[
+        "new",
+        "Why is the cache slow?",
+        "--user-id=ada",
+        "--session-id=s1",
+        "--priority=-2",
+        "--tag=cache",
+        "--tag=slow",
+        r#"--context={"host":"r1"}"#,
+    ]);
+    assert!(thread.parse::<ThreadId>().is_ok(), "{thread:?}");
+    let state = shell.state(&thread);
+    assert_eq!(state["status"], "queued");
+    assert_eq!(state["metadata"]["user_id"], "ada");
+    assert_eq!(state["metadata"]["priority"], -2);
+    assert_eq!(state["metadata"]["tags"], json!(["cache", "slow"]));
+    assert_eq!(state["context"]["host"], "r1");
+
+    let mut last: StreamId = state["stream_id"].as_str().unwrap().parse().unwrap();
+    let steps: [&[&str]; 4] = [
+        &["status", &thread, "in_progress"],
+        &["update", &thread, "Reading", "--type", "tool_call", "--metadata", r#"{"progress":40}"#],
+        &["result", &thread, r#"{"answer":42}"#],
+        &["error", &thread, "but it broke"],
+    ];
+    for step in steps {
+        let id: StreamId = shell.printed(step).parse().unwrap();
+        assert!(id > last, "{step:?}");
+        last = id;
+    }
+    let state = shell.state(&thread);
+    assert_eq!(state["stream_id"], last.to_string());
+    assert_eq!(state["status"], "failed");
+    assert_eq!(state["updates"][0]["message"], "Reading");
+    assert_eq!(state["updates"][0]["update_type"], "tool_call");
+    assert_eq!(state["updates"][0]["metadata"], json!({"progress": 40}));
+    assert_eq!(state["result"], json!({"answer": 42}));
+    assert_eq!(state["error_message"], "but it broke");
+}
+
+#[test]
+fn what_cannot_be_done_says_why() {
+    let shell = Shell::new();
+    let (code, out, err) = shell.task(&["update", "nobody", "hello"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("Thread not found") && err.contains("task new"), "{err}");
+
+    for args in [
+        ["update", "t", "m", "--metadata", "[1]"],
+        ["update", "t", "m", "--metadata", "{"],
+        ["new", "q", "--context", "1", "--tag=x"],
+    ] {
+        let (code, _, err) = shell.task(&args);
+        assert_eq!(code, Some(2), "{args:?}: {err}");
+    }
+    let (code, _, err) = shell.task(&["result", "t", "not json"]);
+    assert!(code == Some(2) && err.contains("JSON"), "{err}");
+}
+
+#[test]
+fn the_keys_follow_prefix_and_template() {
+    let shell = Shell::new();
+    let keys = ["--key-prefix=acme", "--stream-key-template={prefix}:s:{thread_id}"];
+    let thread = shell.printed(&["new", "q", keys[0], keys[1]]);
+    assert_eq!(shell.task(&["show", &thread]).0, Some(1));
+    let shown = shell.printed(&["show", &thread, keys[0], keys[1]]);
+    assert!(shown.contains("queued"), "{shown}");
+}
