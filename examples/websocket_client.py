@@ -48,7 +48,8 @@ def parse_id(value):
 
 def retry_seconds(attempt):
     """Doubling up to a limit; a random half of it keeps many viewers from coming at once."""
-    return min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)
+    longest = min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 10))
+    return random.uniform(longest / 2, longest)
 
 
 def handshake_status(error):
@@ -206,7 +207,8 @@ class Printer:
             self._line(entry, f"{printable(kind)} {printable(entry.get('message', ''))}")
 
     def _update(self, update):
-        self._line(update, f"{percent(update.get('metadata'))}   {printable(update.get('message'))}")
+        message = printable(update.get("message"))
+        self._line(update, f"{percent(update.get('metadata'))}   {message}")
 
     def _line(self, frame, text):
         say(f"{clock(frame.get('timestamp'))}  {text}")
@@ -214,7 +216,7 @@ class Printer:
     # A state that comes after a gap holds updates that were printed before it.
     def _is_new(self, timestamp):
         when = local_time(timestamp)
-        return when is None or when.timestamp() * 1000 > self._shown_ms
+        return when is None or int(when.timestamp() * 1000) > self._shown_ms
 
 
 def call(url, path, body=None):
@@ -248,7 +250,8 @@ def publish_test(url, thread_id):
 
 async def watch(url, thread_id, since):
     """Prints the task until it is over; the exit code."""
-    socket_url = re.sub("^http", "ws", url) + "/api/v1/ws/tasks/" + urllib.parse.quote(thread_id, "")
+    path = "/api/v1/ws/tasks/" + urllib.parse.quote(thread_id, "")
+    socket_url = re.sub("^http", "ws", url) + path
     printer = Printer(since)
 
     async def receive(frame):

@@ -22,7 +22,7 @@ async function getJson(path) {
   return response.json();
 }
 
-/** Calls `work` again and again, gently: jittered, slower while it fails, not while nobody looks. */
+/** Calls `work` again and again: jittered, slower while it fails, not at all while nobody looks. */
 function refresh(everyMs, work) {
   let failures = 0;
   let timer = 0;
@@ -187,8 +187,11 @@ function enterList(event) {
 }
 
 function start() {
-  byId("first-task-command").textContent =
-    `curl ${location.origin}/api/v1/triage \\\n  -H 'content-type: application/json' \\\n  -d '{"query": "Why is memory rising?"}'`;
+  byId("first-task-command").textContent = [
+    `curl ${location.origin}/api/v1/triage \\`,
+    "  -H 'content-type: application/json' \\",
+    `  -d '{"query": "Why is memory rising?"}'`,
+  ].join("\n");
   byId("skip").addEventListener("click", () => byId("detail").focus());
   byId("notice-close").addEventListener("click", () => open?.dismissNotice());
   addEventListener("hashchange", followFragment);

@@ -8,19 +8,17 @@ export const ROWS_MAX = 500;
 const MESSAGE_CHARS_MAX = 2_000;
 const DOCUMENT_CHARS_MAX = 200_000;
 
-const TONES = {
-  queued: "idle",
-  in_progress: "running",
-  awaiting_approval: "waiting",
-  done: "done",
-  completed: "done",
-  failed: "failed",
-  cancelled: "idle",
-};
+const TONES = new Map([
+  ["in_progress", "running"],
+  ["awaiting_approval", "waiting"],
+  ["done", "done"],
+  ["completed", "done"],
+  ["failed", "failed"],
+]);
 
 /** The colour family of a status: idle, running, waiting, done or failed. */
 export function tone(status) {
-  return Object.hasOwn(TONES, status) ? TONES[status] : "idle";
+  return TONES.get(status) ?? "idle";
 }
 
 /** A status in words: `in_progress` is "In progress". */
@@ -78,14 +76,14 @@ function count(value) {
   return Number.isSafeInteger(value) && value > 0 ? value : 0;
 }
 
-const GAP_REASONS = {
-  trimmed: "The log was trimmed",
-  deleted: "The log was deleted",
-  reset: "The log was started anew",
-};
+const GAP_REASONS = new Map([
+  ["trimmed", "The log was trimmed"],
+  ["deleted", "A part of the log was deleted"],
+  ["reset", "The log was started anew"],
+]);
 
 function gapNotice(frame) {
-  const what = Object.hasOwn(GAP_REASONS, frame.reason) ? GAP_REASONS[frame.reason] : "The log has a gap";
+  const what = GAP_REASONS.get(frame.reason) ?? "The log has a gap";
   const from = clip(text(frame.requested), 41);
   const after = from ? ` Updates after ${from} may be missing.` : " Some updates may be missing.";
   return `${what}.${after} This is the task’s state from here on.`;
@@ -137,7 +135,7 @@ export class Task {
   }
 
   missed(after) {
-    this.notice = `An update after ${after} did not arrive. The log is being read again from there.`;
+    this.notice = `An update after ${after} did not arrive. The log is read again from there.`;
   }
 
   #addUpdate(update, kind) {

@@ -89,9 +89,11 @@ export class TaskView {
     const log = byId("log");
     const fresh = task.generation !== this.#generation;
     if (fresh) log.replaceChildren();
-    const rows = task.rows.slice(-ROWS_MAX).filter((row) => fresh || row.serial > this.#drawnSerial);
+    const isNew = (row) => fresh || row.serial > this.#drawnSerial;
+    const rows = task.rows.slice(-ROWS_MAX).filter(isNew).reverse();
     if (rows.length > 0) {
-      log.prepend(...rows.reverse().map((row) => rowElement(row, !fresh && rows.length <= ANIMATED_ROWS_MAX)));
+      const animated = !fresh && rows.length <= ANIMATED_ROWS_MAX;
+      log.prepend(...rows.map((row) => rowElement(row, animated)));
       this.#drawnSerial = rows[0].serial;
     }
     this.#generation = task.generation;
@@ -109,8 +111,8 @@ function drawSection(sectionId, textId, text) {
   setText(byId(textId), text ?? "");
 }
 
-function rowElement(row, isNew) {
-  const item = element("li", isNew ? "row new" : "row");
+function rowElement(row, animated) {
+  const item = element("li", animated ? "row new" : "row");
   item.dataset.tone = row.tone;
   const time = element("time", "row-time", row.time ? clock.format(row.time) : "");
   if (row.time) {
@@ -118,8 +120,9 @@ function rowElement(row, isNew) {
     time.title = row.time.toLocaleString();
   }
   item.append(time, element("span", "row-message", row.message));
-  if (row.progress !== null) item.append(element("span", "row-side", `${Math.round(row.progress)}%`));
-  else if (row.tone === "plain" && row.kind && row.kind !== "progress") {
+  if (row.progress !== null) {
+    item.append(element("span", "row-side", `${Math.round(row.progress)}%`));
+  } else if (row.tone === "plain" && row.kind && row.kind !== "progress") {
     item.append(element("span", "row-side kind", row.kind));
   }
   return item;

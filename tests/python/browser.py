@@ -25,7 +25,8 @@ addEventListener("securitypolicyviolation", (event) =>
 @contextlib.contextmanager
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        program = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -34,7 +35,8 @@ class Visit:
     """One page in a context of its own. `problems` are its errors, in the console or not."""
 
     def __init__(self, browser, **options):
-        self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
+        options = {"viewport": {"width": 1200, "height": 800}, **options}
+        self.context = browser.new_context(**options)
         self.context.add_init_script(WATCH_POLICY)
         self.page = self.context.new_page()
         self.problems = []
@@ -48,7 +50,7 @@ class Visit:
             self.problems.append(message.text)
 
     def eventually(self, script, argument=None):
-        """Waits until a script is true. (Playwright's own way needs eval, which the page forbids.)"""
+        """Waits until a script is true. Playwright's own way needs eval, which the page forbids."""
         end = time.monotonic() + START_SECONDS
         while not self.page.evaluate(script, argument):
             assert time.monotonic() < end, f"never came true: {script} {argument}"

@@ -24,8 +24,8 @@ class Client(Process):
 
     def __init__(self, server, *args):
         super().__init__("client")
-        environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
-        self.spawn([sys.executable, str(CLIENT), "--url", server, *args], environment)
+        direct = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+        self.spawn([sys.executable, str(CLIENT), "--url", server, *args], direct)
 
     def wait_for(self, text):
         eventually(lambda: text in self.log, f"{text!r} in the client's output")
@@ -59,7 +59,9 @@ def test_the_test_task_is_created_and_followed_to_its_end(client, server):
     assert one.log.count("result {") == 1
 
 
-@pytest.mark.parametrize("status, code", [("completed", 0), ("done", 0), ("failed", 1), ("cancelled", 1)])
+@pytest.mark.parametrize(
+    "status, code", [("completed", 0), ("done", 0), ("failed", 1), ("cancelled", 1)]
+)
 def test_the_exit_code_tells_how_the_task_ended(client, server, viewed, status, code):
     one = client(server.http, viewed.thread)
     one.wait_for("status queued")
