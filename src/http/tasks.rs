@@ -115,8 +115,8 @@ fn thread_id(text: &str) -> Result<ThreadId, ApiError> {
 }
 
 fn limit(query: &str) -> Result<u64, ApiError> {
-    let limits = query.split('&').filter_map(|pair| pair.split_once('='));
-    let Some((_, text)) = limits.filter(|(name, _)| *name == "limit").last() else {
+    let mut members = query.split('&').filter_map(|pair| pair.split_once('='));
+    let Some((_, text)) = members.rfind(|(name, _)| *name == "limit") else {
         return Ok(LIST_DEFAULT);
     };
     let limit: u64 =

@@ -407,7 +407,7 @@ fn only_listed_origins_may_use_the_api() {
 fn a_page_of_another_site_cannot_publish_unasked() {
     let server = Server::start();
     let body = br#"{"query":"why?"}"#;
-    let mut post = |headers: &str| server.ask("POST", "/api/v1/triage", headers, body).status;
+    let post = |headers: &str| server.ask("POST", "/api/v1/triage", headers, body).status;
     assert_eq!(post("Origin: https://a.example\r\nContent-Type: text/plain\r\n"), 400);
     assert_eq!(post("Origin: https://a.example\r\n"), 400);
     let json = "Origin: https://a.example\r\nContent-Type: Application/JSON; charset=utf-8\r\n";

@@ -128,8 +128,8 @@ impl Tasks {
             index: BTreeSet::new(),
             changes: 0,
             bytes: 0,
-            tasks_max: limits.embedded_tasks_max as usize,
-            bytes_max: limits.embedded_bytes_max as usize,
+            tasks_max: limits.embedded_tasks_max,
+            bytes_max: limits.embedded_bytes_max,
             stream_length_max: limits.stream_length_max,
             expiry_ms: limits.expiry_seconds * 1000,
         }
