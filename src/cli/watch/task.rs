@@ -1,0 +1,326 @@
+//! What is known of the watched task, folded from its frames. Knows neither terminal nor socket.
+//!
+//! Any value may be of an odd type: then it is shown as JSON, or passed over.
+
+use serde_json::value::RawValue;
+
+use super::members::{Members, time_of};
+use crate::client::Update;
+use crate::id::{StreamId, ThreadId};
+
+/// The watched task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) thread: ThreadId,
+    /// Empty until it is known.
+    pub(super) status: String,
+    /// How far it got, from 0 to 1.
+    pub(super) progress: Option<f64>,
+    /// JSON.
+    pub(super) result: Option<String>,
+    pub(super) error: Option<String>,
+    connection: Connection,
+}
+
+#[derive(Debug)]
+enum Connection {
+    /// None, with the reason where there is one.
+    Down(Option<String>),
+    /// Open; what happened until now is still coming.
+    Replaying,
+    Live,
+}
+
+/// One thing that happened, for a line of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    /// `HH:MM:SS` in UTC; empty if not known.
+    pub(super) time: String,
+    pub(super) label: String,
+    pub(super) text: String,
+    pub(super) tone: Tone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Warning,
+    Bad,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Completed,
+    /// Also where it was cancelled.
+    Failed,
+}
+
+impl Outcome {
+    /// None for a status that is not the last one.
+    pub(super) fn of(status: &str) -> Option<Self> {
+        match status {
+            "done" | "completed" => Some(Self::Completed),
+            "failed" | "cancelled" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn new(thread: ThreadId) -> Self {
+        Self {
+            thread,
+            status: String::new(),
+            progress: None,
+            result: None,
+            error: None,
+            connection: Connection::Down(None),
+        }
+    }
+
+    pub(super) fn connected(&mut self) {
+        self.connection = Connection::Replaying;
+    }
+
+    pub(super) fn disconnected(&mut self, reason: String) {
+        self.connection = Connection::Down(Some(reason));
+    }
+
+    /// Why there is no connection.
+    pub(super) fn problem(&self) -> Option<&str> {
+        match &self.connection {
+            Connection::Down(reason) => reason.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The connection in a word or more.
+    pub(super) fn connection(&self) -> &str {
+        match &self.connection {
+            Connection::Down(reason) => reason.as_deref().unwrap_or("connecting"),
+            Connection::Replaying => "catching up",
+            Connection::Live => "live",
+        }
+    }
+
+    /// How the task ended; none while it runs, or while more about its end may be on the way.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let told = self.result.is_some() || self.error.is_some();
+        let complete = match self.connection {
+            Connection::Live => true,
+            Connection::Replaying => false,
+            Connection::Down(_) => told,
+        };
+        Outcome::of(&self.status).filter(|_| complete)
+    }
+
+    /// Takes a frame and says what is new in it.
+    pub(super) fn apply(&mut self, update: &Update, json: &str) -> Vec<Note> {
+        let frame = Members::read(json);
+        match update {
+            Update::Initial { lost, .. } => {
+                self.connection = Connection::Live;
+                let mut notes = self.initial(&frame);
+                if *lost {
+                    let text = "the server went on from here; updates may be missing".to_owned();
+                    notes.insert(0, Note::warning("gap", text));
+                }
+                notes
+            }
+            Update::Entry { stream_id, .. } => vec![self.entry(&frame, *stream_id)],
+            Update::CaughtUp => {
+                self.connection = Connection::Live;
+                Vec::new()
+            }
+            Update::Gap(gap) => {
+                let after = gap.requested.map(|id| format!(" after {id}")).unwrap_or_default();
+                let text = format!("updates{after} are gone: {}; the state follows", gap.reason);
+                vec![Note::warning("gap", text)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn initial(&mut self, frame: &Members<'_>) -> Vec<Note> {
+        self.status = frame.text("status").unwrap_or_default();
+        self.result = frame.json("result");
+        self.error = frame.text("error_message");
+        self.progress = None;
+        let updates: Vec<&RawValue> = frame.read_as("updates").unwrap_or_default();
+        let mut notes: Vec<_> = updates
+            .iter()
+            .map(|update| {
+                let update = Members::read(update.get());
+                self.note_progress(&update);
+                Note::of(&update, "update_type", None)
+            })
+            .collect();
+        let total = frame.read_as::<u64>("updates_total").unwrap_or_default();
+        if let Some(earlier @ 1..) = total.checked_sub(notes.len() as u64) {
+            notes.insert(0, Note::plain("", format!("{earlier} earlier updates not shown")));
+        }
+        notes.push(Note::plain("status", self.status.clone()));
+        notes
+    }
+
+    fn entry(&mut self, frame: &Members<'_>, id: StreamId) -> Note {
+        self.note_progress(frame);
+        let mut note = Note::of(frame, "type", Some(id));
+        match frame.text("update_type").as_deref() {
+            Some("status_change") => {
+                self.status = frame.text("status").unwrap_or_default();
+                note.label = "status".to_owned();
+                note.text = self.status.clone();
+            }
+            Some("result_set") => {
+                self.result = frame.json("result");
+                note.label = "result".to_owned();
+            }
+            Some("error_set") => {
+                self.error = frame.text("error_message");
+                note.label = "error".to_owned();
+                note.text = self.error.clone().unwrap_or(note.text);
+                note.tone = Tone::Bad;
+            }
+            _ => {}
+        }
+        note
+    }
+
+    fn note_progress(&mut self, update: &Members<'_>) {
+        if let Some(share) = update.progress() {
+            self.progress = Some(share);
+        }
+    }
+}
+
+impl Note {
+    /// An update or entry as a line. The time is its own, or that of its stream id.
+    fn of(update: &Members<'_>, label: &str, id: Option<StreamId>) -> Self {
+        let label = update.text(label).or_else(|| update.text("update_type"));
+        Self {
+            time: update.time().or_else(|| time_of(id?)).unwrap_or_default(),
+            label: label.unwrap_or_default(),
+            text: update.text("message").unwrap_or_default(),
+            tone: Tone::Plain,
+        }
+    }
+
+    fn plain(label: &str, text: String) -> Self {
+        Self { time: String::new(), label: label.to_owned(), text, tone: Tone::Plain }
+    }
+
+    fn warning(label: &str, text: String) -> Self {
+        Self { tone: Tone::Warning, ..Self::plain(label, text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: StreamId = StreamId { ms: 1_700_000_000_000, seq: 0 };
+    const ENTRY: Update = Update::Entry { stream_id: ID, prev_stream_id: StreamId::ZERO };
+    const INITIAL: Update = Update::Initial { stream_id: Some(ID), lost: false };
+
+    fn task() -> Task {
+        let mut task = Task::new("t1".parse().unwrap());
+        task.connected();
+        task
+    }
+
+    fn shown(notes: &[Note]) -> Vec<String> {
+        notes.iter().map(|n| format!("{} {} {}", n.time, n.label, n.text)).collect()
+    }
+
+    #[test]
+    fn the_state_gives_status_updates_and_progress() {
+        let mut task = task();
+        let notes = task.apply(
+            &INITIAL,
+            r#"{"update_type":"initial_state","status":"in_progress","updates":[
+                {"timestamp":"2025-06-10T12:00:00+02:00","message":"a","update_type":"progress",
+                 "metadata":{"progress":40}},
+                {"timestamp":"2025-06-10T12:00:01.5","message":{"b":1},"update_type":null},
+                7, null],
+                "updates_total":14,"result":null,"error_message":null,"stream_id":"1-0"}"#,
+        );
+        assert_eq!(
+            shown(&notes),
+            [
+                "  10 earlier updates not shown",
+                "10:00:00 progress a",
+                "12:00:01  {\"b\":1}",
+                "  ",
+                "  ",
+                " status in_progress"
+            ]
+        );
+        assert_eq!((task.progress, task.outcome()), (Some(0.4), None));
+    }
+
+    #[test]
+    fn entries_change_status_progress_result_and_error() {
+        let mut task = task();
+        let mut shown = |json| shown(&task.apply(&ENTRY, json)).join("");
+        assert_eq!(
+            shown(
+                r#"{"update_type":"thread_update","type":"tool","message":"m","metadata":{"step":1,"total_steps":4}}"#
+            ),
+            "22:13:20 tool m"
+        );
+        shown(r#"{"update_type":"result_set","result":{"a":[1]},"message":"there"}"#);
+        assert_eq!(
+            shown(r#"{"update_type":"error_set","error_message":"broke","message":"m"}"#),
+            "22:13:20 error broke"
+        );
+        assert_eq!(
+            shown(r#"{"update_type":"status_change","status":"failed","message":"m"}"#),
+            "22:13:20 status failed"
+        );
+        assert_eq!(task.progress, Some(0.25));
+        assert_eq!(task.result.as_deref(), Some(r#"{"a":[1]}"#));
+        assert_eq!(task.error.as_deref(), Some("broke"));
+    }
+
+    #[test]
+    fn a_task_has_ended_once_nothing_more_can_be_on_the_way() {
+        let mut task = task();
+        task.apply(&ENTRY, r#"{"update_type":"status_change","status":"done"}"#);
+        assert_eq!(task.outcome(), None, "a replay may go on");
+        task.apply(&Update::CaughtUp, "{}");
+        assert_eq!(task.outcome(), Some(Outcome::Completed));
+        task.disconnected("cut".to_owned());
+        assert_eq!(task.outcome(), None, "the result may still come");
+        task.apply(&ENTRY, r#"{"update_type":"result_set","result":1}"#);
+        assert_eq!(task.outcome(), Some(Outcome::Completed));
+        task.apply(&ENTRY, r#"{"update_type":"status_change","status":"queued"}"#);
+        assert_eq!(task.outcome(), None, "it was taken up again");
+    }
+
+    proptest! {
+        #[test]
+        fn values_of_any_type_are_taken(
+            names in prop::collection::vec(prop::sample::select(vec![
+                "update_type", "type", "status", "message", "metadata", "result", "updates",
+                "updates_total", "timestamp", "error_message",
+            ]), 8),
+            values in prop::collection::vec(prop::sample::select(vec![
+                "null", "-1", "1e400", "\"\"", "\"\\ud800\"", "[[]]", "{\"progress\":{}}",
+                "[{\"timestamp\":9}]", "\"status_change\"", "\"result_set\"", "\"error_set\"",
+                "\"+999999-01-01T00:00:00Z\"", "\"9999-12-31T23:59:59-23:59\"", "true",
+            ]), 8),
+        ) {
+            let members: Vec<_> =
+                names.iter().zip(&values).map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let json = format!("{{{}}}", members.join(","));
+            let mut task = task();
+            for update in [INITIAL, ENTRY, Update::CaughtUp, Update::Other] {
+                task.apply(&update, &json);
+            }
+        }
+    }
+}

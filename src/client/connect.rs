@@ -1,0 +1,141 @@
+//! From a server's URL to an open WebSocket: parsing, TCP, and the HTTP upgrade.
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::error::ClientError;
+use crate::id::{StreamId, ThreadId};
+
+/// How much of a refusal's body is read for its explanation.
+const REFUSAL_BYTES_MAX: usize = 4096;
+
+/// A server's address, taken apart.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// What to connect to: host and port.
+    address: String,
+    /// The path that the protocol's paths follow, for a server behind a proxy; no slash at its end.
+    base: String,
+}
+
+impl Server {
+    pub(super) fn parse(url: &str) -> Result<Self, ClientError> {
+        let wrong = |problem| ClientError::Url { url: url.to_owned(), problem };
+        let uri: Uri = url.parse().map_err(|_| wrong("it is not a valid URL"))?;
+        match uri.scheme_str() {
+            Some("http" | "ws") => {}
+            Some("https" | "wss") => {
+                return Err(wrong("TLS is not supported; connect to the server without its proxy"));
+            }
+            _ => return Err(wrong("it has to begin with http:// or ws://")),
+        }
+        let authority = uri.authority().ok_or_else(|| wrong("the host is missing"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("a user or password is not supported"));
+        }
+        if uri.query().is_some() {
+            return Err(wrong("it must not have a query"));
+        }
+        Ok(Self {
+            address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+            base: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Opens a WebSocket for a task. Dropping the future drops all that was begun.
+    pub(super) async fn open(
+        &self,
+        thread: &ThreadId,
+        since: Option<StreamId>,
+    ) -> Result<TokioIo<Upgraded>, ClientError> {
+        let socket = TcpStream::connect(&self.address)
+            .await
+            .map_err(|source| ClientError::Connect { address: self.address.clone(), source })?;
+        // Small frames must not wait for one another. Where it cannot be set, they do.
+        let _ = socket.set_nodelay(true);
+        let request = self.request(thread, since)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(handshake)?;
+        let exchange = async move {
+            let response = sender.send_request(request).await.map_err(handshake)?;
+            upgrade(response).await
+        };
+        // The connection moves the bytes of the exchange; what fails in it fails there too.
+        let (upgraded, _) = tokio::join!(exchange, connection.with_upgrades());
+        upgraded.map(TokioIo::new)
+    }
+
+    fn request(
+        &self,
+        thread: &ThreadId,
+        since: Option<StreamId>,
+    ) -> Result<Request<Empty<Bytes>>, ClientError> {
+        let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
+        Request::get(format!("{}/api/v1/ws/tasks/{thread}{query}", self.base))
+            .header(HOST, &self.address)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, fastwebsockets::handshake::generate_key())
+            .body(Empty::new())
+            .map_err(|error| ClientError::Handshake(error.to_string()))
+    }
+}
+
+async fn upgrade(response: Response<Incoming>) -> Result<Upgraded, ClientError> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refusal(response).await);
+    }
+    let websocket = response
+        .headers()
+        .get(UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !websocket {
+        return Err(ClientError::Handshake("it switched to another protocol".to_owned()));
+    }
+    hyper::upgrade::on(response).await.map_err(handshake)
+}
+
+/// Reads the reason out of `{"detail": "…"}` (protocol §4), if that is what came.
+async fn refusal(response: Response<Incoming>) -> ClientError {
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
+    let detail = body
+        .ok()
+        .and_then(|body| serde_json::from_slice::<serde_json::Value>(&body.to_bytes()).ok())
+        .and_then(|body| body.get("detail")?.as_str().map(str::to_owned));
+    ClientError::Refused { status, detail: detail.unwrap_or_default() }
+}
+
+fn handshake(error: hyper::Error) -> ClientError {
+    ClientError::Handshake(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_gives_the_address_and_the_base() {
+        for (url, address, base) in [
+            ("http://127.0.0.1:8000", "127.0.0.1:8000", ""),
+            ("ws://localhost/", "localhost:80", ""),
+            ("http://[::1]:8000/tasks//", "[::1]:8000", "/tasks"),
+        ] {
+            let server = Server::parse(url).unwrap();
+            assert_eq!((server.address.as_str(), server.base.as_str()), (address, base));
+        }
+        for url in
+            ["", "localhost:8000", "/a", "wss://a", "https://a", "http://u:p@a", "http://a?b"]
+        {
+            let error = Server::parse(url).unwrap_err();
+            assert!(error.is_final(), "{url}");
+            assert!(error.to_string().contains("http://127.0.0.1:8000"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The one error of the client. Each message says what a person can do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::chain::Broken;
+use super::socket::MESSAGE_BYTES_MAX;
+
+/// Why a connection failed, or why there will be none.
+///
+/// [`Follow`](super::Follow) returns those that are [final](Self::is_final); the others come with
+/// [`Event::Disconnected`](super::Event::Disconnected), and it connects again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The URL is not one that the client can use. Final.
+    Url {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The server does not know the task, or its id is malformed (close code 4004). Final.
+    NotFound,
+    /// The server answered the request for a WebSocket with another status than 101. Final for
+    /// what the client did wrong (4xx, except 408 and 429).
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's explanation; may be empty.
+        detail: String,
+    },
+    /// A message is larger than the client takes; it would be so again. Final.
+    TooLarge,
+    /// No TCP connection to the server.
+    Connect {
+        /// Host and port.
+        address: String,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The server's answer to the request for a WebSocket is not HTTP, or no upgrade.
+    Handshake(String),
+    /// The connection was not ready in time.
+    Timeout(Duration),
+    /// Nothing came for so long, not even an answer to a ping.
+    Silent(Duration),
+    /// The server closed the connection, or it broke off.
+    Closed {
+        /// The close code; none if the connection broke off.
+        code: Option<u16>,
+        /// The server's words, or the system's.
+        reason: String,
+    },
+    /// The bytes that came are no valid WebSocket frames.
+    Protocol(String),
+    /// An entry was left out, so what follows cannot be trusted.
+    Broken(Broken),
+}
+
+impl ClientError {
+    /// Whether another attempt would fail in the same way.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Url { .. } | Self::NotFound | Self::TooLarge => true,
+            Self::Refused { status, .. } => {
+                (400..500).contains(status) && *status != 408 && *status != 429
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url { url, problem } => write!(
+                f,
+                "cannot use the URL {url:?}: {problem}; give one such as http://127.0.0.1:8000"
+            ),
+            Self::NotFound => f.write_str("the server knows no such task; check the thread id"),
+            Self::Refused { status, detail } => {
+                write!(f, "the server refused the WebSocket with HTTP status {status}")?;
+                match detail.as_str() {
+                    "" => f.write_str("; check the URL"),
+                    detail => write!(f, ": {detail}"),
+                }
+            }
+            Self::TooLarge => write!(
+                f,
+                "the server sent a message of more than {MESSAGE_BYTES_MAX} bytes; \
+                 read this task's stream from Redis instead"
+            ),
+            Self::Connect { address, source } => {
+                write!(f, "cannot connect to {address}: {source}; is the server running?")
+            }
+            Self::Handshake(problem) => write!(
+                f,
+                "the server did not open a WebSocket: {problem}; check that the URL is Taskcast's"
+            ),
+            Self::Timeout(limit) => write!(
+                f,
+                "no connection within {} s; check the network and the server's load",
+                limit.as_secs_f64()
+            ),
+            Self::Silent(limit) => {
+                write!(f, "nothing came from the server for {} s", limit.as_secs_f64())
+            }
+            Self::Closed { code: Some(code), reason } if reason.is_empty() => {
+                write!(f, "the server closed the connection with code {code}")
+            }
+            Self::Closed { code: Some(code), reason } => {
+                write!(f, "the server closed the connection with code {code}: {reason}")
+            }
+            Self::Closed { code: None, reason } => write!(f, "the connection broke off: {reason}"),
+            Self::Protocol(problem) => {
+                write!(f, "the server's bytes are no WebSocket frames: {problem}")
+            }
+            Self::Broken(broken) => write!(f, "the server left something out: {broken}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } => Some(source),
+            Self::Broken(broken) => Some(broken),
+            _ => None,
+        }
+    }
+}
