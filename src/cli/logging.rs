@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, LogFormat};
 
 /// Starts logging for the process. Where something else logs already, that stays.
-pub fn start(config: &Config) {
+pub(super) fn start(config: &Config) {
     // The level was checked when the configuration was read.
     let filter = EnvFilter::new(&config.log_level);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -3,7 +3,8 @@
 //! A command gets arguments that clap has parsed and a [`Config`] that is valid. What it prints for
 //! its caller goes to stdout; what it has to say besides goes to stderr.
 
-pub mod logging;
+mod demo;
+mod logging;
 mod serve;
 mod task;
 
@@ -29,7 +30,7 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// How a command ended; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+enum Outcome {
     /// Done.
     Done = 0,
     /// The operation failed, or the watched task did.
@@ -69,6 +70,8 @@ struct Cli {
 enum Command {
     /// Serve viewers: WebSocket, HTTP API, metrics and the page.
     Serve(serve::ServeArgs),
+    /// Show what Taskcast does: a server with tasks that run, and the page, without Redis.
+    Demo(demo::DemoArgs),
     /// Publish to a task in Redis, or show its state.
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => serve::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
             Command::Task(command) => task::run(command).await,
         }
     })
@@ -93,7 +97,7 @@ pub fn main() -> ExitCode {
 
 /// Where the configuration comes from, for every command that uses Redis.
 #[derive(Args)]
-pub struct SourceArgs {
+struct SourceArgs {
     /// Read configuration from this TOML file; flags and environment go over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -137,7 +141,7 @@ impl SourceArgs {
 ///
 /// # Errors
 /// The URL of Redis cannot be used.
-pub fn open_log(config: &Config) -> Result<Log, LogError> {
+fn open_log(config: &Config) -> Result<Log, LogError> {
     if config.embedded {
         return Ok(Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits))));
     }

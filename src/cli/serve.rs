@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, SourceArgs, fail, logging, open_log, print};
 use crate::config::{Config, ConfigError, LogFormat, Setting, Switch, TailMode};
+use crate::log::Log;
 use crate::server::{self, ServerError};
 
 const ENVIRONMENT: &str =
@@ -102,16 +103,15 @@ pub(super) async fn run(args: ServeArgs) -> ExitCode {
         print(&config.to_toml());
         return Outcome::Done.into();
     }
-    serve(config).await
+    logging::start(&config);
+    match open_log(&config) {
+        Ok(log) => serve(config, log).await,
+        Err(error) => fail(Outcome::Usage, &error.to_string()),
+    }
 }
 
-/// Runs the server on a configuration.
-pub(super) async fn serve(config: Config) -> ExitCode {
-    logging::start(&config);
-    let log = match open_log(&config) {
-        Ok(log) => log,
-        Err(error) => return fail(Outcome::Usage, &error.to_string()),
-    };
+/// Runs the server on a configuration and its log, until SIGTERM or SIGINT.
+pub(super) async fn serve(config: Config, log: Log) -> ExitCode {
     let shutdown = match Signals::new() {
         Ok(signals) => signals.shutdown(),
         Err(error) => return fail(Outcome::Failed, &format!("cannot wait for signals: {error}")),
