@@ -41,10 +41,10 @@ impl Child {
     pub(crate) fn start(what: Program<'_>, logs: &Path) -> Result<Self> {
         let log = logs.join(format!("{}.log", what.name));
         let file = File::create(&log).while_doing(|| format!("cannot write {}", log.display()))?;
-        let cores = what.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let mut command = Command::new(own_binary()?);
-        command.arg("__exec").arg(format!("--cores={cores}")).arg("--");
-        command.arg(what.program).args(what.args);
+        command.arg("__exec");
+        command.args(what.cores.iter().map(|core| format!("--core={core}")));
+        command.arg("--").arg(what.program).args(what.args);
         // Its own process group, so that Ctrl-C reaches only the harness, which ends it in order.
         command.process_group(0).stderr(file.try_clone().while_doing(|| "cannot log".into())?);
         if what.piped {

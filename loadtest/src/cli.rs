@@ -50,7 +50,7 @@ pub(crate) enum Action {
     },
     #[command(name = "__exec", hide = true)]
     Exec {
-        #[arg(long, value_delimiter = ',')]
+        #[arg(long = "core")]
         cores: Vec<usize>,
         #[arg(last = true)]
         command: Vec<OsString>,
