@@ -1,5 +1,6 @@
 //! The state of a task as readers get it, out of either layout (protocol §2 and §4).
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use bytes::Bytes;
@@ -67,19 +68,20 @@ impl TaskState {
 /// The thread's metadata; in the `task` layout the task's own goes before it.
 pub(super) fn metadata(state: &State) -> Fields {
     let own = state.task.as_ref().map_or(&[][..], |task| &task.metadata);
-    let own: Vec<_> =
-        own.iter().filter(|(name, _)| !TASK_MEMBERS.contains(&name.as_ref())).collect();
-    let shadowed = |name: &Bytes| own.iter().any(|(known, _)| known == name);
-    let thread = state.metadata.iter().filter(|(name, _)| !shadowed(name));
-    let merged: Vec<_> = thread.chain(own.iter().copied()).cloned().collect();
-    fields(&merged, |name| ["priority", "tags"].contains(&name))
+    let own = own.iter().filter(|(name, _)| !TASK_MEMBERS.contains(&name.as_ref()));
+    let shadowed: HashSet<&Bytes> = own.clone().map(|(name, _)| name).collect();
+    let thread = state.metadata.iter().filter(|(name, _)| !shadowed.contains(name));
+    fields(thread.chain(own), |name| ["priority", "tags"].contains(&name))
 }
 
 /// Members of the state itself rather than of its metadata.
 const TASK_MEMBERS: [&[u8]; 3] = [b"thread_id", b"pending_approval", b"resume_supported"];
 
 /// A hash as a JSON object; the values of some fields may be JSON, the others are strings.
-fn fields(hash: &[(Bytes, Bytes)], may_be_json: impl Fn(&str) -> bool) -> Fields {
+fn fields<'a>(
+    hash: impl IntoIterator<Item = &'a (Bytes, Bytes)>,
+    may_be_json: impl Fn(&str) -> bool,
+) -> Fields {
     let mut fields = Fields::default();
     for (name, value) in hash {
         let name = lossy(name);

@@ -175,7 +175,7 @@ impl Tasks {
                 "a publication may take {task_bytes_max} bytes, an eighth of embedded_bytes_max"
             )));
         }
-        if publication.must_exist && self.living(thread, now_ms).is_none() {
+        if publication.must_exist && !self.living(thread, now_ms).is_some_and(Task::exists) {
             return Err(LogError::NotFound);
         }
         let mut gone = self.expire(now_ms);

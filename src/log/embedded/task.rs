@@ -50,10 +50,18 @@ impl Task {
         }
     }
 
-    /// The state with that many of the newest updates; none where no key of it exists that makes a
-    /// thread exist (protocol §2).
+    /// Whether the thread exists: by its status, its metadata or its stream (protocol §2).
+    pub(super) fn exists(&self) -> bool {
+        self.has_state() || self.stream.is_some()
+    }
+
+    fn has_state(&self) -> bool {
+        self.status.is_some() || !self.metadata.is_empty()
+    }
+
+    /// The state with that many of the newest updates.
     pub(super) fn state(&self, updates_max: u64) -> Option<State> {
-        if self.status.is_none() && self.metadata.is_empty() {
+        if !self.has_state() {
             return None;
         }
         let updates_total = self.updates.len() as u64;
