@@ -7,6 +7,7 @@ mod demo;
 mod logging;
 mod serve;
 mod task;
+mod watch;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,11 +23,12 @@ use crate::log::redis::{RedisLog, RedisOptions};
 use crate::log::{Log, LogError};
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  the operation failed (watch: the task failed)
-  2  the arguments or the configuration are wrong
-  3  Redis is out of reach
-  4  the address cannot be listened on";
+  0    done
+  1    the operation failed (watch: the task failed or was cancelled)
+  2    the arguments or the configuration are wrong (watch: the task cannot be watched)
+  3    Redis is out of reach
+  4    the address cannot be listened on
+  130  watch was interrupted";
 
 /// How a command ended; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,8 @@ enum Command {
     /// Publish to a task in Redis, or show its state.
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Follow a task in the terminal until it ends.
+    Watch(watch::WatchArgs),
 }
 
 /// Runs the command that the arguments ask for.
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Task(command) => task::run(command).await,
+            Command::Watch(args) => watch::run(args).await,
         }
     })
 }
