@@ -7,14 +7,15 @@ mod members;
 mod render;
 mod task;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use self::render::Paint;
-use self::task::{Note, Outcome, Task};
+use self::task::{Note, Task};
+use super::{Outcome, fail};
 use crate::client::{Client, ClientError, Event, Follow};
 use crate::id::{StreamId, ThreadId};
 
@@ -22,65 +23,56 @@ use crate::id::{StreamId, ThreadId};
 /// worker writes status and result in separate steps, in either order.
 const GRACE: Duration = Duration::from_millis(500);
 
-const EXIT_FAILED: u8 = 1;
-const EXIT_UNUSABLE: u8 = 2;
+/// As a shell says it: 128 and the number of SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Follow a task in the terminal until it ends.
+/// Which task to follow, and how to show it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 the task completed, 1 it failed or was cancelled, \
-    2 it cannot be watched, 130 interrupted.")]
-pub struct WatchArgs {
-    /// The task.
-    thread_id: ThreadId,
-    /// The server.
+#[command(after_help = "Exit codes:
+  0    the task completed
+  1    the task failed or was cancelled
+  2    the task cannot be watched
+  130  interrupted")]
+pub(super) struct WatchArgs {
+    /// Thread id of the task
+    #[arg(value_name = "THREAD_ID")]
+    thread: ThreadId,
+    /// The server
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     url: String,
-    /// Begin after this entry instead of with the present state; 0 is everything retained.
+    /// Begin after this entry instead of with the present state; 0 is everything retained
     #[arg(long, value_name = "STREAM_ID")]
     since: Option<StreamId>,
-    /// Print each frame as one line of JSON.
+    /// Print each frame as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Watches the task. The exit code says how it ended, see [`WatchArgs`].
-pub async fn run(args: WatchArgs) -> ExitCode {
+/// Watches the task until it ends. `WatchArgs` says what the exit code means.
+pub(super) async fn run(args: WatchArgs) -> ExitCode {
     let client = match Client::new(&args.url) {
         Ok(client) => client,
-        Err(error) => return unusable(&error),
+        Err(error) => return fail(Outcome::Usage, &render::clean(&error.to_string())),
     };
     let follow = match args.since {
-        Some(since) => client.follow_since(args.thread_id.clone(), since),
-        None => client.follow(args.thread_id.clone()),
+        Some(since) => client.follow_since(args.thread.clone(), since),
+        None => client.follow(args.thread.clone()),
     };
     let mut screen = Screen::detect(args.json);
     let watched = tokio::select! {
-        watched = watch(follow, Task::new(args.thread_id), &mut screen) => watched,
-        // What was written is whole lines, so this may cut in anywhere.
+        watched = watch(follow, Task::new(args.thread), &mut screen) => watched,
+        // What was drawn is whole, so this may cut in anywhere.
         Ok(()) = tokio::signal::ctrl_c() => Ok(End::Interrupted),
     };
     let left = screen.leave();
     match watched.and_then(|end| left.map(|()| end)) {
-        Ok(End::Outcome(Outcome::Completed)) => ExitCode::SUCCESS,
-        Ok(End::Outcome(Outcome::Failed)) => ExitCode::from(EXIT_FAILED),
+        Ok(End::Outcome(outcome)) => outcome.into(),
         Ok(End::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
-        Ok(End::Unusable(error)) => unusable(&error),
+        Ok(End::Unusable(error)) => fail(Outcome::Usage, &render::clean(&error.to_string())),
         // Whoever read this has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => unusable(&format!("cannot write to the output: {error}")),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(Outcome::Failed, &format!("cannot write what was watched: {error}")),
     }
-}
-
-fn unusable(problem: &dyn std::fmt::Display) -> ExitCode {
-    say(&problem.to_string());
-    ExitCode::from(EXIT_UNUSABLE)
-}
-
-/// Tells a person something that is not about the task itself.
-fn say(text: &str) {
-    // Nobody is left to tell if that fails.
-    let _ = writeln!(std::io::stderr(), "taskcast watch: {}", render::clean(text));
 }
 
 /// Why the watching ended.
@@ -184,7 +176,8 @@ impl<W: Write> Screen<W> {
             return self.draw("", Some(task));
         }
         if let Some(problem) = task.problem() {
-            say(problem);
+            // Nobody is left to tell if that fails.
+            let _ = writeln!(std::io::stderr(), "taskcast: {}", render::clean(problem));
         }
         Ok(())
     }
@@ -219,5 +212,110 @@ impl<W: Write> Screen<W> {
         }
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::SinkExt;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+    use crate::client::Timing;
+
+    const INITIAL: &str = r#"{"update_type":"initial_state","status":"in_progress","updates":[
+        {"timestamp":"2025-06-10T12:00:00Z","message":"begun","update_type":"progress",
+         "metadata":{"progress":50}}],"stream_id":"1000-0"}"#;
+
+    fn status(status: &str, ms: u64) -> String {
+        entry(&format!(r#""update_type":"status_change","status":"{status}""#), ms)
+    }
+
+    fn result(ms: u64) -> String {
+        entry(r#""update_type":"result_set","result":{"a":1},"message":"there""#, ms)
+    }
+
+    fn entry(members: &str, ms: u64) -> String {
+        format!(r#"{{{members},"stream_id":"{ms}-0","prev_stream_id":"{}-0"}}"#, ms - 1000)
+    }
+
+    /// Watches a server that sends these frames, one list for each connection.
+    async fn watched(mode: Mode, connections: Vec<Vec<String>>) -> (End, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let last = connections.len() - 1;
+            for (n, frames) in connections.into_iter().enumerate() {
+                let (socket, _) = listener.accept().await.unwrap();
+                let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+                for frame in frames {
+                    socket.send(Message::text(frame)).await.unwrap();
+                }
+                if n == last {
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        let soon = Duration::from_millis(5);
+        let timing = Timing { retry_min: soon, retry_max: soon, ..Timing::default() };
+        let thread: ThreadId = "t1".parse().unwrap();
+        let follow = Client::new(&url).unwrap().with_timing(timing).follow(thread.clone());
+        let mut screen = Screen { out: Vec::new(), mode, paint: Paint::Plain, drawn: false };
+        let end = watch(follow, Task::new(thread), &mut screen).await.unwrap();
+        screen.leave().unwrap();
+        server.abort();
+        (end, String::from_utf8(screen.out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_task_is_watched_over_a_reconnect_until_it_is_complete() {
+        let caught_up = r#"{"update_type":"caught_up"}"#.to_owned();
+        let connections =
+            vec![vec![INITIAL.to_owned()], vec![status("done", 2000), caught_up, result(3000)]];
+        let (end, text) = watched(Mode::Lines, connections).await;
+        assert!(matches!(end, End::Outcome(Outcome::Done)), "{end:?}");
+        let bar = "█".repeat(24);
+        let lines = [
+            "12:00:00  progress    begun",
+            "          status      in_progress",
+            "00:00:02  status      done",
+            "00:00:03  result      there",
+            &format!("t1  done  {bar} 100 %"),
+            "Result",
+            "  {",
+            "    \"a\": 1",
+            "  }",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+    }
+
+    #[tokio::test]
+    async fn a_terminal_keeps_the_state_below_the_lines() {
+        let frames = vec![INITIAL.to_owned(), status("cancelled", 2000)];
+        let (end, text) = watched(Mode::Live, vec![frames]).await;
+        assert!(matches!(end, End::Outcome(Outcome::Failed)), "{end:?}");
+        let drawn: Vec<_> = text.split(render::ERASE_LINE).collect();
+        assert!(drawn[0].contains("connecting"), "{text:?}");
+        assert!(drawn.iter().any(|text| text.contains("50 %  live")), "{text:?}");
+        assert!(drawn.last().unwrap().starts_with("t1  cancelled"), "{text:?}");
+        assert!(text.ends_with("50 %\n"), "{text:?}");
+    }
+
+    #[tokio::test]
+    async fn json_is_a_frame_a_line() {
+        let frames = vec![INITIAL.to_owned(), status("failed", 2000)];
+        let (end, text) = watched(Mode::Json, vec![frames.clone()]).await;
+        assert!(matches!(end, End::Outcome(Outcome::Failed)), "{end:?}");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[1], frames[1]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_nobody_knows_is_the_end() {
+        let frames = vec![r#"{"error":"Thread not found","thread_id":"t1"}"#.to_owned()];
+        let (end, _) = watched(Mode::Lines, vec![frames]).await;
+        assert!(matches!(end, End::Unusable(ClientError::NotFound)), "{end:?}");
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::task::{Note, Outcome, Task, Tone};
+use super::task::{Note, Task, Tone, outcome_of};
+use crate::cli::Outcome;
 
 /// Clears the line that the cursor is in.
 pub(super) const ERASE_LINE: &str = "\r\x1b[2K";
@@ -58,9 +59,9 @@ pub(super) fn note(note: &Note, paint: Paint) -> String {
 
 /// The task in one line: thread id, status, progress.
 pub(super) fn state(task: &Task, paint: Paint) -> String {
-    let code = match (Outcome::of(&task.status), task.status.as_str()) {
-        (Some(Outcome::Completed), _) => GREEN,
-        (Some(Outcome::Failed), _) => RED,
+    let code = match (outcome_of(&task.status), task.status.as_str()) {
+        (Some(Outcome::Done), _) => GREEN,
+        (Some(_), _) => RED,
         (None, "awaiting_approval") => YELLOW,
         (None, _) => CYAN,
     };

@@ -5,6 +5,7 @@
 use serde_json::value::RawValue;
 
 use super::members::{Members, time_of};
+use crate::cli::Outcome;
 use crate::client::Update;
 use crate::id::{StreamId, ThreadId};
 
@@ -34,7 +35,7 @@ enum Connection {
 /// One thing that happened, for a line of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
-    /// `HH:MM:SS` in UTC; empty if not known.
+    /// `HH:MM:SS`; empty if not known.
     pub(super) time: String,
     pub(super) label: String,
     pub(super) text: String,
@@ -48,22 +49,12 @@ pub(super) enum Tone {
     Bad,
 }
 
-/// How a task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Completed,
-    /// Also where it was cancelled.
-    Failed,
-}
-
-impl Outcome {
-    /// None for a status that is not the last one.
-    pub(super) fn of(status: &str) -> Option<Self> {
-        match status {
-            "done" | "completed" => Some(Self::Completed),
-            "failed" | "cancelled" => Some(Self::Failed),
-            _ => None,
-        }
+/// How a task with this status ended; none if it has not.
+pub(super) fn outcome_of(status: &str) -> Option<Outcome> {
+    match status {
+        "done" | "completed" => Some(Outcome::Done),
+        "failed" | "cancelled" => Some(Outcome::Failed),
+        _ => None,
     }
 }
 
@@ -112,7 +103,7 @@ impl Task {
             Connection::Replaying => false,
             Connection::Down(_) => told,
         };
-        Outcome::of(&self.status).filter(|_| complete)
+        outcome_of(&self.status).filter(|_| complete)
     }
 
     /// Takes a frame and says what is new in it.
@@ -200,7 +191,7 @@ impl Note {
     fn of(update: &Members<'_>, label: &str, id: Option<StreamId>) -> Self {
         let label = update.text(label).or_else(|| update.text("update_type"));
         Self {
-            time: update.time().or_else(|| time_of(id?)).unwrap_or_default(),
+            time: update.time().or_else(|| Some(time_of(id?))).unwrap_or_default(),
             label: label.unwrap_or_default(),
             text: update.text("message").unwrap_or_default(),
             tone: Tone::Plain,
@@ -292,11 +283,11 @@ mod tests {
         task.apply(&ENTRY, r#"{"update_type":"status_change","status":"done"}"#);
         assert_eq!(task.outcome(), None, "a replay may go on");
         task.apply(&Update::CaughtUp, "{}");
-        assert_eq!(task.outcome(), Some(Outcome::Completed));
+        assert_eq!(task.outcome(), Some(Outcome::Done));
         task.disconnected("cut".to_owned());
         assert_eq!(task.outcome(), None, "the result may still come");
         task.apply(&ENTRY, r#"{"update_type":"result_set","result":1}"#);
-        assert_eq!(task.outcome(), Some(Outcome::Completed));
+        assert_eq!(task.outcome(), Some(Outcome::Done));
         task.apply(&ENTRY, r#"{"update_type":"status_change","status":"queued"}"#);
         assert_eq!(task.outcome(), None, "it was taken up again");
     }
