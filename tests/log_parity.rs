@@ -1,5 +1,7 @@
 //! The two logs are one: what is published to Redis and to memory reads the same.
 
+#![allow(clippy::unwrap_used, reason = "in a test that is a failure")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What integration tests share: a Redis server of their own.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test that is a failure")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
