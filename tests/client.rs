@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use taskcast::client::{Client, ClientError, Event, Follow, Timing, Update};
 use taskcast::id::StreamId;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -186,6 +186,48 @@ async fn frames_of_any_cut_and_size_are_the_same_frames() {
         Event::Frame { json, .. } => assert_eq!(json, text),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn frames_that_come_along_with_the_handshake_are_read() {
+    let server = Server::start().await;
+    let mut follow = server.follow();
+    let (mut socket, _) = timeout(DEADLINE, server.listener.accept()).await.unwrap().unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0);
+    }
+    let text = initial("1-0");
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let bytes = [answer.as_bytes(), &[0x81, text.len() as u8], text.as_bytes()].concat();
+    socket.write_all(&bytes).await.unwrap();
+    assert!(matches!(update(&mut follow).await, Update::Initial { .. }));
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_the_end() {
+    let server = Server::start().await;
+    let mut follow = server.follow();
+    let mut viewer = server.accept().await;
+    let head = [&[0x81, 127][..], &(1_u64 << 40).to_be_bytes()].concat();
+    viewer.socket.get_mut().write_all(&head).await.unwrap();
+    assert!(matches!(end(&mut follow).await, ClientError::TooLarge));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_frames_end_the_connection_only() {
+    let server = Server::start().await;
+    let mut follow = server.follow_since("1-0");
+    for bytes in [&b"HTTP/1.1 200 OK"[..], &[0x80, 0], &[0x81, 1, 0xff], &[0x01, 1, b'{', 0x81, 0]]
+    {
+        let mut viewer = server.accept().await;
+        viewer.socket.get_mut().write_all(bytes).await.unwrap();
+        let error = disconnect(&mut follow).await;
+        assert!(matches!(error, ClientError::Protocol(_)), "{error}");
+    }
+    server.accept().await.send_entry("1-0", "2-0").await;
+    assert_eq!(entry_id(&mut follow).await, "2-0");
 }
 
 #[tokio::test]

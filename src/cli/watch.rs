@@ -109,7 +109,7 @@ async fn watch<W: Write>(
                 task.disconnected(format!("{error}; again in {wait:.1} s"));
                 screen.connection(&task)?;
             }
-            Some(Ok(_)) => {
+            Some(Ok(Event::Connected)) => {
                 task.connected();
                 screen.connection(&task)?;
             }

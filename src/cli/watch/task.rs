@@ -142,9 +142,14 @@ impl Task {
         let mut notes: Vec<_> = updates
             .iter()
             .map(|update| {
-                let update = Members::read(update.get());
-                self.note_progress(&update);
-                Note::of(&update, "update_type", None)
+                let members = Members::read(update.get());
+                self.note_progress(&members);
+                let mut note = Note::of(&members, "update_type", None);
+                if note.text.is_empty() {
+                    // Nothing that was meant for people, so the whole of it.
+                    note.text = update.get().to_owned();
+                }
+                note
             })
             .collect();
         let total = frame.read_as::<u64>("updates_total").unwrap_or_default();
@@ -160,7 +165,8 @@ impl Task {
         let mut note = Note::of(frame, "type", Some(id));
         match frame.text("update_type").as_deref() {
             Some("status_change") => {
-                self.status = frame.text("status").unwrap_or_default();
+                // Without a status, nothing is known to have changed.
+                self.status = frame.text("status").unwrap_or(std::mem::take(&mut self.status));
                 note.label = "status".to_owned();
                 note.text = self.status.clone();
             }
@@ -245,8 +251,8 @@ mod tests {
                 "  10 earlier updates not shown",
                 "10:00:00 progress a",
                 "12:00:01  {\"b\":1}",
-                "  ",
-                "  ",
+                "  7",
+                "  null",
                 " status in_progress"
             ]
         );
