@@ -19,7 +19,7 @@ pub struct ListedTask {
     pub status: Option<String>,
     /// The message of its newest update.
     pub message: Option<String>,
-    /// How far it is, 0 to 100, where that is known.
+    /// How far it is in whole percent, 0 to 100, where that is known.
     pub progress: Option<f64>,
     /// When it was made, ISO 8601.
     pub created_at: Option<String>,
@@ -57,7 +57,7 @@ fn progress(update: &Fields) -> Option<f64> {
     let number = |name: &str| serde_json::from_str::<f64>(metadata.get(name)?.get()).ok();
     let steps = || Some(100.0 * number("step")? / number("total_steps")?);
     let progress = number("progress").or_else(steps)?;
-    progress.is_finite().then(|| progress.clamp(0.0, 100.0))
+    progress.is_finite().then(|| progress.clamp(0.0, 100.0).round())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The simulated agent: works on tasks as the real one does, with made-up findings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::scenarios::{self, Scenario, Step};
+use super::scenarios::{Scenario, Scenarios, Step};
 use crate::id::ThreadId;
 use crate::log::LogError;
 use crate::publish::{Fields, NewTask, Status, ThreadManager, Update};
@@ -20,39 +21,41 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The agent, with its first task made.
 pub(super) struct Agent {
     threads: ThreadManager,
-    first: ThreadId,
-    scenario: Scenario,
+    scenarios: Arc<Scenarios>,
+    first: (ThreadId, Scenario),
 }
 
 impl Agent {
     /// Makes the first task, which proves that the log takes it.
     pub(super) async fn start(threads: ThreadManager) -> Result<Self, LogError> {
-        let scenario = scenarios::any();
-        let first = threads.create(new_task(&scenario)).await?;
-        Ok(Self { threads, first, scenario })
+        let scenarios = Arc::new(Scenarios::new());
+        let scenario = scenarios.next();
+        let first = (threads.create(new_task(&scenario)).await?, scenario);
+        Ok(Self { threads, scenarios, first })
     }
 
     pub(super) fn first_thread(&self) -> &ThreadId {
-        &self.first
+        &self.first.0
     }
 
     /// Works until it is dropped.
     pub(super) async fn run(self) {
+        let Self { threads, scenarios, first: (thread, scenario) } = self;
         for rest_seconds_max in REST_SECONDS_MAX.into_iter().skip(1) {
-            tokio::spawn(work(self.threads.clone(), rest_seconds_max));
+            tokio::spawn(work(threads.clone(), scenarios.clone(), rest_seconds_max));
         }
-        report(attend(&self.threads, &self.first, &self.scenario, task_seconds()).await).await;
-        work(self.threads, REST_SECONDS_MAX[0]).await;
+        report(attend(&threads, &thread, &scenario, task_seconds()).await).await;
+        work(threads, scenarios, REST_SECONDS_MAX[0]).await;
     }
 }
 
-async fn work(threads: ThreadManager, rest_seconds_max: u64) {
+async fn work(threads: ThreadManager, scenarios: Arc<Scenarios>, rest_seconds_max: u64) {
     loop {
         if rest_seconds_max > 0 {
             let seconds = rand::random_range(0..=rest_seconds_max);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
-        let scenario = scenarios::any();
+        let scenario = scenarios.next();
         report(match threads.create(new_task(&scenario)).await {
             Ok(thread) => attend(&threads, &thread, &scenario, task_seconds()).await,
             Err(error) => Err(error),
@@ -127,8 +130,6 @@ fn update(step: &Step, number: usize, total: usize) -> Update {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::config::Limits;
     use crate::log::Log;
@@ -138,10 +139,11 @@ mod tests {
     async fn a_task_comes_to_an_end() {
         let log = Log::Embedded(Arc::new(EmbeddedLog::new(&Limits::default())));
         let agent = Agent::start(ThreadManager::new(log)).await.unwrap();
-        attend(&agent.threads, &agent.first, &agent.scenario, 0.0).await.unwrap();
-        let state = agent.threads.state(&agent.first).await.unwrap();
+        let (thread, scenario) = &agent.first;
+        attend(&agent.threads, thread, scenario, 0.0).await.unwrap();
+        let state = agent.threads.state(thread).await.unwrap();
         match state.status.as_deref() {
-            Some("completed") => assert_eq!(state.updates.len(), agent.scenario.steps.len()),
+            Some("completed") => assert_eq!(state.updates.len(), scenario.steps.len()),
             status => assert_eq!(status, Some("failed")),
         }
         assert!(state.result.is_some() || state.error_message.is_some());

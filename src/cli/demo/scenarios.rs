@@ -1,5 +1,7 @@
 //! What the simulated agent pretends to look into.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use serde_json::{Map, Value};
 
 /// One task from its query to its result.
@@ -26,10 +28,20 @@ impl Step {
     }
 }
 
-/// A scenario on a host, both by chance.
-pub(super) fn any() -> Scenario {
-    let text = &TEXTS[rand::random_range(0..TEXTS.len())];
-    text.on(HOSTS[rand::random_range(0..HOSTS.len())])
+/// Gives scenarios in turn, so that tasks that run side by side differ; hosts by chance.
+pub(super) struct Scenarios {
+    next: AtomicUsize,
+}
+
+impl Scenarios {
+    pub(super) fn new() -> Self {
+        Self { next: AtomicUsize::new(rand::random_range(0..TEXTS.len())) }
+    }
+
+    pub(super) fn next(&self) -> Scenario {
+        let text = &TEXTS[self.next.fetch_add(1, Relaxed) % TEXTS.len()];
+        text.on(HOSTS[rand::random_range(0..HOSTS.len())])
+    }
 }
 
 const HOSTS: [&str; 6] =
