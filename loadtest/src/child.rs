@@ -77,7 +77,10 @@ impl Child {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
         let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+        match lines.len().saturating_sub(LOG_LINES_SHOWN) {
+            _ if lines.is_empty() => "(it wrote nothing to its log)".into(),
+            first => lines[first..].join("\n"),
+        }
     }
 }
 

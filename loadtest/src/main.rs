@@ -25,7 +25,7 @@ use failure::{Context, Result};
 use report::Report;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Something that came, or did not come, was wrong.
 const EXIT_OFF: u8 = 1;
@@ -61,6 +61,11 @@ fn run(action: &Action) -> Result<bool> {
     let Some(common) = action.common() else { return Ok(true) };
     let mut report = Report::new();
     let ended = scenario::run(action, &stop, &mut report);
+    if stop.load(Ordering::Relaxed)
+        && let Some(run) = report.runs.last_mut()
+    {
+        run.notes.push("stopped before the end, as asked: these are the figures so far".into());
+    }
     print!("{}", report::table::render(&report));
     if let Some(path) = &common.json {
         report::json::write(&report, path)?;

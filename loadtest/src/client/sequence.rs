@@ -9,13 +9,13 @@ pub(crate) struct Track {
     next_seq: u32,
     /// The last position that the viewer was told, or zero.
     last: StreamId,
-    /// Updates that were skipped and may still come. Boxed: almost no viewer has any.
-    skipped: Option<Box<Vec<u32>>>,
+    /// Updates that were skipped and may still come.
+    skipped: Vec<u32>,
 }
 
 impl Track {
     pub(crate) fn starting_at(next_seq: u32) -> Self {
-        Self { next_seq, last: StreamId::ZERO, skipped: None }
+        Self { next_seq, last: StreamId::ZERO, skipped: Vec::new() }
     }
 
     /// The position to resume from.
@@ -36,8 +36,7 @@ impl Track {
         if seq == self.next_seq || self.next_seq == 0 {
             self.next_seq = seq + 1;
         } else if seq > self.next_seq {
-            let skipped = self.skipped.get_or_insert_default();
-            skipped.extend(self.next_seq..seq);
+            self.skipped.extend(self.next_seq..seq);
             counters.missing += u64::from(seq - self.next_seq);
             self.next_seq = seq + 1;
         } else {
@@ -46,10 +45,9 @@ impl Track {
     }
 
     fn late(&mut self, seq: u32, counters: &mut Counters) {
-        let skipped = self.skipped.get_or_insert_default();
-        match skipped.iter().position(|s| *s == seq) {
+        match self.skipped.iter().position(|skipped| *skipped == seq) {
             Some(at) => {
-                skipped.swap_remove(at);
+                self.skipped.swap_remove(at);
                 counters.missing -= 1;
                 counters.out_of_order += 1;
             }

@@ -79,10 +79,7 @@ fn figures(run: &Run) -> String {
     run.sides.iter().for_each(|side| html.push_str(&format!("<th>{}</th>", escape(&side.name))));
     html.push_str("</tr>\n");
     for (name, unit) in names(&run.sides) {
-        html.push_str(&format!(
-            "<tr><th>{}</th>",
-            escape(&[name, unit].join(" ").trim().to_string())
-        ));
+        html.push_str(&format!("<tr><th>{}</th>", escape([name, unit].join(" ").trim())));
         for side in &run.sides {
             let value = side.value(name).map_or("&ndash;".into(), number);
             html.push_str(&format!("<td>{value}</td>"));

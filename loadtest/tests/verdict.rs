@@ -1,0 +1,180 @@
+//! The harness must notice what a server does wrong: it is run against a small relay that does one
+//! thing wrong on purpose.
+
+#![allow(clippy::expect_used, reason = "a test ends with the first thing that fails")]
+
+use redis::streams::{StreamReadOptions, StreamReadReply};
+use redis::{Commands, Connection};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tungstenite::handshake::server::{Request, Response};
+use tungstenite::{Message, WebSocket};
+
+/// What the relay does with a viewer's fifth update.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    Leaves,
+    Repeats,
+    SwapsWithNext,
+    Misnames,
+    HangsUp,
+}
+
+struct Redis {
+    process: Child,
+    url: String,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = free_port().to_string();
+        let process = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let redis = Self { process, url: format!("redis://127.0.0.1:{port}") };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while redis.connect().is_err() {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        redis
+    }
+
+    fn connect(&self) -> redis::RedisResult<Connection> {
+        redis::Client::open(self.url.as_str())?.get_connection()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.local_addr().expect("an address").port()
+}
+
+/// Relays each viewer's stream in a thread of its own.
+fn start_relay(redis: &Redis, fault: Fault) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let client = redis::Client::open(redis.url.as_str()).expect("a URL");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let Ok(redis) = client.get_connection() else { return };
+            std::thread::spawn(move || relay(stream, redis, fault));
+        }
+    });
+    port
+}
+
+/// Ends by itself when the viewer or Redis goes away.
+fn relay(stream: TcpStream, mut redis: Connection, fault: Fault) -> Option<()> {
+    let mut path = String::new();
+    #[allow(clippy::result_large_err)]
+    let note_path = |request: &Request, response: Response| {
+        path = request.uri().path().to_string();
+        Ok(response)
+    };
+    let mut viewer = tungstenite::accept_hdr(stream, note_path).ok()?;
+    let thread_id = path.rsplit('/').next()?.to_string();
+    let state = r#"{"update_type":"initial_state","stream_id":"0-0","updates":[]}"#;
+    viewer.send(Message::text(state)).ok()?;
+    let mut last = String::from("0-0");
+    let mut frames: Vec<String> = Vec::new();
+    loop {
+        let options = StreamReadOptions::default().block(200).count(100);
+        let key = format!("sre:stream:task:{thread_id}");
+        let reply: Option<StreamReadReply> =
+            redis.xread_options(&[key], &[&last], &options).ok()?;
+        for entry in reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids) {
+            let stamp: String = entry.get("metadata")?;
+            frames.push(format!(
+                r#"{{"metadata":{stamp},"stream_id":"{}","prev_stream_id":"{last}"}}"#,
+                entry.id
+            ));
+            last = entry.id;
+            if !send(&mut viewer, &frames, fault)? {
+                return None;
+            }
+        }
+    }
+}
+
+/// Sends the newest of the frames, or what the fault makes of it; false to hang up.
+fn send(viewer: &mut WebSocket<TcpStream>, frames: &[String], fault: Fault) -> Option<bool> {
+    let newest = frames.len() - 1;
+    let mut texts = vec![frames[newest].clone()];
+    match (fault, newest) {
+        (Fault::Leaves, 4) | (Fault::SwapsWithNext, 4) => texts.clear(),
+        (Fault::SwapsWithNext, 5) => texts.push(frames[4].clone()),
+        (Fault::Repeats, 4) => texts.push(frames[4].clone()),
+        (Fault::Misnames, 4) => {
+            texts = vec![frames[4].replace("\"prev_stream_id\":\"1", "\"prev_stream_id\":\"2")];
+        }
+        (Fault::HangsUp, 4) => return Some(false),
+        _ => {}
+    }
+    for text in texts {
+        viewer.send(Message::text(text)).ok()?;
+    }
+    Some(true)
+}
+
+/// Runs `hot` with three viewers and twenty updates.
+fn run(fault: Fault) -> (Option<i32>, String) {
+    let redis = Redis::start();
+    let url = format!("http://127.0.0.1:{}", start_relay(&redis, fault));
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["hot", "--url", &url, "--redis", &redis.url])
+        .args(["--viewers", "3", "--rate", "40", "--seconds", "0.5"])
+        .output()
+        .expect("the harness runs");
+    let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    (status.code(), said)
+}
+
+fn expect_fault(fault: Fault, words: &[&str]) {
+    let (code, said) = run(fault);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("WRONG") && words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn a_faultless_server_passes() {
+    let (code, said) = run(Fault::None);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("every update once and in order (60 deliveries expected)"), "{said}");
+}
+
+#[test]
+fn a_missing_update_is_found() {
+    expect_fault(Fault::Leaves, &["3 missing", "3 broken chains"]);
+}
+
+#[test]
+fn a_repeated_update_is_found() {
+    expect_fault(Fault::Repeats, &["3 repeated"]);
+}
+
+#[test]
+fn a_wrong_order_is_found() {
+    expect_fault(Fault::SwapsWithNext, &["3 out of order"]);
+}
+
+#[test]
+fn a_broken_chain_is_found() {
+    expect_fault(Fault::Misnames, &["3 broken chains"]);
+}
+
+#[test]
+fn a_lost_connection_is_found() {
+    expect_fault(Fault::HangsUp, &["48 missing", "3 connections lost"]);
+}
