@@ -1,7 +1,7 @@
 //! How the figures of one report relate to those of another.
 
 use super::Report;
-use super::table::{columns, names, number};
+use super::table::{columns, labelled, names, number};
 
 /// A row per measure that both reports have, with B's value over A's.
 pub(crate) fn table(a: &Report, b: &Report) -> String {
@@ -19,7 +19,7 @@ pub(crate) fn table(a: &Report, b: &Report) -> String {
             for (name, unit) in names(&run_a.sides) {
                 let (Some(a), Some(b)) = (side_a.value(name), side_b.value(name)) else { continue };
                 let ratio = if a == 0.0 { "-".into() } else { format!("{:.3}", b / a) };
-                rows.push(vec![format!("{name}, {unit}"), number(a), number(b), ratio]);
+                rows.push(vec![labelled(name, unit), number(a), number(b), ratio]);
             }
             text.push_str(&format!("\n{}, {}\n{}", run_a.scenario, side_a.name, columns(&rows)));
             for (which, checks) in [("A", side_a.checks), ("B", side_b.checks)] {

@@ -1,7 +1,7 @@
 //! Reports as one page that needs nothing else: figures and plots.
 
 use super::plot::{Axis, Line, Scale, figure};
-use super::table::{names, number, verdict};
+use super::table::{labelled, names, number, verdict};
 use super::{Report, Run, Tick, TickSide};
 
 const STYLE: &str = "
@@ -17,8 +17,8 @@ code, .dim, figcaption { color: var(--dim) } code { overflow-wrap: anywhere }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .15rem .9rem; text-align: right; border-bottom: 1px solid var(--grid) }
 th:first-child { text-align: left; font-weight: normal; padding-left: 0 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1rem }
-figure { margin: 0 } svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--dim) }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1rem }
+figure { margin: 0 } svg { width: 100%; height: auto } svg text { font-size: 12px; fill: var(--dim) }
 .grid { stroke: var(--grid) } polyline { fill: none; stroke-width: 2; stroke-linejoin: round }
 polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
 polyline.c2 { stroke: var(--c2) } polyline.c3 { stroke: var(--c3) } polyline.c4 { stroke: var(--dim) }
@@ -79,7 +79,7 @@ fn figures(run: &Run) -> String {
     run.sides.iter().for_each(|side| html.push_str(&format!("<th>{}</th>", escape(&side.name))));
     html.push_str("</tr>\n");
     for (name, unit) in names(&run.sides) {
-        html.push_str(&format!("<tr><th>{}</th>", escape([name, unit].join(" ").trim())));
+        html.push_str(&format!("<tr><th>{}</th>", escape(&labelled(name, unit))));
         for side in &run.sides {
             let value = side.value(name).map_or("&ndash;".into(), number);
             html.push_str(&format!("<td>{value}</td>"));

@@ -81,7 +81,7 @@ impl Report {
     pub(crate) fn new() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command(),
             machine: machine(),
             runs: Vec::new(),
         }
@@ -142,6 +142,12 @@ impl Checks {
         self.missing += other.missing;
         self.counters += other.counters;
     }
+}
+
+/// The command line, whatever directory this binary lies in.
+fn command() -> String {
+    let args = std::env::args().skip(1);
+    std::iter::once("loadtest".to_string()).chain(args).collect::<Vec<_>>().join(" ")
 }
 
 fn machine() -> String {

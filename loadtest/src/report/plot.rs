@@ -61,7 +61,7 @@ impl Axis {
         if !self.labels.is_empty() {
             return self.labels.clone();
         }
-        let label = |at: f64| (at, number(at));
+        let label = |at: f64| (at, tidy(at));
         match self.scale {
             Scale::Linear => {
                 let step = steps(high).0;
@@ -81,6 +81,12 @@ impl Axis {
             Scale::Logarithmic => (value.max(low) / low).log10() / (high / low).log10(),
         }
     }
+}
+
+/// A label without zeros that say nothing.
+fn tidy(value: f64) -> String {
+    let text = number(value);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
 /// A round step, and the multiple of it that is not below `high`.

@@ -14,8 +14,7 @@ fn run(run: &Run) -> String {
     header.extend(run.sides.iter().map(|side| side.name.clone()));
     let mut rows = vec![header];
     for (name, unit) in names(&run.sides) {
-        let mut row =
-            vec![if unit.is_empty() { name.to_string() } else { format!("{name}, {unit}") }];
+        let mut row = vec![labelled(name, unit)];
         row.extend(run.sides.iter().map(|side| side.value(name).map_or("-".into(), number)));
         rows.push(row);
     }
@@ -39,6 +38,11 @@ pub(super) fn names(sides: &[Side]) -> Vec<(&str, &str)> {
         }
     }
     names
+}
+
+/// A measure's name with its unit, if it has one.
+pub(super) fn labelled(name: &str, unit: &str) -> String {
+    if unit.is_empty() { name.to_string() } else { format!("{name}, {unit}") }
 }
 
 /// One line that says whether everything came as it should.
