@@ -5,10 +5,12 @@
 //!
 //! [`Log`]: crate::log::Log
 
+pub(crate) mod accept;
 pub(crate) mod api;
 mod body;
 mod cors;
 mod error;
+pub(crate) mod handshake;
 mod page;
 mod route;
 mod tasks;

@@ -1,0 +1,277 @@
+//! Encode: what a task's stream and state say, as the frames that viewers get (protocol §3).
+//!
+//! Entries are encoded once per process; everything here appends whole text frames to a buffer.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::core::chunk::{Chunk, Unit};
+use crate::core::frame::put_text;
+use crate::core::json::{put_string, put_value};
+use crate::id::{StreamId, ThreadId};
+use crate::log::{Entry, State};
+use crate::timestamp;
+
+/// Members that are JSON strings whatever they look like (protocol §3, "Values").
+const TEXT_MEMBERS: [&str; 8] = [
+    "thread_id",
+    "task_id",
+    "update_type",
+    "type",
+    "status",
+    "message",
+    "error_message",
+    "timestamp",
+];
+
+/// How many of the newest updates an `initial_state` holds (protocol §3).
+pub const INITIAL_UPDATES_MAX: usize = 10;
+
+/// A chunk ends with the entry that brings it to this size, in bytes: small enough that a viewer
+/// who holds on to one, and a socket that takes a part of one, cost little.
+const CHUNK_BYTES_TARGET: usize = 256 * 1024;
+
+/// Up to this many fields, names are compared with each other; beyond, through a hash map.
+const FEW_FIELDS: usize = 16;
+
+/// The entries as chunks, in order. `after` is the position right before the first entry.
+pub fn entries(thread: &ThreadId, mut after: StreamId, entries: &[Entry]) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let many = rest.iter().position(|entry| {
+            size += entry.bytes_len() + 128 + entry.fields.len() * 6;
+            size >= CHUNK_BYTES_TARGET
+        });
+        let (now, later) = rest.split_at(many.map_or(rest.len(), |last| last + 1));
+        rest = later;
+        let mut out = BytesMut::with_capacity(size);
+        let mut units = Vec::with_capacity(now.len());
+        let mut previous = after;
+        for entry in now {
+            put_text(&mut out, |out| put_entry(out, thread, previous, entry));
+            units.push(Unit { end: out.len(), position: entry.id });
+            previous = entry.id;
+        }
+        chunks.push(Chunk { bytes: out.freeze(), units: units.into(), after });
+        after = previous;
+    }
+    chunks
+}
+
+fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &Entry) {
+    out.put_u8(b'{');
+    let mut has_thread_id = false;
+    let mut has_timestamp = false;
+    for (name, value) in fields(entry) {
+        match name.as_ref() {
+            "stream_id" | "prev_stream_id" => continue,
+            "thread_id" => has_thread_id = true,
+            "timestamp" => has_timestamp = true,
+            _ => {}
+        }
+        put_name(out, &name);
+        if TEXT_MEMBERS.contains(&name.as_ref()) {
+            put_string(out, &String::from_utf8_lossy(value));
+        } else {
+            put_value(out, value);
+        }
+        out.put_u8(b',');
+    }
+    put_id(out, "stream_id", entry.id);
+    out.put_u8(b',');
+    put_id(out, "prev_stream_id", previous);
+    if !has_thread_id {
+        out.put_u8(b',');
+        put_text_member(out, "thread_id", thread.as_str());
+    }
+    if !has_timestamp {
+        out.put_u8(b',');
+        put_text_member(out, "timestamp", &timestamp::from_ms(entry.id.ms));
+    }
+    out.put_u8(b'}');
+}
+
+/// The fields in the entry's order. A name that repeats keeps its first place and its last value,
+/// as in the dictionary that a Python client would make of the entry.
+fn fields(entry: &Entry) -> Vec<(Cow<'_, str>, &Bytes)> {
+    let mut fields: Vec<_> =
+        entry.fields.iter().map(|(name, value)| (String::from_utf8_lossy(name), value)).collect();
+    let repeats = |at: usize| fields[..at].iter().any(|(name, _)| *name == fields[at].0);
+    if fields.len() <= FEW_FIELDS && !(1..fields.len()).any(repeats) {
+        return fields;
+    }
+    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(fields.len());
+    let mut kept: Vec<(Cow<'_, str>, &Bytes)> = Vec::with_capacity(fields.len());
+    for (name, value) in fields.drain(..) {
+        match places.get(&name) {
+            Some(&place) => kept[place].1 = value,
+            None => {
+                places.insert(name.clone(), kept.len());
+                kept.push((name, value));
+            }
+        }
+    }
+    kept
+}
+
+/// An `initial_state` frame at `position`, from the newest of `state.updates`.
+pub fn put_initial_state(
+    out: &mut BytesMut,
+    thread: &ThreadId,
+    position: StreamId,
+    state: &State,
+    now_ms: u64,
+) {
+    put_text(out, |out| {
+        out.put_slice(b"{\"update_type\":\"initial_state\",");
+        put_text_member(out, "thread_id", thread.as_str());
+        if let Some(task) = &state.task {
+            out.put_u8(b',');
+            put_text_member(out, "task_id", &String::from_utf8_lossy(&task.task_id));
+        }
+        out.put_u8(b',');
+        put_optional_text(out, "status", state.status.as_deref());
+        out.put_slice(b",\"updates\":[");
+        let newest = state.updates.len().saturating_sub(INITIAL_UPDATES_MAX);
+        for (number, update) in state.updates[newest..].iter().enumerate() {
+            if number > 0 {
+                out.put_u8(b',');
+            }
+            put_value(out, update);
+        }
+        out.put_slice(b"],");
+        put_name(out, "updates_total");
+        out.put_slice(state.updates_total.to_string().as_bytes());
+        out.put_u8(b',');
+        put_optional_value(out, "result", state.result.as_deref());
+        out.put_u8(b',');
+        put_optional_text(out, "error_message", state.error.as_deref());
+        if let Some(task) = &state.task {
+            for name in ["pending_approval", "resume_supported"] {
+                out.put_u8(b',');
+                put_optional_value(out, name, task.field(name).map(|value| value.as_ref()));
+            }
+        }
+        out.put_u8(b',');
+        put_id(out, "stream_id", position);
+        out.put_u8(b',');
+        put_text_member(out, "timestamp", &timestamp::from_ms(now_ms));
+        out.put_u8(b'}');
+    });
+}
+
+/// A `caught_up` frame.
+pub fn caught_up(thread: &ThreadId, position: StreamId) -> Bytes {
+    let mut out = BytesMut::with_capacity(192);
+    put_text(&mut out, |out| {
+        out.put_slice(b"{\"update_type\":\"caught_up\",");
+        put_text_member(out, "thread_id", thread.as_str());
+        out.put_u8(b',');
+        put_id(out, "stream_id", position);
+        out.put_u8(b'}');
+    });
+    out.freeze()
+}
+
+/// Why a position cannot be honoured (protocol §3, `gap`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The stream was cut from its old end, past the position.
+    Trimmed,
+    /// The entry was deleted by name.
+    Deleted,
+    /// The stream is another one than it was, or gone.
+    Reset,
+}
+
+impl GapReason {
+    /// The name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::Deleted => "deleted",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// What a `gap` frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The position that cannot be honoured.
+    pub requested: StreamId,
+    /// The oldest entry that is still there; `0-0` where there is none.
+    pub first: StreamId,
+    /// The newest entry that is still there; `0-0` where there is none.
+    pub last: StreamId,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// Appends a `gap` frame.
+pub fn put_gap(out: &mut BytesMut, thread: &ThreadId, gap: &Gap) {
+    put_text(out, |out| {
+        out.put_slice(b"{\"update_type\":\"gap\",");
+        put_text_member(out, "thread_id", thread.as_str());
+        for (name, id) in [("requested", gap.requested), ("first", gap.first), ("last", gap.last)] {
+            out.put_u8(b',');
+            put_id(out, name, id);
+        }
+        out.put_u8(b',');
+        put_text_member(out, "reason", gap.reason.as_str());
+        out.put_u8(b'}');
+    });
+}
+
+/// An error frame: `{"error": …, "thread_id": …}`; the id as the viewer gave it.
+pub fn error(message: &str, thread_id: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(192);
+    put_text(&mut out, |out| {
+        out.put_u8(b'{');
+        put_text_member(out, "error", message);
+        out.put_u8(b',');
+        put_text_member(out, "thread_id", thread_id);
+        out.put_u8(b'}');
+    });
+    out.freeze()
+}
+
+fn put_name(out: &mut BytesMut, name: &str) {
+    put_string(out, name);
+    out.put_u8(b':');
+}
+
+fn put_text_member(out: &mut BytesMut, name: &str, text: &str) {
+    put_name(out, name);
+    put_string(out, text);
+}
+
+fn put_optional_text(out: &mut BytesMut, name: &str, raw: Option<&[u8]>) {
+    put_name(out, name);
+    match raw {
+        Some(raw) => put_string(out, &String::from_utf8_lossy(raw)),
+        None => out.put_slice(b"null"),
+    }
+}
+
+fn put_optional_value(out: &mut BytesMut, name: &str, raw: Option<&[u8]>) {
+    put_name(out, name);
+    match raw {
+        Some(raw) => put_value(out, raw),
+        None => out.put_slice(b"null"),
+    }
+}
+
+fn put_id(out: &mut BytesMut, name: &str, id: StreamId) {
+    use std::fmt::Write;
+    put_name(out, name);
+    // Writing to memory does not fail.
+    _ = write!(out, "\"{id}\"");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! What viewers send: frames cut anywhere, put together to messages, checked as RFC 6455 asks.
+//!
+//! The decoder holds an unfinished frame or message and nothing else, so a viewer between two
+//! messages needs none. Whatever comes in, it costs at most the message limit.
+
+use fastwebsockets::unmask;
+
+/// A complete message or control frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inbound<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// A Ping with its payload.
+    Ping(&'a [u8]),
+    /// A Pong.
+    Pong,
+    /// A Close with its code, if it had one. Nothing is read after it.
+    Close(Option<u16>),
+}
+
+/// The viewer broke the protocol: the code to close with, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation {
+    /// 1002, 1007 or 1009.
+    pub code: u16,
+    /// For the Close frame's reason.
+    pub reason: &'static str,
+}
+
+const HEADER_BYTES_MAX: usize = 14;
+const CONTROL_BYTES_MAX: u64 = 125;
+
+/// Decodes one viewer's bytes.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: usize,
+    /// The frame whose payload is being read.
+    frame: Option<FrameState>,
+    /// The message that is being put together.
+    message: Option<Message>,
+    /// Payload of a control frame that is being read.
+    control: Vec<u8>,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FrameState {
+    opcode: u8,
+    last: bool,
+    left: u64,
+    mask: [u8; 4],
+}
+
+#[derive(Debug)]
+struct Message {
+    text: bool,
+    bytes: Vec<u8>,
+    /// Up to here it is valid UTF-8.
+    checked: usize,
+}
+
+impl Decoder {
+    /// Whether it stands between two messages and may be dropped.
+    pub fn is_idle(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none() && self.message.is_none() && !self.closed
+    }
+
+    /// Takes the next bytes and hands on what they complete. The input is unmasked in place.
+    ///
+    /// # Errors
+    /// The first [`Violation`]; nothing may be fed after it.
+    pub fn feed(
+        &mut self,
+        mut input: &mut [u8],
+        message_bytes_max: usize,
+        mut on: impl FnMut(Inbound<'_>),
+    ) -> Result<(), Violation> {
+        while !self.closed {
+            let Some(mut frame) = self.frame else {
+                let missing = self.header_missing();
+                if missing > 0 {
+                    if input.is_empty() {
+                        return Ok(());
+                    }
+                    let (head, rest) = input.split_at_mut(missing.min(input.len()));
+                    self.header[self.header_len..self.header_len + head.len()]
+                        .copy_from_slice(head);
+                    self.header_len += head.len();
+                    input = rest;
+                    continue;
+                }
+                self.frame = Some(self.begin_frame(message_bytes_max)?);
+                continue;
+            };
+            let now = usize::try_from(frame.left).unwrap_or(usize::MAX).min(input.len());
+            let (payload, rest) = input.split_at_mut(now);
+            input = rest;
+            unmask(payload, frame.mask);
+            frame.mask.rotate_left(now % 4);
+            frame.left -= now as u64;
+            self.frame = Some(frame);
+            self.take_payload(frame.opcode, payload)?;
+            if frame.left > 0 {
+                return Ok(());
+            }
+            self.frame = None;
+            self.header_len = 0;
+            self.end_frame(frame, &mut on)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes the header lacks.
+    fn header_missing(&self) -> usize {
+        let whole = match self.header_len {
+            0 | 1 => 2,
+            _ => match self.header[1] & 0x7f {
+                126 => 8,
+                127 => 14,
+                _ => 6,
+            },
+        };
+        whole - self.header_len.min(whole)
+    }
+
+    fn begin_frame(&mut self, message_bytes_max: usize) -> Result<FrameState, Violation> {
+        let [first, second, ..] = self.header;
+        let opcode = first & 0x0f;
+        let last = first & 0x80 != 0;
+        let control = opcode & 0x08 != 0;
+        let (left, mask_at) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes([self.header[2], self.header[3]])), 4),
+            127 => {
+                let mut length = [0; 8];
+                length.copy_from_slice(&self.header[2..10]);
+                (u64::from_be_bytes(length), 10)
+            }
+            short => (u64::from(short), 2),
+        };
+        let mut mask = [0; 4];
+        mask.copy_from_slice(&self.header[mask_at..mask_at + 4]);
+
+        if first & 0x70 != 0 {
+            return Err(protocol_error("reserved bits are set"));
+        }
+        if second & 0x80 == 0 {
+            return Err(protocol_error("a client's frames have to be masked"));
+        }
+        if control && (!last || left > CONTROL_BYTES_MAX) {
+            return Err(protocol_error("a control frame is fragmented or longer than 125 bytes"));
+        }
+        if left > i64::MAX as u64 {
+            return Err(protocol_error("the length's first bit is set"));
+        }
+        match (opcode, self.message.is_some()) {
+            (0x0, true) | (0x8..=0xa, _) => {}
+            (0x1 | 0x2, false) => {
+                self.message = Some(Message { text: opcode == 1, bytes: Vec::new(), checked: 0 });
+            }
+            (0x0, false) => return Err(protocol_error("a continuation of nothing")),
+            (0x1 | 0x2, true) => {
+                return Err(protocol_error("a new message within a fragmented one"));
+            }
+            _ => return Err(protocol_error("a reserved opcode")),
+        }
+        let sofar = self.message.as_ref().map_or(0, |message| message.bytes.len());
+        if !control && left.saturating_add(sofar as u64) > message_bytes_max as u64 {
+            return Err(Violation { code: 1009, reason: "the message is too long" });
+        }
+        Ok(FrameState { opcode, last, left, mask })
+    }
+
+    fn take_payload(&mut self, opcode: u8, payload: &[u8]) -> Result<(), Violation> {
+        if opcode & 0x08 != 0 {
+            self.control.extend_from_slice(payload);
+            return Ok(());
+        }
+        if let Some(message) = &mut self.message {
+            message.bytes.extend_from_slice(payload);
+            if message.text {
+                message.check_utf8(false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_frame(
+        &mut self,
+        frame: FrameState,
+        on: &mut impl FnMut(Inbound<'_>),
+    ) -> Result<(), Violation> {
+        match frame.opcode {
+            0x8 => {
+                self.closed = true;
+                on(Inbound::Close(close_code(&self.control)?));
+            }
+            0x9 => on(Inbound::Ping(&self.control)),
+            0xa => on(Inbound::Pong),
+            _ if !frame.last => return Ok(()),
+            _ => {
+                if let Some(mut message) = self.message.take() {
+                    if message.text {
+                        on(Inbound::Text(message.check_utf8(true)?));
+                    } else {
+                        on(Inbound::Binary(&message.bytes));
+                    }
+                }
+            }
+        }
+        self.control = Vec::new();
+        Ok(())
+    }
+}
+
+impl Message {
+    /// Checks what is new; `whole` says that nothing comes after it. The text so far.
+    fn check_utf8(&mut self, whole: bool) -> Result<&str, Violation> {
+        match std::str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(_) => self.checked = self.bytes.len(),
+            Err(error) if error.error_len().is_none() && !whole => {
+                self.checked += error.valid_up_to();
+            }
+            Err(_) => return Err(Violation { code: 1007, reason: "the text is not UTF-8" }),
+        }
+        // Checked piece by piece above; an error here cannot be, and would be told as the same.
+        let checked = &self.bytes[..self.checked];
+        if !whole {
+            return Ok("");
+        }
+        std::str::from_utf8(checked)
+            .map_err(|_| Violation { code: 1007, reason: "the text is not UTF-8" })
+    }
+}
+
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+    let (code, reason) = match payload {
+        [] => return Ok(None),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+        [_] => return Err(protocol_error("a close code of one byte")),
+    };
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(protocol_error("no such close code"));
+    }
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(Some(code)),
+        Err(_) => Err(Violation { code: 1007, reason: "the close reason is not UTF-8" }),
+    }
+}
+
+fn protocol_error(reason: &'static str) -> Violation {
+    Violation { code: 1002, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 1000;
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [1, 2, 3, 4];
+        let mut bytes = vec![first];
+        match payload.len() {
+            0..126 => bytes.push(0x80 | payload.len() as u8),
+            _ => {
+                bytes.push(0x80 | 126);
+                bytes.extend((payload.len() as u16).to_be_bytes());
+            }
+        }
+        bytes.extend(mask);
+        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+        bytes
+    }
+
+    /// Feeds in pieces of `step` bytes; what came out, as text.
+    fn decode(bytes: &[u8], step: usize) -> Result<Vec<String>, Violation> {
+        let mut decoder = Decoder::default();
+        let mut out = Vec::new();
+        for piece in bytes.to_vec().chunks_mut(step) {
+            decoder.feed(piece, LIMIT, |inbound| out.push(format!("{inbound:?}")))?;
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn messages_come_out_whole_however_they_were_cut() {
+        let mut bytes = frame(0x81, b"one");
+        bytes.extend(frame(0x01, "tü".as_bytes()));
+        bytes.extend(frame(0x89, b"ping"));
+        bytes.extend(frame(0x80, b"wo"));
+        bytes.extend(frame(0x82, &[0xff; 300]));
+        bytes.extend(frame(0x8a, b""));
+        bytes.extend(frame(0x88, &[0x03, 0xe8]));
+        bytes.extend(frame(0x81, b"after the close"));
+        let whole = decode(&bytes, bytes.len()).unwrap();
+        assert_eq!(whole.len(), 6);
+        assert_eq!(whole[0], "Text(\"one\")");
+        assert!(whole[1].starts_with("Ping"));
+        assert_eq!(whole[2], "Text(\"tüwo\")");
+        assert_eq!(whole[5], "Close(Some(1000))");
+        for step in 1..20 {
+            assert_eq!(decode(&bytes, step).unwrap(), whole, "{step}");
+        }
+    }
+
+    #[test]
+    fn violations_have_their_codes() {
+        let code = |bytes: &[u8]| decode(bytes, 1).unwrap_err().code;
+        assert_eq!(code(&frame(0xc1, b"")), 1002);
+        assert_eq!(code(&[0x81, 0x01, 0, 0, 0, 0]), 1002);
+        assert_eq!(code(&frame(0x83, b"")), 1002);
+        assert_eq!(code(&frame(0x8b, b"")), 1002);
+        assert_eq!(code(&frame(0x09, b"")), 1002);
+        assert_eq!(code(&frame(0x89, &[0; 126])), 1002);
+        assert_eq!(code(&frame(0x80, b"")), 1002);
+        assert_eq!(code(&[frame(0x01, b""), frame(0x81, b"")].concat()), 1002);
+        assert_eq!(code(&frame(0x88, b"x")), 1002);
+        assert_eq!(code(&frame(0x88, &[3, 237])), 1002);
+        assert_eq!(code(&frame(0x88, &[3, 232, 0xff])), 1007);
+        assert_eq!(code(&frame(0x81, &[0xff])), 1007);
+        assert_eq!(code(&frame(0x81, &[0xc3])), 1007);
+        assert_eq!(code(&frame(0x82, &[0; LIMIT + 1])), 1009);
+        assert_eq!(code(&[frame(0x02, &[0; LIMIT]), frame(0x80, &[0])].concat()), 1009);
+        assert_eq!(decode(&frame(0x82, &[0; LIMIT]), 7).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn invalid_text_is_told_at_the_first_wrong_byte() {
+        let mut bytes = frame(0x01, &[0xc3]);
+        bytes.extend(frame(0x00, &[0x28]));
+        assert_eq!(decode(&bytes, bytes.len()).unwrap_err().code, 1007);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_does_not_depend_on_the_cuts(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), step in 1..9usize,
+        ) {
+            prop_assert_eq!(decode(&bytes, step).ok(), decode(&bytes, 1).ok());
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! JSON as text: is it one complete JSON text, and how a string is written as one.
+//!
+//! Values are embedded byte for byte (protocol §3), so nothing here builds a tree or reads a
+//! number. Nesting costs a byte a level on the heap, not stack: no depth overflows.
+
+use bytes::{BufMut, BytesMut};
+
+/// Whether `text` is exactly one JSON text of RFC 8259, white space around it allowed.
+pub fn is_text(text: &str) -> bool {
+    Scanner { bytes: text.as_bytes(), at: 0 }.whole()
+}
+
+/// Appends `text` as a JSON string, quotes included.
+pub fn put_string(out: &mut BytesMut, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.put_u8(b'"');
+    let mut from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.put_slice(&bytes[from..at]);
+        from = at + 1;
+        match byte {
+            b'"' => out.put_slice(b"\\\""),
+            b'\\' => out.put_slice(b"\\\\"),
+            b'\n' => out.put_slice(b"\\n"),
+            b'\r' => out.put_slice(b"\\r"),
+            b'\t' => out.put_slice(b"\\t"),
+            _ => {
+                out.put_slice(b"\\u00");
+                out.put_u8(HEX[usize::from(byte >> 4)]);
+                out.put_u8(HEX[usize::from(byte & 15)]);
+            }
+        }
+    }
+    out.put_slice(&bytes[from..]);
+    out.put_u8(b'"');
+}
+
+/// Appends raw bytes as a value: embedded where they are one JSON text, a string otherwise.
+/// Invalid UTF-8 becomes U+FFFD.
+pub fn put_value(out: &mut BytesMut, raw: &[u8]) {
+    let text = String::from_utf8_lossy(raw);
+    if is_text(&text) { out.put_slice(text.as_bytes()) } else { put_string(out, &text) }
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn whole(&mut self) -> bool {
+        let mut open: Vec<u8> = Vec::new();
+        self.space();
+        loop {
+            match self.begin_value() {
+                Begun::Whole => {}
+                Begun::Object => {
+                    open.push(b'{');
+                    continue;
+                }
+                Begun::Array => {
+                    open.push(b'[');
+                    continue;
+                }
+                Begun::Wrong => return false,
+            }
+            loop {
+                self.space();
+                let Some(container) = open.last() else { return self.at == self.bytes.len() };
+                let in_object = *container == b'{';
+                match self.next() {
+                    Some(b',') => {
+                        self.space();
+                        if in_object && !self.key() {
+                            return false;
+                        }
+                        break;
+                    }
+                    Some(b'}') if in_object => _ = open.pop(),
+                    Some(b']') if !in_object => _ = open.pop(),
+                    _ => return false,
+                }
+            }
+        }
+    }
+
+    fn begin_value(&mut self) -> Begun {
+        let whole = match self.next() {
+            Some(b'{') => {
+                self.space();
+                if self.eat(b'}') {
+                    true
+                } else if self.key() {
+                    return Begun::Object;
+                } else {
+                    false
+                }
+            }
+            Some(b'[') => {
+                self.space();
+                if !self.eat(b']') {
+                    return Begun::Array;
+                }
+                true
+            }
+            Some(b'"') => self.string(),
+            Some(b't') => self.word(b"rue"),
+            Some(b'f') => self.word(b"alse"),
+            Some(b'n') => self.word(b"ull"),
+            Some(b'-') => self.number_after_sign(),
+            Some(b'0'..=b'9') => {
+                self.at -= 1;
+                self.number_after_sign()
+            }
+            _ => false,
+        };
+        if whole { Begun::Whole } else { Begun::Wrong }
+    }
+
+    /// A member's name and the colon behind it, up to its value.
+    fn key(&mut self) -> bool {
+        if !(self.eat(b'"') && self.string()) {
+            return false;
+        }
+        self.space();
+        let colon = self.eat(b':');
+        self.space();
+        colon
+    }
+
+    /// The rest of a string whose opening quote is read.
+    fn string(&mut self) -> bool {
+        while let Some(byte) = self.next() {
+            match byte {
+                b'"' => return true,
+                b'\\' => match self.next() {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+                    Some(b'u') => {
+                        for _ in 0..4 {
+                            if !self.next().is_some_and(|b| b.is_ascii_hexdigit()) {
+                                return false;
+                            }
+                        }
+                    }
+                    _ => return false,
+                },
+                0..0x20 => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn number_after_sign(&mut self) -> bool {
+        if !self.eat(b'0') && !self.digits() {
+            return false;
+        }
+        if self.eat(b'.') && !self.digits() {
+            return false;
+        }
+        if self.eat(b'e') || self.eat(b'E') {
+            let _sign = self.eat(b'+') || self.eat(b'-');
+            return self.digits();
+        }
+        true
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> bool {
+        let from = self.at;
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        self.at > from
+    }
+
+    fn word(&mut self, rest: &[u8]) -> bool {
+        let found = self.bytes[self.at..].starts_with(rest);
+        self.at += if found { rest.len() } else { 0 };
+        found
+    }
+
+    fn space(&mut self) {
+        while matches!(self.bytes.get(self.at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.bytes.get(self.at) == Some(&byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.bytes.get(self.at).copied();
+        self.at += usize::from(byte.is_some());
+        byte
+    }
+}
+
+enum Begun {
+    Whole,
+    Object,
+    Array,
+    Wrong,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_complete_json_text_and_nothing_else() {
+        for text in [
+            "0", "-0", "1.0", "1E400", "-1.5e+3", "\"a\"", "\"\\ud800\"", "true", "false", "null",
+            "{}", "[]", " [ ] ", "{\"a\":[1,{\"b\":null}], \"c\" : \"\\n\"}", "\n1\t", "[[[[]]]]",
+        ] {
+            assert!(is_text(text), "{text}");
+        }
+        for text in [
+            "", " ", "NaN", "Infinity", "01", "+1", "1.", ".5", "1e", "-", "'a'", "\"a", "\"\n\"",
+            "\"\\x\"", "\"\\u12g4\"", "{", "[1,]", "{\"a\":1,}", "{a:1}", "{\"a\"}", "1 2", "[1}",
+            "{]", "[1 2]", "tru", "nulll", "{\"a\":}", "[,]",
+        ] {
+            assert!(!is_text(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_costs_no_stack() {
+        let depth = 1_000_000;
+        assert!(is_text(&("[".repeat(depth) + &"]".repeat(depth))));
+        assert!(!is_text(&"[".repeat(depth)));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in r#"[\[\]{}:, 01\.eE+\-"\\utfnrlase]{0,24}"#) {
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            prop_assert_eq!(is_text(&text), theirs, "{}", text);
+        }
+
+        #[test]
+        fn a_string_reads_back(text in any::<String>()) {
+            let mut out = BytesMut::new();
+            put_string(&mut out, &text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Where a viewer stands in its topic, and how a send moves it.
+//!
+//! A viewer always stands between two units. What a socket took of a unit, it must get the rest of
+//! before anything else: that rest goes to the socket's [`Outbox`] and the viewer stands behind the
+//! unit. So control frames and other topics' frames go in at frame boundaries only.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use crate::core::chunk::Chunk;
+use crate::core::topic::{Held, TopicLog};
+use crate::id::StreamId;
+
+/// A viewer's position in the log: the stream id, and its place in the topic where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The last thing that the viewer was given, or is being given by its outbox.
+    pub id: StreamId,
+    place: u64,
+}
+
+const UNKNOWN: u64 = 0;
+
+/// Places in a page start here; a place in a page and one in the topic are never compared.
+const PAGE_ORIGIN: u64 = 1;
+
+impl Position {
+    /// A position whose place in the topic is not known.
+    pub fn at(id: StreamId) -> Self {
+        Self { id, place: UNKNOWN }
+    }
+
+    /// A position at a place.
+    pub fn at_place(id: StreamId, place: u64) -> Self {
+        Self { id, place }
+    }
+
+    /// The place in the topic; none where it has to be looked up by the id.
+    pub fn place(&self) -> Option<u64> {
+        (self.place != UNKNOWN).then_some(self.place)
+    }
+
+    /// Looks the place up where it is unknown; whether it is known now.
+    pub fn locate(&mut self, log: &TopicLog) -> bool {
+        if self.place == UNKNOWN {
+            self.place = log.locate(self.id).unwrap_or(UNKNOWN);
+        }
+        self.place != UNKNOWN
+    }
+
+    /// The topic no longer holds what comes next: only the id counts.
+    pub fn forget_place(&mut self) {
+        self.place = UNKNOWN;
+    }
+}
+
+/// Everything that viewers at one place lack: the chunks from there to the head.
+#[derive(Debug, Default)]
+pub struct Run {
+    held: Vec<Held>,
+    place: u64,
+    end: u64,
+    head: StreamId,
+    /// Number of units.
+    units: usize,
+}
+
+impl Run {
+    /// Gathers what a viewer at `place` lacks; false where the topic does not hold all of it.
+    pub fn gather(&mut self, log: &TopicLog, place: u64) -> bool {
+        self.held.clear();
+        self.place = place;
+        self.end = log.end();
+        self.head = log.head();
+        let complete = log.since(place, &mut self.held);
+        self.count_units();
+        complete
+    }
+
+    fn count_units(&mut self) {
+        let place = self.place;
+        let units = |held: &Held| held.chunk.units.len() - held.first_unit_from(place);
+        self.units = self.held.iter().map(units).sum();
+    }
+
+    /// What comes behind `after` in chunks that were read for a viewer; none where `after` is no
+    /// place in the first of them.
+    pub fn of_page(chunks: Vec<Arc<Chunk>>, after: StreamId) -> Option<Self> {
+        let first = chunks.first()?;
+        let place = PAGE_ORIGIN + first.offset_after(after)? as u64;
+        let head = chunks.last()?.last();
+        let mut end = PAGE_ORIGIN;
+        let held = chunks
+            .into_iter()
+            .map(|chunk| {
+                let held = Held::new(end, chunk);
+                end = held.end();
+                held
+            })
+            .collect();
+        let mut run = Self { held, place, end, head, units: 0 };
+        run.skip_to(place);
+        Some(run)
+    }
+
+    /// Goes on from another place of the same chunks.
+    pub fn skip_to(&mut self, place: u64) {
+        self.place = place;
+        self.held.retain(|held| held.end() > place);
+        self.count_units();
+    }
+
+    /// The position behind this run.
+    pub fn head(&self) -> StreamId {
+        self.head
+    }
+
+    /// The place behind this run.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// The place from which this run goes on.
+    pub fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// The bytes, one slice a chunk, the first `slices_max` of them.
+    pub fn slices(&self, slices_max: usize) -> Vec<IoSlice<'_>> {
+        self.held
+            .iter()
+            .take(slices_max)
+            .map(|held| {
+                let skip = self.place.saturating_sub(held.start) as usize;
+                IoSlice::new(&held.chunk.bytes[skip..])
+            })
+            .collect()
+    }
+
+    /// The positions of the units in this run, for the measurement of their age.
+    pub fn positions(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.held.iter().flat_map(|held| {
+            let first = held.first_unit_from(self.place);
+            held.chunk.units[first..].iter().map(|unit| unit.position)
+        })
+    }
+
+    /// Whether there is more than that many slices.
+    pub fn exceeds(&self, slices_max: usize) -> bool {
+        self.held.len() > slices_max
+    }
+
+    /// Moves a viewer that stood at the start of this run and whose socket took `sent` bytes. The
+    /// rest of a unit that was sent in part goes to the outbox.
+    pub fn advance(
+        &self,
+        position: &mut Position,
+        sent: usize,
+        outbox: &mut Option<Box<Outbox>>,
+    ) -> Advanced {
+        let reached = self.place + sent as u64;
+        if reached == self.end {
+            *position = Position { id: self.head, place: self.end };
+            return Advanced { complete: true, units: self.units };
+        }
+        let mut units = 0;
+        for held in &self.held {
+            let first = held.first_unit_from(self.place);
+            if reached >= held.end() {
+                units += held.chunk.units.len() - first;
+                continue;
+            }
+            let within = reached.saturating_sub(held.start) as usize;
+            let Some((number, unit)) = held.chunk.unit_at(within) else { break };
+            units += number.saturating_sub(first);
+            let before = number.checked_sub(1).map(|before| held.chunk.units[before]);
+            if within == before.map_or(0, |before| before.end) {
+                // Between two units. Where nothing was sent, the position stays what it was.
+                if units > 0 {
+                    let id = before.map_or(held.chunk.after, |before| before.position);
+                    *position = Position { id, place: reached };
+                }
+            } else {
+                outbox.get_or_insert_default().push(held.chunk.remainder(within, unit.end));
+                *position = Position { id: unit.position, place: held.start + unit.end as u64 };
+                units += 1;
+            }
+            break;
+        }
+        Advanced { complete: false, units }
+    }
+}
+
+/// How far a send moved a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// To the end of the run.
+    pub complete: bool,
+    /// Over that many units, the one that was sent in part included.
+    pub units: usize,
+}
+
+/// What a socket has to be sent before anything new: whole frames, but for the first one.
+///
+/// It exists only while there is something in it.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    parts: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Adds whole frames, or the rest of one that was sent in part.
+    pub fn push(&mut self, part: Bytes) {
+        if !part.is_empty() {
+            self.bytes += part.len();
+            self.parts.push_back(part);
+        }
+    }
+
+    /// Number of bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The bytes, the first `slices_max` parts of them.
+    pub fn slices(&self, slices_max: usize) -> Vec<IoSlice<'_>> {
+        self.parts.iter().take(slices_max).map(|part| IoSlice::new(part)).collect()
+    }
+
+    /// Drops what the socket took.
+    pub fn advance(&mut self, mut sent: usize) {
+        self.bytes -= sent;
+        while let Some(part) = self.parts.front_mut() {
+            if sent < part.len() {
+                part.advance(sent);
+                return;
+            }
+            sent -= part.len();
+            self.parts.pop_front();
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The recent part of a task's stream, as one string of bytes with a moving window held in memory.
+//!
+//! A byte's place in that string never changes while the topic lives, so a viewer's position is
+//! one number, and "everything that this viewer lacks" is one range.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::core::chunk::Chunk;
+use crate::id::StreamId;
+
+/// Places start here, so that older chunks can be put in front.
+const ORIGIN: u64 = 1 << 48;
+
+/// The recent chunks of a topic and its head.
+#[derive(Debug)]
+pub struct TopicLog {
+    held: VecDeque<Held>,
+    end: u64,
+    head: StreamId,
+    bytes: usize,
+}
+
+/// A chunk with its place in the topic's string of bytes.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The place of the chunk's first byte.
+    pub start: u64,
+    /// The chunk.
+    pub chunk: Arc<Chunk>,
+    /// Whether the chunk begins another stream: what was before it has no continuation here.
+    renewed: bool,
+}
+
+impl Held {
+    /// A chunk at a place.
+    pub fn new(start: u64, chunk: Arc<Chunk>) -> Self {
+        Self { start, chunk, renewed: false }
+    }
+
+    /// The number of the chunk's first unit that does not lie before a place.
+    pub fn first_unit_from(&self, place: u64) -> usize {
+        let within = place.saturating_sub(self.start) as usize;
+        self.chunk.units.partition_point(|unit| unit.end <= within)
+    }
+
+    /// The place behind the chunk's last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.chunk.bytes.len() as u64
+    }
+}
+
+impl TopicLog {
+    /// A log that holds nothing yet and whose head is at `head`.
+    pub fn new(head: StreamId) -> Self {
+        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0 }
+    }
+
+    /// The position of a viewer who has everything.
+    pub fn head(&self) -> StreamId {
+        self.head
+    }
+
+    /// The place behind the last byte.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How many bytes are held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The position from which on everything is held; none where what is held begins with a gap.
+    pub fn floor(&self) -> Option<StreamId> {
+        match self.held.front() {
+            Some(held) if held.renewed => None,
+            Some(held) => Some(held.chunk.after),
+            None => Some(self.head),
+        }
+    }
+
+    /// Puts a chunk behind the head.
+    pub fn append(&mut self, chunk: Arc<Chunk>) {
+        self.push(chunk, false);
+    }
+
+    /// Begins another stream: forgets what is held and puts `chunk`, which tells the viewers at
+    /// the head so, in its place.
+    pub fn renew(&mut self, chunk: Arc<Chunk>) {
+        self.release();
+        self.push(chunk, true);
+    }
+
+    fn push(&mut self, chunk: Arc<Chunk>, renewed: bool) {
+        let held = Held { start: self.end, chunk, renewed };
+        self.end = held.end();
+        self.bytes += held.chunk.bytes.len();
+        self.head = held.chunk.last();
+        self.held.push_back(held);
+    }
+
+    /// Puts an older chunk in front, if it ends where this log begins and `bytes_max` allows.
+    pub fn prepend(&mut self, chunk: &Arc<Chunk>, bytes_max: usize) -> bool {
+        let len = chunk.bytes.len();
+        if self.floor() != Some(chunk.last()) || self.bytes + len > bytes_max {
+            return false;
+        }
+        let start = self.held.front().map_or(self.end, |held| held.start) - len as u64;
+        self.bytes += len;
+        self.held.push_front(Held { start, chunk: chunk.clone(), renewed: false });
+        true
+    }
+
+    /// Lets the oldest chunks go until no more than `bytes_max` are held; the newest chunk stays.
+    pub fn trim(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max && self.held.len() > 1 {
+            if let Some(held) = self.held.pop_front() {
+                self.bytes -= held.chunk.bytes.len();
+            }
+        }
+    }
+
+    /// Lets all chunks go; the head stays.
+    pub fn release(&mut self) {
+        self.held.clear();
+        self.bytes = 0;
+    }
+
+    /// The place of the bytes that a viewer at `position` lacks; none where they are not held.
+    pub fn locate(&self, position: StreamId) -> Option<u64> {
+        if position == self.head {
+            return Some(self.end);
+        }
+        // A viewer waits behind the newest chunks far more often than behind the oldest.
+        self.held.iter().rev().find_map(|held| {
+            if held.renewed && position == held.chunk.after {
+                return None;
+            }
+            Some(held.start + held.chunk.offset_after(position)? as u64)
+        })
+    }
+
+    /// Appends the chunks with the bytes from `place` on; false where some of them are not held.
+    pub fn since(&self, place: u64, run: &mut Vec<Held>) -> bool {
+        let first = self.held.partition_point(|held| held.end() <= place);
+        let complete = place == self.end
+            || self.held.get(first).is_some_and(|held| held.start <= place);
+        if complete {
+            run.extend(self.held.iter().skip(first).cloned());
+        }
+        complete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::chunk::Unit;
+    use bytes::Bytes;
+
+    fn id(ms: u64) -> StreamId {
+        StreamId { ms, seq: 0 }
+    }
+
+    /// A chunk with a ten-byte unit per position.
+    fn chunk(after: u64, positions: &[u64]) -> Arc<Chunk> {
+        let units = positions
+            .iter()
+            .enumerate()
+            .map(|(number, &ms)| Unit { end: (number + 1) * 10, position: id(ms) })
+            .collect();
+        Arc::new(Chunk { bytes: Bytes::from(vec![b'x'; positions.len() * 10]), units, after: id(after) })
+    }
+
+    #[test]
+    fn a_position_is_a_place_as_long_as_its_bytes_are_held() {
+        let mut log = TopicLog::new(id(3));
+        assert_eq!(log.locate(id(3)), Some(ORIGIN));
+        log.append(chunk(3, &[4, 5]));
+        log.append(chunk(5, &[6]));
+        assert_eq!(log.head(), id(6));
+        assert_eq!(log.locate(id(3)), Some(ORIGIN));
+        assert_eq!(log.locate(id(4)), Some(ORIGIN + 10));
+        assert_eq!(log.locate(id(5)), Some(ORIGIN + 20));
+        assert_eq!(log.locate(id(6)), Some(ORIGIN + 30));
+        assert_eq!(log.locate(id(7)), None);
+        log.trim(10);
+        assert_eq!(log.locate(id(4)), None);
+        assert_eq!(log.locate(id(5)), Some(ORIGIN + 20));
+        log.release();
+        assert_eq!(log.locate(id(5)), None);
+        assert_eq!(log.locate(id(6)), Some(ORIGIN + 30));
+    }
+
+    #[test]
+    fn a_run_holds_everything_from_a_place_to_the_head_or_nothing() {
+        let mut log = TopicLog::new(id(0));
+        log.append(chunk(0, &[1, 2]));
+        log.append(chunk(2, &[3]));
+        let lengths = |place| {
+            let mut run = Vec::new();
+            log.since(place, &mut run).then(|| run.len())
+        };
+        assert_eq!(lengths(ORIGIN), Some(2));
+        assert_eq!(lengths(ORIGIN + 10), Some(2));
+        assert_eq!(lengths(ORIGIN + 20), Some(1));
+        assert_eq!(lengths(ORIGIN + 30), Some(0));
+        assert_eq!(lengths(ORIGIN - 10), None);
+    }
+
+    #[test]
+    fn older_chunks_fit_in_front_only_where_they_end() {
+        let mut log = TopicLog::new(id(5));
+        assert!(!log.prepend(&chunk(0, &[3]), 100));
+        assert!(log.prepend(&chunk(3, &[4, 5]), 100));
+        assert!(log.prepend(&chunk(2, &[3]), 100));
+        assert!(!log.prepend(&chunk(1, &[2]), 30));
+        assert_eq!(log.locate(id(2)), Some(ORIGIN - 30));
+        assert_eq!(log.locate(id(5)), Some(ORIGIN));
+        assert_eq!(log.bytes(), 30);
+    }
+
+    #[test]
+    fn nothing_continues_across_a_renewal() {
+        let mut log = TopicLog::new(id(5));
+        log.append(chunk(5, &[6]));
+        log.renew(chunk(6, &[2]));
+        assert_eq!(log.head(), id(2));
+        assert_eq!(log.floor(), None);
+        assert_eq!(log.locate(id(5)), None);
+        assert_eq!(log.locate(id(6)), None);
+        assert_eq!(log.locate(id(2)), Some(ORIGIN + 20));
+        assert!(!log.prepend(&chunk(5, &[6]), 100));
+    }
+}

@@ -1,0 +1,4 @@
+//! What is asked of the operating system directly: the one module in which `unsafe` is allowed.
+
+pub(crate) mod queue;
+pub(crate) mod send;

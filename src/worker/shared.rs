@@ -1,0 +1,174 @@
+//! What the workers of a process share, and how they tell each other something.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::core::chunk::Chunk;
+use crate::core::slots::Key;
+use crate::log::Log;
+use crate::log::redis::tail::Hints;
+use crate::metrics::Metrics;
+use crate::worker::desk::Answer;
+use crate::worker::topic::{Registry, Topic};
+
+/// One per process.
+pub(crate) struct Shared {
+    pub config: Arc<Config>,
+    pub log: Log,
+    pub topics: Registry,
+    pub workers: Box<[Mailboxes]>,
+    pub metrics: Metrics,
+    /// What the embedded log says has changed, for each worker's tail.
+    pub embedded_hints: Box<[Hints]>,
+    /// Tails that are connected; the server is ready when all are.
+    pub tails_connected: AtomicUsize,
+    /// The tail reads by `XREAD BLOCK` on this many workers.
+    pub tails_blocking: AtomicUsize,
+    pub draining: AtomicBool,
+    started: Instant,
+}
+
+/// Where a worker is told something.
+#[derive(Default)]
+pub(crate) struct Mailboxes {
+    /// For its viewers. Bounded by topics (a worker is told once of each) and by viewers (each
+    /// waits for one answer at the most).
+    pub inbox: Mailbox<Message>,
+    /// For its tail. Bounded likewise.
+    pub tail: Mailbox<TailMessage>,
+}
+
+/// For a worker's viewers.
+pub(crate) enum Message {
+    /// There is something new in a topic.
+    New(Arc<Topic>),
+    /// The desk's answer to a viewer.
+    Answer(Key, Answer),
+}
+
+/// For a worker's tail.
+pub(crate) enum TailMessage {
+    /// Watch this topic from its head on.
+    Watch(Arc<Topic>),
+    /// Look at this topic now.
+    Look(Arc<Topic>),
+}
+
+/// A list that one thread fills and another empties.
+pub(crate) struct Mailbox<T> {
+    messages: Mutex<Vec<T>>,
+    notify: Notify,
+}
+
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self { messages: Mutex::default(), notify: Notify::new() }
+    }
+}
+
+impl<T> Mailbox<T> {
+    pub(crate) fn put(&self, message: T) {
+        self.messages.lock().push(message);
+        self.notify.notify_one();
+    }
+
+    /// Takes everything.
+    pub(crate) fn take(&self) -> Vec<T> {
+        std::mem::take(&mut *self.messages.lock())
+    }
+
+    /// Resolves when something was put since the last call. May be dropped: a later call resolves
+    /// for what came meanwhile.
+    pub(crate) async fn filled(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<Config>, log: Log) -> Self {
+        let workers = config.workers;
+        Self {
+            topics: Registry::new(config.keys.clone(), workers),
+            workers: (0..workers).map(|_| Mailboxes::default()).collect(),
+            metrics: Metrics::new(workers),
+            embedded_hints: (0..workers).map(|_| Hints::default()).collect(),
+            tails_connected: AtomicUsize::new(0),
+            tails_blocking: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            config,
+            log,
+        }
+    }
+
+    /// The clock of the process, in milliseconds since its start.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        self.tails_connected.load(Relaxed) == self.workers.len() && !self.draining()
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Has the embedded log tell the tails what changed.
+    pub(crate) fn listen_to_embedded(self: &Arc<Self>) {
+        let Log::Embedded(log) = &self.log else { return };
+        let shared = Arc::downgrade(self);
+        log.set_listener(Box::new(move |thread| {
+            if let Some(shared) = shared.upgrade()
+                && let Some(topic) = shared.topics.find(thread)
+            {
+                shared.embedded_hints[topic.owner].key(topic.key.clone());
+            }
+        }));
+    }
+
+    /// Appends chunks to a topic and tells the workers that have viewers of it.
+    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Chunk>) {
+        self.change(topic, |log| chunks.into_iter().for_each(|chunk| log.append(Arc::new(chunk))));
+    }
+
+    /// Begins another stream in a topic; `chunk` tells the viewers so.
+    pub(crate) fn renew(&self, topic: &Arc<Topic>, chunk: Chunk) {
+        self.change(topic, |log| log.renew(Arc::new(chunk)));
+    }
+
+    fn change(
+        &self,
+        topic: &Arc<Topic>,
+        change: impl FnOnce(&mut crate::core::topic::TopicLog),
+    ) {
+        let limits = &self.config.limits;
+        {
+            let mut recent = topic.recent.lock();
+            recent.appended_ms = self.now_ms();
+            let Some(log) = recent.log.as_mut() else { return };
+            let before = log.bytes();
+            change(log);
+            // Where all topics together hold too much, each goes down to its newest chunk.
+            let full = self.topics.bytes.load(Relaxed) > limits.topics_bytes_max;
+            log.trim(if full { 0 } else { limits.topic_bytes_max });
+            self.count_bytes(before, log.bytes());
+        }
+        for (worker, on_worker) in topic.on_worker.iter().enumerate() {
+            if on_worker.viewers.load(Relaxed) > 0 && !on_worker.told.swap(true, Relaxed) {
+                self.workers[worker].inbox.put(Message::New(topic.clone()));
+            }
+        }
+    }
+
+    /// Keeps the sum of held bytes true.
+    pub(crate) fn count_bytes(&self, before: usize, after: usize) {
+        self.topics.bytes.fetch_add(after, Relaxed);
+        self.topics.bytes.fetch_sub(before, Relaxed);
+    }
+}

@@ -1,0 +1,511 @@
+//! The tail of a worker: reads what is new in the streams that it owns and appends it to their
+//! topics. One task per worker, ended with the worker's runtime.
+//!
+//! Each read begins with the entry at the topic's head: that it is still there proves that the
+//! stream is the same and nothing is missing. Where it is not there, [`verify`](Tail::verify) looks
+//! closer. A hint only makes a read come sooner; the position per stream carries correctness.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep};
+
+use crate::config;
+use crate::core::chunk::{Chunk, Unit};
+use crate::core::encode::{self, GapReason};
+use crate::id::StreamId;
+use crate::log::redis::tail::{Hinted, Hints, Read, RedisTail, STREAMS_PER_READ_MAX, TailMode};
+use crate::log::{Entry, Log, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
+use crate::worker::desk;
+use crate::worker::shared::{Shared, TailMessage};
+use crate::worker::topic::Topic;
+
+/// Entries that one read takes of a stream; where there are more, it is read again at once.
+const ENTRIES_PER_READ_MAX: usize = 256;
+
+/// An entry at the head that is larger than this is not read again as proof; the sweep looks.
+const PROOF_BYTES_MAX: usize = 16 * 1024;
+
+/// A sweep goes over a part of the streams at a time, so often.
+const SWEEP_PARTS: u32 = 60;
+
+/// After so many sweeps in a row that found what no hint had told of, hints are not relied on.
+const MISSED_SWEEPS_MAX: u32 = 3;
+
+/// The tail of one worker.
+pub(crate) struct Tail {
+    shared: Arc<Shared>,
+    worker: usize,
+    watched: HashMap<Bytes, Watched>,
+    /// Streams to read now.
+    due: HashSet<Bytes>,
+    /// The mode to try first.
+    mode: TailMode,
+    missed_sweeps: u32,
+}
+
+struct Watched {
+    topic: Arc<Topic>,
+    /// The size of the entry at the head, where this tail has read it.
+    head_bytes: usize,
+    /// What is under the key is no stream; it is read alone, when it changes.
+    wrong_type: bool,
+    swept: Instant,
+}
+
+/// How the streams are read: the log's own way.
+enum Source {
+    Redis(RedisTail),
+    Embedded,
+}
+
+impl Tail {
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        let mode = match shared.config.tail {
+            config::TailMode::Block => TailMode::Block,
+            config::TailMode::Auto | config::TailMode::Tracking => TailMode::Tracking,
+        };
+        Self {
+            shared,
+            worker,
+            watched: HashMap::new(),
+            due: HashSet::new(),
+            mode,
+            missed_sweeps: 0,
+        }
+    }
+
+    /// Tails until the runtime ends; connects again whenever the connection is lost.
+    pub(crate) async fn run(mut self) {
+        let mut attempt = 0;
+        loop {
+            let (mut source, hints) = match self.connect().await {
+                Ok(connected) => connected,
+                Err(error) => {
+                    if attempt == 0 {
+                        tracing::warn!(worker = self.worker, %error, "redis_unreachable");
+                    }
+                    sleep(self.backoff(attempt)).await;
+                    attempt += 1;
+                    self.take_messages();
+                    continue;
+                }
+            };
+            if attempt > 0 {
+                tracing::info!(worker = self.worker, attempt, "redis_back");
+            }
+            attempt = 1;
+            self.shared.tails_connected.fetch_add(1, Relaxed);
+            let error = self.follow(&mut source, &hints).await;
+            self.shared.tails_connected.fetch_sub(1, Relaxed);
+            self.forget_source(&source);
+            tracing::warn!(worker = self.worker, %error, "redis_lost");
+            sleep(self.backoff(0)).await;
+        }
+    }
+
+    /// Grows from `reconnect_min_ms` to `reconnect_max_ms`, with jitter.
+    fn backoff(&self, attempt: u32) -> Duration {
+        let limits = &self.shared.config.limits;
+        let ms = limits.reconnect_min_ms.saturating_mul(1 << attempt.min(16));
+        let ms = ms.min(limits.reconnect_max_ms);
+        Duration::from_millis(rand::random_range(ms / 2..=ms.max(1)))
+    }
+
+    async fn connect(&mut self) -> Result<(Source, Hints), LogError> {
+        let metrics = &self.shared.metrics;
+        match &self.shared.log {
+            Log::Redis(log) => {
+                let tail = RedisTail::connect(&log.connector(), self.mode).await?;
+                metrics.redis_connects.fetch_add(1, Relaxed);
+                if tail.mode == TailMode::Block {
+                    self.shared.tails_blocking.fetch_add(1, Relaxed);
+                }
+                tracing::info!(worker = self.worker, mode = tail.mode.as_str(), "tail_connected");
+                let hints = tail.hints.clone();
+                Ok((Source::Redis(tail), hints))
+            }
+            Log::Embedded(_) => {
+                let hints = self.shared.embedded_hints[self.worker].clone();
+                Ok((Source::Embedded, hints))
+            }
+        }
+    }
+
+    fn forget_source(&self, source: &Source) {
+        if let Source::Redis(tail) = source
+            && tail.mode == TailMode::Block
+        {
+            self.shared.tails_blocking.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Follows the streams over one connection, until it fails.
+    async fn follow(&mut self, source: &mut Source, hints: &Hints) -> LogError {
+        // Whatever happened while there was no connection: look at every stream.
+        self.rescan();
+        let sweep_every = self.shared.config.limits.sweep_interval() / SWEEP_PARTS;
+        let mut sweep = tokio::time::interval(sweep_every.max(Duration::from_millis(10)));
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut keys = Vec::new();
+        loop {
+            self.take_messages();
+            if let Err(error) = self.read_due(source).await {
+                return error;
+            }
+            if let Source::Redis(tail) = source {
+                let positions = |(key, watched): (_, &Watched)| Some((key, watched.topic.head()?));
+                tail.watch(self.watched.iter().filter_map(positions));
+            }
+            let shared = self.shared.clone();
+            tokio::select! {
+                // Dropped: the hints stay where they are until they are taken.
+                hinted = hints.next(&mut keys) => match hinted {
+                    Hinted::Keys => {
+                        self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
+                        for key in keys.drain(..) {
+                            if let Some(watched) = self.watched.get_mut(&key) {
+                                watched.wrong_type = false;
+                                self.due.insert(key);
+                            }
+                        }
+                    }
+                    Hinted::Everything => self.rescan(),
+                    Hinted::ConnectionLost => {
+                        return LogError::Unavailable("the connection was closed".into());
+                    }
+                },
+                // Dropped: messages stay in the mailbox.
+                () = shared.workers[self.worker].tail.filled() => {}
+                // Dropped: the next tick comes at its time.
+                _ = sweep.tick() => {
+                    if let Err(error) = self.sweep(source).await {
+                        return error;
+                    }
+                    if self.missed_sweeps >= MISSED_SWEEPS_MAX && self.give_up_hints() {
+                        return LogError::Unavailable("hints went missing".into());
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_messages(&mut self) {
+        for message in self.shared.workers[self.worker].tail.take() {
+            let (TailMessage::Watch(topic) | TailMessage::Look(topic)) = message;
+            let key = topic.key.clone();
+            self.watched.entry(key.clone()).or_insert_with(|| Watched {
+                topic,
+                head_bytes: 0,
+                wrong_type: false,
+                swept: Instant::now(),
+            });
+            self.due.insert(key);
+        }
+    }
+
+    fn rescan(&mut self) {
+        self.shared.metrics.rescans.fetch_add(1, Relaxed);
+        self.due.extend(self.watched.keys().cloned());
+    }
+
+    /// Reads what is due, until nothing is.
+    async fn read_due(&mut self, source: &mut Source) -> Result<(), LogError> {
+        while !self.due.is_empty() {
+            let keys: Vec<Bytes> = self.due.iter().take(STREAMS_PER_READ_MAX).cloned().collect();
+            let result = self.read(source, &keys).await;
+            if let Err(LogError::Refused(error)) = &result {
+                // It would be refused again and again: leave these to the next hint or sweep.
+                tracing::error!(worker = self.worker, %error, streams = keys.len(), "read_refused");
+                keys.iter().for_each(|key| _ = self.due.remove(key));
+                continue;
+            }
+            result?;
+            self.take_messages();
+        }
+        Ok(())
+    }
+
+    /// Reads these streams once. How many of them had something new.
+    async fn read(&mut self, source: &mut Source, keys: &[Bytes]) -> Result<usize, LogError> {
+        let mut questions = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(watched) = self.watched.get(key) else {
+                self.due.remove(key);
+                continue;
+            };
+            let Some(head) = watched.topic.head() else { continue };
+            let from = if watched.head_bytes > PROOF_BYTES_MAX { head } else { head.predecessor() };
+            questions.push((key.clone(), from));
+        }
+        let reads = match source {
+            Source::Redis(tail) => {
+                self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
+                tail.read(&questions, ENTRIES_PER_READ_MAX).await?
+            }
+            Source::Embedded => self.read_embedded(&questions),
+        };
+        let mut news = 0;
+        for ((key, from), read) in questions.into_iter().zip(reads) {
+            // What is new from here on makes a new hint; what the read left is read again.
+            self.due.remove(&key);
+            match read {
+                Read::Entries(entries) => {
+                    if entries.len() == ENTRIES_PER_READ_MAX {
+                        self.due.insert(key.clone());
+                    }
+                    news += usize::from(self.take(&key, from, entries).await?);
+                }
+                Read::WrongType => {
+                    if let Some(watched) = self.watched.get_mut(&key) {
+                        watched.wrong_type = true;
+                        let thread_id = &watched.topic.thread;
+                        tracing::warn!(%thread_id, "stream_key_holds_something_else");
+                    }
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    fn read_embedded(&self, questions: &[(Bytes, StreamId)]) -> Vec<Read> {
+        let Log::Embedded(log) = &self.shared.log else { return Vec::new() };
+        questions
+            .iter()
+            .map(|(key, from)| {
+                let entries = self.watched.get(key).map(|watched| {
+                    log.read(&watched.topic.thread, *from, ENTRIES_PER_READ_MAX as u64).1
+                });
+                Read::Entries(entries.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    /// Takes what one read gave of one stream. Whether it was something new.
+    async fn take(
+        &mut self,
+        key: &Bytes,
+        from: StreamId,
+        entries: Vec<Entry>,
+    ) -> Result<bool, LogError> {
+        let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
+        let Some(head) = watched.topic.head() else { return Ok(false) };
+        let proven = entries.first().is_some_and(|entry| entry.id == head) || from == head;
+        let new = match &entries[..] {
+            [first, new @ ..] if first.id == head => new,
+            new => new,
+        };
+        if !proven || (from == head && new.is_empty()) {
+            let topic = watched.topic.clone();
+            if new.is_empty() && head == StreamId::ZERO {
+                return Ok(false);
+            }
+            return self.verify(key, &topic, head).await;
+        }
+        let Some(last) = new.last() else { return Ok(false) };
+        watched.head_bytes = last.bytes_len();
+        let topic = watched.topic.clone();
+        self.append(&topic, head, new);
+        Ok(true)
+    }
+
+    fn append(&self, topic: &Arc<Topic>, head: StreamId, new: &[Entry]) {
+        self.shared.metrics.entries_read.fetch_add(new.len() as u64, Relaxed);
+        {
+            let mut recent = topic.recent.lock();
+            recent.entries_added = recent.entries_added.map(|added| added + new.len() as u64);
+        }
+        self.shared.append(topic, encode::entries(&topic.thread, head, new));
+    }
+
+    /// The entry at the head is not there. Either it was trimmed after it was delivered and
+    /// nothing is missing, or the viewers are told of a gap.
+    async fn verify(
+        &mut self,
+        key: &Bytes,
+        topic: &Arc<Topic>,
+        head: StreamId,
+    ) -> Result<bool, LogError> {
+        let wants = SnapshotWants {
+            updates_max: Some(crate::worker::seam::UPDATES_READ),
+            newest_max: crate::worker::seam::ENTRIES_READ,
+            page: Some(PageWants { from: head, entries_max: ENTRIES_PER_READ_MAX as u64 }),
+        };
+        let mut snapshot = self.shared.log.snapshot(&topic.thread, wants).await?;
+        let entries_added = topic.recent.lock().entries_added;
+        let reason = match judge(head, entries_added, &snapshot) {
+            Verdict::Complete => {
+                let page = &snapshot.page[..];
+                let anchored = page.first().is_some_and(|entry| entry.id == head);
+                let new = if anchored { &page[1..] } else { page };
+                let Some(last) = new.last() else { return Ok(false) };
+                if let Some(watched) = self.watched.get_mut(key) {
+                    watched.head_bytes = last.bytes_len();
+                }
+                if page.len() == ENTRIES_PER_READ_MAX {
+                    self.due.insert(key.clone());
+                }
+                self.append(topic, head, new);
+                return Ok(true);
+            }
+            Verdict::Gap(reason) => reason,
+        };
+        crate::worker::seam::close(&mut snapshot);
+        self.tell_gap(topic, head, reason, &snapshot);
+        // The tail goes on from the position of that state.
+        self.due.insert(key.clone());
+        Ok(true)
+    }
+
+    /// Tells all viewers at the head of a gap: they go on from a new state.
+    fn tell_gap(
+        &self,
+        topic: &Arc<Topic>,
+        head: StreamId,
+        reason: GapReason,
+        snapshot: &Snapshot,
+    ) {
+        let position = snapshot.stream.last_generated;
+        let state = snapshot.state.clone().unwrap_or_default();
+        let mut out = BytesMut::new();
+        encode::put_gap(&mut out, &topic.thread, &desk::gap(head, &snapshot.stream, reason));
+        encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
+        let unit = Unit { end: out.len(), position };
+        let bytes = out.freeze();
+        topic.recent.lock().entries_added = added(&snapshot.stream);
+        self.shared.metrics.count_gap(reason);
+        let (thread_id, reason) = (&topic.thread, reason.as_str());
+        tracing::warn!(%thread_id, reason, requested = %head, now_at = %position, "gap");
+        self.shared.renew(topic, Chunk { bytes, units: [unit].into(), after: head });
+    }
+
+    /// Looks at a part of the streams, whatever hints said, and forgets those without viewers.
+    async fn sweep(&mut self, source: &mut Source) -> Result<(), LogError> {
+        let limits = &self.shared.config.limits;
+        let (linger_ms, interval) = (limits.topic_linger_ms, limits.sweep_interval());
+        let now_ms = self.shared.now_ms();
+        let now = Instant::now();
+        let part_max = self.watched.len().div_ceil(SWEEP_PARTS as usize - 1);
+        let mut part = Vec::new();
+        let shared = self.shared.clone();
+        self.watched.retain(|key, watched| {
+            let topic = &watched.topic;
+            release_idle(&shared, topic, now_ms, linger_ms);
+            let left_for = now_ms.saturating_sub(topic.left_ms.load(Relaxed));
+            if topic.viewers.load(Relaxed) == 0
+                && left_for >= linger_ms
+                && shared.topics.retire(topic)
+            {
+                let mut recent = topic.recent.lock();
+                if let Some(log) = recent.log.take() {
+                    shared.count_bytes(log.bytes(), 0);
+                }
+                return false;
+            }
+            if part.len() < part_max && now.duration_since(watched.swept) >= interval {
+                watched.swept = now;
+                part.push(key.clone());
+            }
+            true
+        });
+        part.retain(|key| !self.due.contains(key));
+        let mut found = 0;
+        for keys in part.chunks(STREAMS_PER_READ_MAX) {
+            found += self.read(source, keys).await?;
+        }
+        if !part.is_empty() {
+            self.shared.metrics.sweep_finds.fetch_add(found as u64, Relaxed);
+            self.missed_sweeps = if found > 0 { self.missed_sweeps + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Goes on without tracking, where that is allowed. Whether to connect again.
+    fn give_up_hints(&mut self) -> bool {
+        self.missed_sweeps = 0;
+        let fall_back = self.mode == TailMode::Tracking
+            && self.shared.config.tail == config::TailMode::Auto
+            && matches!(self.shared.log, Log::Redis(_));
+        if fall_back {
+            tracing::warn!(worker = self.worker, "hints_unreliable");
+            self.mode = TailMode::Block;
+        }
+        fall_back
+    }
+}
+
+/// An idle topic holds no bytes.
+fn release_idle(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) {
+    let mut recent = topic.recent.lock();
+    if now_ms.saturating_sub(recent.appended_ms) < linger_ms {
+        return;
+    }
+    if let Some(log) = recent.log.as_mut()
+        && log.bytes() > 0
+        && topic.lagging.load(Relaxed) == 0
+    {
+        let before = log.bytes();
+        log.release();
+        shared.count_bytes(before, 0);
+    }
+}
+
+/// How many entries were ever added; a stream that is not there had none.
+fn added(stream: &StreamFacts) -> Option<u64> {
+    if stream.exists { stream.entries_added } else { Some(0) }
+}
+
+/// Whether the entries in a snapshot go on right behind the head.
+enum Verdict {
+    Complete,
+    Gap(GapReason),
+}
+
+/// The head was delivered; `known_added` entries had been added by then. The stream is the same one
+/// and lacks nothing if it has exactly the entries that were added since.
+fn judge(head: StreamId, known_added: Option<u64>, snapshot: &Snapshot) -> Verdict {
+    let stream = &snapshot.stream;
+    if snapshot.page.first().is_some_and(|entry| entry.id == head) {
+        return Verdict::Complete;
+    }
+    if !stream.exists {
+        let gone = head != StreamId::ZERO;
+        return if gone { Verdict::Gap(GapReason::Reset) } else { Verdict::Complete };
+    }
+    if stream.last_generated < head {
+        return Verdict::Gap(GapReason::Reset);
+    }
+    if stream.last_generated == head {
+        return Verdict::Complete;
+    }
+    let (Some(known), Some(now)) = (known_added, stream.entries_added) else {
+        // Redis before version 7 does not count: an unbroken stream cannot be told from a trimmed
+        // one, unless it began after the head.
+        let began_here = head == StreamId::ZERO;
+        return if began_here { Verdict::Complete } else { Verdict::Gap(GapReason::Trimmed) };
+    };
+    let behind_head_only = stream.first.is_none_or(|first| first > head);
+    let removed = now.saturating_sub(stream.length);
+    if behind_head_only && removed == known {
+        return Verdict::Complete;
+    }
+    if now < known || (behind_head_only && removed < known) {
+        return Verdict::Gap(GapReason::Reset);
+    }
+    if !behind_head_only {
+        // Older entries are still there, the head is not: it was deleted by name, or never was.
+        let deleted = stream.max_deleted.is_some_and(|deleted| head <= deleted);
+        return if deleted { Verdict::Complete } else { Verdict::Gap(GapReason::Reset) };
+    }
+    if stream.max_deleted.is_some_and(|deleted| head < deleted) {
+        Verdict::Gap(GapReason::Deleted)
+    } else {
+        Verdict::Gap(GapReason::Trimmed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

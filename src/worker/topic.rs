@@ -1,0 +1,134 @@
+//! A topic as the whole process shares it: the recent log, who has viewers of it, and who waits at
+//! its desk. And the registry of all topics.
+//!
+//! The locks here are held for a few instructions, never over an await; a flush takes one per pass
+//! and slice, none per viewer.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::core::topic::TopicLog;
+use crate::id::{Keys, StreamId, ThreadId};
+use crate::worker::desk::Desk;
+
+/// One task's stream, as long as somebody watches it, and a while longer.
+pub(crate) struct Topic {
+    pub thread: ThreadId,
+    /// The key of the stream.
+    pub key: Bytes,
+    /// The worker whose tail reads the stream.
+    pub owner: usize,
+    pub recent: Mutex<Recent>,
+    pub desk: Mutex<Desk>,
+    /// Viewers on all workers.
+    pub viewers: AtomicUsize,
+    /// Viewers that have not got everything.
+    pub lagging: AtomicUsize,
+    /// When the last viewer left, in milliseconds of the process' clock.
+    pub left_ms: AtomicU64,
+    /// Per worker: how many viewers it has, and whether it was told of what is new.
+    pub on_worker: Box<[OnWorker]>,
+}
+
+#[derive(Default)]
+pub(crate) struct OnWorker {
+    pub viewers: AtomicUsize,
+    pub told: AtomicBool,
+}
+
+/// What is known of the stream.
+pub(crate) struct Recent {
+    /// None until the first attach has read where the stream's end is.
+    pub log: Option<TopicLog>,
+    /// How many entries the stream had ever been given when its last entry was the log's head.
+    pub entries_added: Option<u64>,
+    /// The size of an entry, roughly, for the size of pages.
+    pub entry_bytes: usize,
+    /// When the log was last appended to, in milliseconds of the process' clock.
+    pub appended_ms: u64,
+}
+
+impl Topic {
+    /// The position of the head, once it is known.
+    pub(crate) fn head(&self) -> Option<StreamId> {
+        self.recent.lock().log.as_ref().map(TopicLog::head)
+    }
+}
+
+/// All topics of the process.
+pub(crate) struct Registry {
+    topics: Mutex<HashMap<ThreadId, Arc<Topic>>>,
+    keys: Keys,
+    workers: usize,
+    /// Bytes that all topics hold.
+    pub bytes: AtomicUsize,
+}
+
+impl Registry {
+    pub(crate) fn new(keys: Keys, workers: usize) -> Self {
+        Self { topics: Mutex::default(), keys, workers, bytes: AtomicUsize::new(0) }
+    }
+
+    /// The topic of a thread, made where there is none, with one more viewer on `worker`.
+    pub(crate) fn join(&self, thread: &ThreadId, worker: usize) -> Arc<Topic> {
+        let mut topics = self.topics.lock();
+        let topic =
+            topics.entry(thread.clone()).or_insert_with(|| Arc::new(self.make(thread))).clone();
+        topic.viewers.fetch_add(1, Relaxed);
+        topic.on_worker[worker].viewers.fetch_add(1, Relaxed);
+        topic
+    }
+
+    /// One viewer less.
+    pub(crate) fn leave(&self, topic: &Topic, worker: usize, now_ms: u64) {
+        topic.on_worker[worker].viewers.fetch_sub(1, Relaxed);
+        topic.left_ms.store(now_ms, Relaxed);
+        topic.viewers.fetch_sub(1, Relaxed);
+    }
+
+    /// Forgets a topic that nobody watches; false where somebody does.
+    pub(crate) fn retire(&self, topic: &Topic) -> bool {
+        // Joining takes the same lock, so nobody joins a topic that is being forgotten.
+        let mut topics = self.topics.lock();
+        let unused = topic.viewers.load(Relaxed) == 0;
+        if unused {
+            topics.remove(&topic.thread);
+        }
+        unused
+    }
+
+    /// The topic of a thread, where there is one.
+    pub(crate) fn find(&self, thread: &ThreadId) -> Option<Arc<Topic>> {
+        self.topics.lock().get(thread).cloned()
+    }
+
+    /// Number of topics.
+    pub(crate) fn len(&self) -> usize {
+        self.topics.lock().len()
+    }
+
+    fn make(&self, thread: &ThreadId) -> Topic {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(thread);
+        Topic {
+            thread: thread.clone(),
+            key: self.keys.stream(thread).into(),
+            owner: (hash % self.workers as u64) as usize,
+            recent: Mutex::new(Recent {
+                log: None,
+                entries_added: None,
+                entry_bytes: 1024,
+                appended_ms: 0,
+            }),
+            desk: Mutex::default(),
+            viewers: AtomicUsize::new(0),
+            lagging: AtomicUsize::new(0),
+            left_ms: AtomicU64::new(0),
+            on_worker: (0..self.workers).map(|_| OnWorker::default()).collect(),
+        }
+    }
+}
