@@ -29,15 +29,18 @@ fn stat_ns(pid: u32) -> u64 {
     ticks * (SECOND_NS / rustix::param::clock_ticks_per_second())
 }
 
-/// Resident KiB of the processes, exact, at the cost of a walk over their pages.
+/// Resident KiB of the processes: exact, from a walk over their pages, or where that is not allowed
+/// the kernel's running count.
 pub(crate) fn resident_kib(pids: &[u32]) -> u64 {
-    pids.iter().map(|pid| line_kib(&format!("/proc/{pid}/smaps_rollup"), "Rss:")).sum()
+    let exact = |pid| line_kib(&format!("/proc/{pid}/smaps_rollup"), "Rss:");
+    let counted = |pid| line_kib(&format!("/proc/{pid}/status"), "VmRSS:");
+    pids.iter().map(|pid| exact(pid).or_else(|| counted(pid)).unwrap_or(0)).sum()
 }
 
-fn line_kib(path: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+fn line_kib(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// Whether such a process runs.

@@ -12,13 +12,17 @@ use std::ops::Range;
 /// How long a viewer waits after a failed attempt.
 const RETRY_WAIT_NS: u64 = SECOND_NS / 5;
 
+/// How often viewers who do not read send something.
+const LIFE_INTERVAL_NS: u64 = 10 * SECOND_NS;
+
 pub(crate) struct Group {
     pub(crate) spec: Connect,
     /// This group's part of all sockets of the process.
     pub(crate) sockets: Range<usize>,
     pub(crate) counters: Counters,
     pub(crate) recent: Latencies,
-    pub(crate) paused: bool,
+    /// Set when the viewers do not read: when they must show next that they live.
+    show_life_ns: Option<u64>,
     pub(crate) in_flight: u32,
     pub(crate) in_flight_max: u32,
     to_connect: VecDeque<usize>,
@@ -53,7 +57,7 @@ impl Group {
         Self {
             counters: Counters::default(),
             recent: Latencies::new(),
-            paused: false,
+            show_life_ns: None,
             in_flight: 0,
             in_flight_max: spec.in_flight,
             to_connect: sockets.clone().collect(),
@@ -84,6 +88,27 @@ impl Group {
             return self.retries.pop_front().map(|(_, socket)| socket);
         }
         self.to_connect.pop_front()
+    }
+
+    pub(crate) fn pause(&mut self, now_ns: u64) {
+        self.show_life_ns = Some(now_ns + LIFE_INTERVAL_NS);
+    }
+
+    pub(crate) fn unpause(&mut self) {
+        self.show_life_ns = None;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.show_life_ns.is_some()
+    }
+
+    /// Whether viewers who do not read are due to show that they live.
+    pub(crate) fn must_show_life(&mut self, now_ns: u64) -> bool {
+        let due = self.show_life_ns.is_some_and(|due_ns| due_ns <= now_ns);
+        if due {
+            self.show_life_ns = Some(now_ns + LIFE_INTERVAL_NS);
+        }
+        due
     }
 
     pub(crate) fn start_churn(&mut self, per_second: f64, replacements: u64, now_ns: u64) {

@@ -10,6 +10,7 @@ pub(crate) mod frames;
 pub(crate) mod handshake;
 
 mod group;
+mod receive;
 mod sequence;
 mod socket;
 mod viewers;

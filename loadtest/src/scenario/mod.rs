@@ -25,7 +25,7 @@ pub(crate) type Stop = Arc<AtomicBool>;
 
 /// Runs what the command line asks for and adds it to the report.
 pub(crate) fn run(action: &Action, stop: &Stop, report: &mut Report) -> Result<()> {
-    let run: Run = match action {
+    let mut run: Run = match action {
         Action::Hot(hot) => hot.run(stop)?,
         Action::Wide(wide) => wide.run(stop)?,
         Action::Idle(idle) => idle.run(stop)?,
@@ -37,6 +37,13 @@ pub(crate) fn run(action: &Action, stop: &Stop, report: &mut Report) -> Result<(
         Action::All(all) => return all.run(stop, report),
         _ => return Ok(()),
     };
+    let stopped = stop.load(std::sync::atomic::Ordering::Relaxed);
+    if run.sides.len() == 1
+        && !stopped
+        && action.common().is_some_and(|common| !common.floor.is_empty())
+    {
+        run.notes.push("floors cannot do this work, so none ran".into());
+    }
     report.runs.push(run);
     Ok(())
 }
