@@ -52,6 +52,12 @@ function note(message) {
   setText(byId("list-note"), message);
 }
 
+// The server lists what changed last first. A list that stays where it is can be clicked.
+function byAge(a, b) {
+  const made = (task) => Date.parse(text(task.created_at)) || 0;
+  return made(b) - made(a);
+}
+
 async function refreshList() {
   let answer;
   try {
@@ -61,7 +67,7 @@ async function refreshList() {
     throw error;
   }
   const listed = Array.isArray(answer?.tasks) ? answer.tasks : [];
-  const tasks = listed.filter((task) => THREAD_ID.test(text(task?.thread_id)));
+  const tasks = listed.filter((task) => THREAD_ID.test(text(task?.thread_id))).sort(byAge);
   note("");
   list.draw(tasks);
   byId("first-task").hidden = tasks.length > 0;

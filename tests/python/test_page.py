@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import processes
 import pytest
@@ -84,7 +85,9 @@ def forgive_lost_connections(visit):
 
 
 def test_the_newest_tasks_are_listed_with_status_and_progress(visit, server):
-    older, newer = new_task(server, "Older task"), new_task(server, "Newer task")
+    older = new_task(server, "Older task")
+    time.sleep(0.01)  # they are told apart by the millisecond
+    newer = new_task(server, "Newer task")
     post(server, older, "status", status="in_progress")
     update(server, older, "Halfway", step=1, total_steps=2)
     one = visit()
@@ -240,7 +243,9 @@ def test_a_trimmed_log_is_told_and_the_state_shown_instead(visit, start_redis, s
 
 
 def test_a_task_is_chosen_with_the_keyboard_alone(visit, server):
-    first, second = new_task(server, "First"), new_task(server, "Second")
+    first = new_task(server, "First")
+    time.sleep(0.01)
+    second = new_task(server, "Second")
     one = visit()
     one.page.goto(server.http)
     one.page.locator(f'a[href="#{first}"]').wait_for()
