@@ -130,7 +130,7 @@ pub(crate) struct Common {
     #[arg(long, help_heading = "Measuring")]
     pub(crate) clients: Option<usize>,
     /// Handshakes at the same time while viewers arrive
-    #[arg(long, default_value_t = 256, help_heading = "Measuring")]
+    #[arg(long, default_value_t = 1000, help_heading = "Measuring")]
     pub(crate) in_flight: u32,
     /// Write the report as JSON, for `loadtest compare`
     #[arg(long, value_name = "FILE", help_heading = "Report")]

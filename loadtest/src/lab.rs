@@ -50,6 +50,8 @@ pub(crate) struct Cpu {
     pub(crate) server: u64,
     pub(crate) redis: u64,
     pub(crate) clients: u64,
+    /// What no part of the run has used: other programs, and what the host took.
+    pub(crate) strangers: u64,
     /// When it was read.
     pub(crate) at_ns: u64,
 }
@@ -120,12 +122,14 @@ impl Lab {
     }
 
     pub(crate) fn cpu(&self, side: usize) -> Cpu {
-        Cpu {
-            server: sample::cpu_ns(&self.sides[side].server.pids),
-            redis: sample::cpu_ns(&self.redis.pids),
-            clients: sample::cpu_ns(&self.fleet.pids()),
-            at_ns: now_ns(),
-        }
+        let sides = self.sides.iter().map(|side| sample::cpu_ns(&side.server.pids));
+        let sides: Vec<u64> = sides.collect();
+        let redis = sample::cpu_ns(&self.redis.pids);
+        let clients = sample::cpu_ns(&self.fleet.pids());
+        let own = sample::cpu_ns(&[std::process::id()]);
+        let ours = sides.iter().sum::<u64>() + redis + clients + own;
+        let strangers = sample::machine_ns().saturating_sub(ours);
+        Cpu { server: sides[side], redis, clients, strangers, at_ns: now_ns() }
     }
 
     /// Resident KiB of a side; 0 when we cannot look.
@@ -163,6 +167,7 @@ impl Cpu {
             server: self.server.saturating_sub(before.server),
             redis: self.redis.saturating_sub(before.redis),
             clients: self.clients.saturating_sub(before.clients),
+            strangers: self.strangers.saturating_sub(before.strangers),
             at_ns: self.at_ns.saturating_sub(before.at_ns),
         }
     }
@@ -173,6 +178,7 @@ impl std::ops::AddAssign for Cpu {
         self.server += other.server;
         self.redis += other.redis;
         self.clients += other.clients;
+        self.strangers += other.strangers;
         self.at_ns += other.at_ns;
     }
 }

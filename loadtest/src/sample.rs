@@ -37,6 +37,16 @@ pub(crate) fn resident_kib(pids: &[u32]) -> u64 {
     pids.iter().map(|pid| exact(pid).or_else(|| counted(pid)).unwrap_or(0)).sum()
 }
 
+/// Nanoseconds of CPU that everything on the machine has used, and the host has taken from it.
+pub(crate) fn machine_ns() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let numbers: Vec<u64> =
+        text.lines().next().unwrap_or_default().split_whitespace().flat_map(str::parse).collect();
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let ticks: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|place| numbers.get(*place)).sum();
+    ticks * (SECOND_NS / rustix::param::clock_ticks_per_second())
+}
+
 fn line_kib(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;

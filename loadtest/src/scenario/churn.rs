@@ -10,11 +10,15 @@ use crate::publish::Pace;
 use crate::report::{Checks, Run, Side};
 use clap::Args;
 
+/// Those who come and go are at least as many as arrive within this, so that a viewer whose arrival
+/// takes long does not hold up the next one.
+const PASS_BY_SECONDS: f64 = 0.5;
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Churn {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Viewers who stay, and as many who come and go
+    /// Viewers who stay, and at least as many who come and go
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Viewers who come, and go, in all
@@ -30,15 +34,16 @@ pub(crate) struct Churn {
 
 impl Churn {
     pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+        let passers_by = self.viewers.max((self.connect_rate * PASS_BY_SECONDS) as u32);
         let needs = Needs {
             scenario: "churn",
             tasks: 1,
-            sockets: 2 * u64::from(self.viewers),
+            sockets: u64::from(self.viewers + passers_by),
             floors: false,
         };
         let mut lab = Lab::start(&self.common, stop, &needs)?;
         let stay = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
-        let pass_by = Crowd { group: 1, ..stay.clone() };
+        let pass_by = Crowd { group: 1, viewers: passers_by, ..stay.clone() };
         warm_up(&mut lab, 0)?;
         stay.arrive(&mut lab, 0)?;
         pass_by.arrive(&mut lab, 0)?;

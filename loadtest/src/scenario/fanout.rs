@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::crowd::{Arrival, Crowd, warm_up};
-use super::work::{CPU_PER_DELIVERY, Work};
+use super::work::{CPU_PER_DELIVERY, Work, percent};
 use crate::cli::Common;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
@@ -98,15 +98,23 @@ fn add_ratios(run: &mut Run, works: &[Work]) {
 /// What the reader must know to trust the figures.
 fn troubles(lab: &Lab, work: &Work) -> Vec<String> {
     const BUSY_PERCENT: f64 = 90.0;
+    const STRANGERS_PERCENT: f64 = 10.0;
     let mut notes = Vec::new();
     let name = lab.sides[work.side].name;
     if let Some(trouble) = lab.fleet.trouble(work.crowd.id(work.side)) {
         notes.push(format!("{name}: the first trouble of a viewer: {trouble}"));
     }
-    let clients = super::work::percent(work.tally.cpu.clients, work.tally.cpu);
+    let clients = percent(work.tally.cpu.clients, work.tally.cpu);
     if clients > BUSY_PERCENT * lab.fleet.pids().len() as f64 {
         notes.push(format!(
-            "{name}: the clients used their cores to {clients:.0} %, so latencies and rates are theirs too"
+            "{name}: the clients used {clients:.0} % of a core, so latencies and rates are theirs too"
+        ));
+    }
+    let strangers = percent(work.tally.cpu.strangers, work.tally.cpu);
+    if strangers > STRANGERS_PERCENT {
+        notes.push(format!(
+            "{name}: other programs, or the host, used {strangers:.0} % of a core meanwhile: run this \
+             again when the machine is idle"
         ));
     }
     notes
