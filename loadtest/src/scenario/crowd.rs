@@ -12,8 +12,12 @@ use std::ops::Range;
 /// code and tables that no later one costs again.
 const WARM_UP_VIEWERS: u32 = 64;
 const WARM_UP_GROUP: GroupId = GROUPS_PER_SIDE - 1;
-/// Time for a process to put things away before its memory is read.
-const SETTLE_NS: u64 = SECOND_NS / 2;
+/// A process puts things away after viewers have come or gone. Its memory is read when it has not
+/// changed for this long,
+const SETTLED_NS: u64 = SECOND_NS;
+/// or after this long.
+const SETTLING_NS_MAX: u64 = 6 * SECOND_NS;
+const SETTLING_STEP_NS: u64 = SECOND_NS / 5;
 
 /// Viewers, evenly over some tasks.
 #[derive(Debug, Clone)]
@@ -29,7 +33,9 @@ pub(crate) struct Crowd {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
     pub(crate) cpu_us_each: f64,
-    pub(crate) kib_each: f64,
+    /// Resident memory before and after, in KiB.
+    pub(crate) resident_kib: [u64; 2],
+    pub(crate) viewers: u32,
     pub(crate) seconds: f64,
 }
 
@@ -63,7 +69,7 @@ impl Crowd {
     /// Brings the viewers in and waits until each has its `initial_state`.
     pub(crate) fn arrive(&self, lab: &mut Lab, side: usize) -> Result<Arrival> {
         lab.progress.phase(format!("{} arrives", lab.sides[side].name));
-        let resident_before = lab.resident_kib(side);
+        let resident_before = settled_kib(lab, side);
         let before = lab.cpu(side);
         self.connect(lab, side)?;
         let viewers = u64::from(self.viewers);
@@ -72,11 +78,10 @@ impl Crowd {
         }
         let cpu = lab.cpu(side).since(before);
         let totals = lab.fleet.totals(self.id(side));
-        sleep_until(now_ns() + SETTLE_NS);
-        let resident = lab.resident_kib(side).saturating_sub(resident_before);
         Ok(Arrival {
             cpu_us_each: cpu.server as f64 / 1000.0 / viewers as f64,
-            kib_each: resident as f64 / viewers as f64,
+            resident_kib: [resident_before, settled_kib(lab, side)],
+            viewers: self.viewers,
             seconds: seconds(totals.last_attach_ns.saturating_sub(before.at_ns)),
         })
     }
@@ -112,9 +117,21 @@ pub(crate) fn warm_up(lab: &mut Lab, side: usize) -> Result<()> {
         viewers_per_socket: 1,
     };
     few.arrive(lab, side)?;
-    few.leave(lab, side)?;
-    sleep_until(now_ns() + SETTLE_NS);
-    Ok(())
+    few.leave(lab, side)
+}
+
+/// Resident memory once it changes no more.
+fn settled_kib(lab: &Lab, side: usize) -> u64 {
+    let end_ns = now_ns() + SETTLING_NS_MAX;
+    let (mut kib, mut since_ns) = (lab.resident_kib(side), now_ns());
+    while now_ns() < end_ns.min(since_ns + SETTLED_NS) && !lab.is_stopped() {
+        sleep_until(now_ns() + SETTLING_STEP_NS);
+        let now_kib = lab.resident_kib(side);
+        if now_kib != kib {
+            (kib, since_ns) = (now_kib, now_ns());
+        }
+    }
+    kib
 }
 
 impl Arrival {
@@ -122,7 +139,10 @@ impl Arrival {
     pub(crate) fn report(&self, side: &mut Side) {
         if self.cpu_us_each > 0.0 {
             side.measure("CPU per new viewer", "us", self.cpu_us_each);
-            side.measure("memory per viewer", "KiB", self.kib_each);
+            let [before, after] = self.resident_kib.map(|kib| kib as f64);
+            side.measure("memory per viewer", "KiB", (after - before) / f64::from(self.viewers));
+            side.measure("memory before they came", "MiB", before / 1024.0);
+            side.measure("memory with all of them", "MiB", after / 1024.0);
         }
         side.measure("arrival of all", "s", self.seconds);
     }
