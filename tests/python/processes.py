@@ -28,6 +28,12 @@ def binary():
     return str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/taskcast")
 
 
+def environment():
+    """The environment, without what is told to the tests and would be read by the program."""
+    own = ("TASKCAST_", "REDIS_URL", "RUST_LOG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
+
+
 def free_port():
     """A port that nobody listens on now."""
     with socket.socket() as probe:
@@ -199,9 +205,7 @@ class Taskcast(Process):
         return self.redis_server.client()
 
     def start(self, wait=True):
-        # What the tests are told by variables is not for the server.
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("TASKCAST_", "REDIS_"))}
-        self.spawn([binary(), "serve", "--listen", f"127.0.0.1:{self.port}", *self.args], env)
+        self.spawn([binary(), "serve", "--listen", f"127.0.0.1:{self.port}", *self.args], environment())
         if wait:
             self.wait_ready()
 
@@ -247,9 +251,11 @@ def request(server, method, path, body=None, headers=None, timeout=15):
     """One HTTP request: (status, headers, body as JSON where it is JSON, else as text)."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
     try:
-        if body is not None and not isinstance(body, (bytes, str)):
+        if isinstance(body, (dict, list)):
             body, headers = json.dumps(body), {"Content-Type": "application/json", **(headers or {})}
-        connection.request(method, path, body, headers or {})
+        headers = headers or {}
+        chunked = "Transfer-Encoding" in headers
+        connection.request(method, path, body, headers, encode_chunked=chunked)
         reply = connection.getresponse()
         text = reply.read().decode()
         is_json = "json" in reply.headers.get("Content-Type", "")
