@@ -89,6 +89,6 @@ pub mod log;
 pub mod metrics;
 pub mod publish;
 pub mod server;
-pub(crate) mod sys;
+pub mod sys;
 pub mod timestamp;
 mod worker;
