@@ -6,7 +6,7 @@ use crate::child;
 use crate::cli::{Common, FloorKind};
 use crate::client::control::GroupId;
 use crate::clock::now_ns;
-use crate::cores::Cores;
+use crate::cores::{self, Cores};
 use crate::failure::{Context, Result};
 use crate::fleet::Fleet;
 use crate::progress::{Progress, Watched};
@@ -68,7 +68,7 @@ pub(crate) struct Needs {
 impl Lab {
     pub(crate) fn start(common: &Common, stop: &Arc<AtomicBool>, needs: &Needs) -> Result<Self> {
         let cores = match common.pin {
-            true => Cores::pinned(common.workers, cores_of_machine())?,
+            true => Cores::pinned(common.workers, cores::given())?,
             false => Cores::default(),
         };
         child::pin(&cores.others)?;
@@ -187,10 +187,6 @@ impl std::ops::AddAssign for Cpu {
 fn stream_length_max(updates: u64) -> u64 {
     const USUAL: u64 = 10_000;
     USUAL.max(2 * updates)
-}
-
-fn cores_of_machine() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The directory of the children's logs.

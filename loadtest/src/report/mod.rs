@@ -152,7 +152,7 @@ fn command() -> String {
 
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = crate::cores::given().len();
     let cpuinfo = read("/proc/cpuinfo");
     let model =
         cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
