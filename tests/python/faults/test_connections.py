@@ -6,7 +6,7 @@ import pytest
 
 from oracle import assert_everything, new_worker
 from rawsocket import Raw
-from support import task_path
+from support import collect, connect, initial, task_path
 
 
 @pytest.fixture
@@ -65,6 +65,19 @@ async def test_a_server_that_is_drained_while_the_next_one_listens(
     await assert_everything(viewers, worker, publisher.acknowledged)
     for viewer in viewers:
         assert 1012 in viewer.closes and set(viewer.closes) <= {1012, 1001, 1006}, viewer.report()
+
+
+async def test_viewers_who_come_right_after_the_last_one_left_get_what_is_new(
+    start_server, redis_server, worker, publish
+):
+    """News of a topic that a worker has just let go of must not silence it for those who come next."""
+    server = start_server(redis_server, "--workers", "2")
+    publish(redis_server.client(), worker, seconds_between=0.002)
+    for _ in range(60):
+        async with connect(server, worker.thread) as one, connect(server, worker.thread) as two:
+            for ws in (one, two):
+                await initial(ws)
+                await collect(ws, 3)
 
 
 async def test_viewers_who_go_from_server_to_server(
