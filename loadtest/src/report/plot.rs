@@ -7,7 +7,7 @@ const HEIGHT: f64 = 240.0;
 /// Room for the labels: left, bottom; right, top.
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 44.0;
-const MARGIN: f64 = 14.0;
+const MARGIN: f64 = 26.0;
 
 /// A named line of points.
 pub(crate) struct Line {
