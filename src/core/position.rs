@@ -66,6 +66,8 @@ pub struct Run {
     head: StreamId,
     /// Number of units.
     units: usize,
+    /// How many units the topic had ever been given when this was gathered; 0 for a page.
+    appended: u64,
 }
 
 impl Run {
@@ -75,6 +77,7 @@ impl Run {
         self.place = place;
         self.end = log.end();
         self.head = log.head();
+        self.appended = log.appended();
         let complete = log.since(place, &mut self.held);
         self.count_units();
         complete
@@ -101,7 +104,7 @@ impl Run {
                 held
             })
             .collect();
-        let mut run = Self { held, place, end, head, units: 0 };
+        let mut run = Self { held, place, end, head, units: 0, appended: 0 };
         run.skip_to(place);
         Some(run)
     }
@@ -116,6 +119,11 @@ impl Run {
     /// The position behind this run.
     pub fn head(&self) -> StreamId {
         self.head
+    }
+
+    /// How many of the topic's units a viewer has who has all of this run; none for a page.
+    pub fn appended(&self) -> Option<u64> {
+        (self.appended > 0).then_some(self.appended)
     }
 
     /// The place behind this run.

@@ -19,6 +19,7 @@ pub struct TopicLog {
     end: u64,
     head: StreamId,
     bytes: usize,
+    appended: u64,
 }
 
 /// A chunk with its place in the topic's string of bytes.
@@ -53,7 +54,7 @@ impl Held {
 impl TopicLog {
     /// A log that holds nothing yet and whose head is at `head`.
     pub fn new(head: StreamId) -> Self {
-        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0 }
+        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0, appended: 1 }
     }
 
     /// The position of a viewer who has everything.
@@ -64,6 +65,11 @@ impl TopicLog {
     /// The place behind the last byte.
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// How many units were ever appended, and one more, so that it is never 0.
+    pub fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// How many bytes are held.
@@ -96,6 +102,7 @@ impl TopicLog {
         let held = Held { start: self.end, chunk, renewed };
         self.end = held.end();
         self.bytes += held.chunk.bytes.len();
+        self.appended += held.chunk.units.len() as u64;
         self.head = held.chunk.last();
         self.held.push_back(held);
     }

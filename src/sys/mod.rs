@@ -1,4 +1,6 @@
 //! What is asked of the operating system directly: the one module in which `unsafe` is allowed.
 
 pub(crate) mod queue;
-pub(crate) mod send;
+pub mod send;
+#[cfg(target_os = "linux")]
+mod uring;

@@ -1,39 +1,125 @@
-//! Sends: the same bytes to many sockets, each in one call.
+//! Sends: the same bytes to many sockets.
+//!
+//! On Linux, where it is allowed, in batches through io_uring; otherwise one call per socket.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
 
 use crate::config::Switch;
+#[cfg(target_os = "linux")]
+use crate::sys::uring::Ring;
+
+/// A batch of fewer sockets is not worth a ring.
+#[cfg(target_os = "linux")]
+const RING_SOCKETS_MIN: usize = 4;
 
 /// Sends for one worker.
-#[derive(Debug)]
-pub(crate) struct Sender {}
+pub struct Sender {
+    #[cfg(target_os = "linux")]
+    ring: Option<Ring>,
+}
+
+/// A socket to send to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The slot under which it was registered.
+    pub slot: u32,
+    /// The socket.
+    pub socket: BorrowedFd<'a>,
+}
 
 impl Sender {
     /// Probes what there is.
     ///
     /// # Errors
-    /// None yet.
-    pub(crate) fn new(_io_uring: Switch) -> io::Result<Self> {
-        Ok(Self {})
+    /// Where io_uring is asked for and does not work here.
+    pub fn new(io_uring: Switch) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            let ring = match io_uring {
+                Switch::Off => None,
+                Switch::On => Some(Ring::new().map_err(no_ring)?),
+                Switch::Auto => Ring::new().ok(),
+            };
+            Ok(Self { ring })
+        }
+        #[cfg(not(target_os = "linux"))]
+        match io_uring {
+            Switch::On => Err(no_ring(io::ErrorKind::Unsupported.into())),
+            Switch::Auto | Switch::Off => Ok(Self {}),
+        }
+    }
+
+    /// How it sends: `io_uring` or `writev`.
+    pub fn name(&self) -> &'static str {
+        #[cfg(target_os = "linux")]
+        if self.ring.is_some() {
+            return "io_uring";
+        }
+        "writev"
+    }
+
+    /// A new socket.
+    pub fn register(&mut self, target: Target<'_>) {
+        #[cfg(target_os = "linux")]
+        if let Some(ring) = &mut self.ring
+            && !ring.register(target.slot, target.socket)
+        {
+            tracing::warn!(slot = target.slot, "io_uring_register_failed");
+            // A socket that the ring does not know would be sent to wrongly: do without the ring.
+            self.ring = None;
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = target;
+    }
+
+    /// The socket in this slot is about to be closed.
+    pub fn forget(&mut self, slot: u32) {
+        #[cfg(target_os = "linux")]
+        if let Some(ring) = &mut self.ring {
+            ring.forget(slot);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = slot;
     }
 
     /// Sends the same bytes to each socket; the results in the order of the sockets. Sockets are
     /// non-blocking: nothing waits.
-    pub(crate) fn send_each(
+    pub fn send_each(
         &mut self,
-        sockets: &[BorrowedFd<'_>],
+        targets: &[Target<'_>],
         slices: &[IoSlice<'_>],
         results: &mut Vec<io::Result<usize>>,
     ) {
-        results.extend(sockets.iter().map(|socket| send(*socket, slices)));
+        #[cfg(target_os = "linux")]
+        if let Some(ring) = &mut self.ring
+            && targets.len() >= RING_SOCKETS_MIN
+        {
+            let slots: Vec<u32> = targets.iter().map(|target| target.slot).collect();
+            return ring.send_each(&slots, slices, results);
+        }
+        results.extend(targets.iter().map(|target| send(target.socket, slices)));
     }
 }
 
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sender").field(&self.name()).finish()
+    }
+}
+
+fn no_ring(error: io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("io_uring does not work here ({error}); start with --io-uring auto or off"),
+    )
+}
+
 /// Sends to one socket.
-pub(crate) fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+pub fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let socket = SockRef::from(&socket);
     loop {
         // One slice goes by the cheaper call.

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
@@ -17,6 +18,7 @@ use crate::core::roster::Roster;
 use crate::core::slots::Key;
 use crate::id::{StreamId, ThreadId};
 use crate::metrics::{add, subtract};
+use crate::sys::send::Target;
 use crate::worker::desk::{self, Answer, Waiter, Wants};
 
 /// What a new socket is for.
@@ -58,6 +60,10 @@ impl Worker {
         if let Some(socket) = self.sockets.get_mut(key) {
             let token = Token(key.to_bits() as usize);
             let interest = Interest::READABLE | Interest::WRITABLE;
+            self.sender.register(Target {
+                slot: key.index() as u32,
+                socket: socket.stream.as_fd(),
+            });
             if let Err(error) = self.poll.registry().register(&mut socket.stream, token, interest) {
                 self.drop_socket(key, 1006);
                 return Err(error);
@@ -114,6 +120,7 @@ impl Worker {
             pending: false,
             lagging: false,
             position: Position::at(since.unwrap_or_default()),
+            received: None,
             page: None,
             then: None,
         });
@@ -238,11 +245,19 @@ impl Worker {
     /// Ends a socket at once, with all its viewers.
     pub(super) fn drop_socket(&mut self, key: Key, code: u16) {
         self.remove_viewers_of(key);
-        let Some(mut socket) = self.sockets.remove(key) else { return };
+        if self.end(key) {
+            self.metrics().count_close(code);
+        }
+    }
+
+    /// Closes a socket without viewers. Whether there was one.
+    pub(super) fn end(&mut self, key: Key) -> bool {
+        let Some(mut socket) = self.sockets.remove(key) else { return false };
         subtract(&self.metrics().sockets, 1);
-        self.metrics().count_close(code);
+        self.sender.forget(key.index() as u32);
         // An error leaves nothing to be done: the socket is closed with the value.
         _ = self.poll.registry().deregister(&mut socket.stream);
+        true
     }
 
     pub(super) fn remove_viewers_of(&mut self, key: Key) {

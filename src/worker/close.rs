@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Socket, SocketState, Watching, Worker};
+use super::{SocketState, Watching, Worker};
 use crate::core::frame;
 use crate::core::slots::Key;
 
@@ -113,8 +113,10 @@ impl Worker {
         self.remove_viewers_of(key);
         let Some(socket) = self.sockets.get_mut(key) else { return };
         socket.state = SocketState::Closing;
-        let deadline = Instant::now() + self.shared.config.limits.close_timeout();
-        self.closing.push_back((deadline, key));
+        let limits = &self.shared.config.limits;
+        // A slow one reads its Close only after what the kernel holds for it already.
+        let patience = if socket.blocked { limits.viewer_timeout() } else { limits.close_timeout() };
+        self.closing.push((Instant::now() + patience, key));
         self.send_frames(key, close, 0);
         if self.flush_outbox(key) {
             self.outbox_is_out(key);
@@ -146,7 +148,7 @@ impl Worker {
                 }
             }
             // It answers ours: both sides have closed.
-            SocketState::Closing => self.end(key),
+            SocketState::Closing => _ = self.end(key),
             SocketState::Deaf => {}
         }
     }
@@ -155,7 +157,7 @@ impl Worker {
     pub(super) fn ended(&mut self, key: Key) {
         match self.sockets.get(key).map(|socket| socket.state) {
             Some(SocketState::Open) => self.drop_socket(key, 1006),
-            Some(_) => self.end(key),
+            Some(_) => _ = self.end(key),
             None => {}
         }
     }
@@ -168,21 +170,15 @@ impl Worker {
         _ = socket.stream.shutdown(Shutdown::Write);
     }
 
-    /// Ends a socket whose close was counted.
-    fn end(&mut self, key: Key) {
-        let Some(Socket { mut stream, .. }) = self.sockets.remove(key) else { return };
-        crate::metrics::subtract(&self.metrics().sockets, 1);
-        // An error leaves nothing to be done: the socket is closed with the value.
-        _ = self.poll.registry().deregister(&mut stream);
-    }
-
     /// Ends the sockets whose other side has not answered our Close in time.
     pub(super) fn close_overdue(&mut self, now: Instant) {
-        while let Some((deadline, key)) = self.closing.front().copied()
-            && (deadline <= now || self.sockets.get(key).is_none())
-        {
-            self.closing.pop_front();
-            self.end(key);
-        }
+        let mut closing = std::mem::take(&mut self.closing);
+        closing.retain(|(deadline, key)| {
+            if *deadline <= now {
+                self.end(*key);
+            }
+            self.sockets.get(*key).is_some()
+        });
+        self.closing = closing;
     }
 }

@@ -17,7 +17,7 @@ use crate::core::encode;
 use crate::core::position::{Position, Run};
 use crate::core::slots::Key;
 use crate::metrics::{WorkerMetrics, add};
-use crate::sys::send::send;
+use crate::sys::send::{Target, send};
 use crate::timestamp;
 use crate::worker::desk::Wants;
 use crate::worker::topic::Topic;
@@ -125,7 +125,8 @@ impl Worker {
         let (viewers, sockets): (Vec<Key>, Vec<_>) = group
             .iter()
             .filter_map(|(viewer, socket, _)| {
-                Some((*viewer, self.sockets.get(*socket)?.stream.as_fd()))
+                let fd = self.sockets.get(*socket)?.stream.as_fd();
+                Some((*viewer, Target { slot: socket.index() as u32, socket: fd }))
             })
             .unzip();
         let mut results = Vec::with_capacity(sockets.len());
@@ -160,7 +161,11 @@ impl Worker {
         add(&metrics.bytes_sent, sent as u64);
         let advanced = run.advance(&mut viewer.position, sent, &mut socket.outbox);
         add(&metrics.frames_sent, advanced.units as u64);
+        if let Some(received) = &mut viewer.received {
+            *received += advanced.units as u64;
+        }
         if advanced.complete {
+            viewer.received = run.appended().or(viewer.received);
             return true;
         }
         if sent > 0 && run.exceeds(SLICES_PER_SEND_MAX) && socket.outbox.is_none() {
@@ -226,6 +231,7 @@ impl Worker {
         });
         let more = match gathered {
             Some(Gathered::Held) if run.is_empty() => {
+                viewer.received = run.appended();
                 self.is_caught_up(key);
                 false
             }
@@ -335,6 +341,19 @@ impl Worker {
             many.pending.push_back(key);
         }
         self.set_lagging(key, true);
+        self.close_if_too_late(key);
+    }
+
+    /// With `viewer_lag_max_entries`, a viewer that lags by more is closed.
+    fn close_if_too_late(&mut self, key: Key) {
+        let lag_max = self.shared.config.limits.viewer_lag_max_entries;
+        let Some(viewer) = self.viewers.get(key).filter(|_| lag_max > 0) else { return };
+        let Some(local) = self.topics.get(viewer.topic) else { return };
+        let appended = with_log(&local.topic, |log| log.appended());
+        let lag = appended.zip(viewer.received).map(|(all, has)| all.saturating_sub(has));
+        if lag.is_some_and(|lag| lag > lag_max) {
+            self.close(viewer.socket, 1008, "the viewer lags too far behind");
+        }
     }
 
     /// The kernel says that the socket takes more.

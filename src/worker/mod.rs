@@ -62,8 +62,8 @@ pub(crate) struct Worker {
     delayed: VecDeque<(Instant, Key)>,
     /// Sockets that have more to read than was read at a time.
     unread: VecDeque<Key>,
-    /// Sockets that wait for the other side's Close, in the order of their deadlines.
-    closing: VecDeque<(Instant, Key)>,
+    /// Sockets that wait for the other side's Close, and until when.
+    closing: Vec<(Instant, Key)>,
     /// Sockets that took no more, and when; those that still do not give their page back.
     stalled: VecDeque<(Instant, Key)>,
     /// Viewers whose position the tail has not reached, and when they asked.
@@ -153,6 +153,9 @@ struct Viewer {
     /// It is counted as lagging.
     lagging: bool,
     position: Position,
+    /// How many of the topic's units it has, of those appended since it first had everything;
+    /// until then none is counted, as who resumes is behind by nature.
+    received: Option<u64>,
     /// A part of the log that was read for it.
     page: Option<Box<Run>>,
     /// Where it stands once that part is sent, if not where the part ends.
@@ -181,7 +184,7 @@ impl Worker {
             passes: VecDeque::new(),
             delayed: VecDeque::new(),
             unread: VecDeque::new(),
-            closing: VecDeque::new(),
+            closing: Vec::new(),
             stalled: VecDeque::new(),
             ahead: VecDeque::new(),
             heartbeat: heartbeat::Heartbeat::new(limits.ping_interval(), limits.viewer_timeout()),
@@ -197,6 +200,11 @@ impl Worker {
     /// The kernel's queue of socket events, to wait for.
     pub(crate) fn poll(&self) -> &Poll {
         &self.poll
+    }
+
+    /// How it sends to many sockets.
+    pub(crate) fn sends_by(&self) -> &'static str {
+        self.sender.name()
     }
 
     /// Does what there is to do, up to a slice of each kind of work. Whether there is more.

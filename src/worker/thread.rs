@@ -40,7 +40,9 @@ pub(crate) fn run(
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
-        let worker = Rc::new(RefCell::new(Worker::new(shared.clone(), number)?));
+        let worker = Worker::new(shared.clone(), number)?;
+        tracing::info!(worker = number, sends = worker.sends_by(), "worker_started");
+        let worker = Rc::new(RefCell::new(worker));
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let accepting =
             tokio::task::spawn_local(accept::run(listener, worker.clone(), api, shutdown.clone()));
