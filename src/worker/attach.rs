@@ -151,6 +151,7 @@ impl Worker {
             wants,
             attaching,
             needs_page: false,
+            needs_state: false,
             deadline: Instant::now() + patience,
         };
         desk::wait(&self.shared, &local.topic, waiter);

@@ -1,14 +1,16 @@
-//! The desk of a topic: those who attach, resume or lag wait here for one read of the log.
+//! The desks of a topic: those who attach, resume or lag wait here for one read of the log.
 //!
-//! Whoever comes while a read is out waits for the next one, and the longer the stream of arrivals
-//! lasts the longer the desk gathers them: a thousand viewers who come together cost Redis a few
-//! reads, and each read begins after the arrival of those that it answers.
+//! Whoever comes while a read is out waits for the next one. Those who attach are gathered besides:
+//! the more of them a read served, the longer the desk waits before the next one, so a thousand who
+//! come together cost Redis a few reads, and one who comes alone does not wait. Each read begins
+//! after the arrival of those that it answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::core::chunk::Chunk;
@@ -21,19 +23,20 @@ use crate::worker::seam::{self, Seam};
 use crate::worker::shared::{Message, Shared, TailMessage};
 use crate::worker::topic::Topic;
 
-/// The desk gathers arrivals for this long after a read, doubled each time somebody came.
+/// The first pause in which arrivals are gathered; the next one is longer by [`GATHER_GROWTH`].
 const GATHER_MS_MIN: u64 = 4;
+const GATHER_GROWTH: u64 = 4;
 /// The longest that an arrival waits for others.
-const GATHER_MS_MAX: u64 = 250;
-/// After so long without an arrival the next one is served at once.
-const GATHER_IDLE_MS: u64 = 300;
+const GATHER_MS_MAX: u64 = 400;
+/// No pause is longer than this for each of those whom the last read served.
+const GATHER_MS_PER_ARRIVAL: u64 = 2;
 /// The first delay before Redis is asked again after an error; it doubles.
 const RETRY_MS_MIN: u64 = 20;
 const RETRY_MS_MAX: u64 = 500;
 
 /// Who waits.
 #[derive(Default)]
-pub(crate) struct Desk {
+struct Desk {
     waiting: Vec<Waiter>,
     /// A task is at work that will see to all who wait.
     open: bool,
@@ -48,6 +51,8 @@ pub(crate) struct Waiter {
     pub attaching: bool,
     /// Only a page can tell whether its position is honest.
     pub needs_page: bool,
+    /// Only the state can tell whether there is such a thread.
+    pub needs_state: bool,
     /// When it gives up.
     pub deadline: Instant,
 }
@@ -77,72 +82,92 @@ pub(crate) enum Answer {
     Unavailable,
 }
 
-/// Puts a viewer in the queue and opens the desk where it is closed. Runs on a worker's thread.
-pub(crate) fn wait(shared: &Arc<Shared>, topic: &Arc<Topic>, waiter: Waiter) {
-    let mut desk = topic.desk.lock();
-    desk.waiting.push(waiter);
-    if !desk.open {
-        desk.open = true;
-        tokio::task::spawn_local(serve(shared.clone(), topic.clone()));
+/// The two desks of a topic.
+#[derive(Default)]
+pub(crate) struct Desks {
+    /// For those who attach: they are gathered.
+    arrivals: Mutex<Desk>,
+    /// For those who lag: they are served at once.
+    laggards: Mutex<Desk>,
+}
+
+impl Desks {
+    fn of(&self, attaching: bool) -> &Mutex<Desk> {
+        if attaching { &self.arrivals } else { &self.laggards }
     }
 }
 
-/// Serves all who wait, until nobody came for a while. Ends by itself.
-async fn serve(shared: Arc<Shared>, topic: Arc<Topic>) {
+/// Puts a viewer in the queue and opens the desk where it is closed. Runs on a worker's thread.
+pub(crate) fn wait(shared: &Arc<Shared>, topic: &Arc<Topic>, waiter: Waiter) {
+    let attaching = waiter.attaching;
+    let mut desk = topic.desks.of(attaching).lock();
+    desk.waiting.push(waiter);
+    if !desk.open {
+        desk.open = true;
+        tokio::task::spawn_local(serve(shared.clone(), topic.clone(), attaching));
+    }
+}
+
+/// Serves all who wait at one of the desks. Ends by itself when nobody waits any more.
+async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
+    let desk = topic.desks.of(attaching);
     let mut gather_ms = 0;
     let mut retry_ms = RETRY_MS_MIN;
-    let mut idle_ms = 0;
     loop {
         let waiting = {
-            let mut desk = topic.desk.lock();
-            if desk.waiting.is_empty() && idle_ms >= GATHER_IDLE_MS {
+            let mut desk = desk.lock();
+            if desk.waiting.is_empty() && gather_ms == 0 {
                 desk.open = false;
                 return;
             }
             std::mem::take(&mut desk.waiting)
         };
-        if waiting.is_empty() {
-            // Look again soon; whoever comes in this time waits for the rest of it only.
-            let pause = gather_ms.max(GATHER_MS_MIN);
-            sleep(Duration::from_millis(pause)).await;
-            idle_ms += pause;
-            if topic.desk.lock().waiting.is_empty() {
-                gather_ms /= 2;
-            }
-            continue;
-        }
-        idle_ms = 0;
-        match Round::new(&shared, &topic, waiting).run().await {
-            Ok(left) => {
-                retry_ms = RETRY_MS_MIN;
-                // Those that are left need another part of the log, at once.
-                let again = !left.is_empty();
-                topic.desk.lock().waiting.extend(left);
-                if !again {
-                    gather_ms = (gather_ms * 2).clamp(GATHER_MS_MIN, GATHER_MS_MAX);
-                    sleep(Duration::from_millis(gather_ms)).await;
+        let served = waiting.len() as u64;
+        if served > 0 {
+            match Round::new(&shared, &topic, waiting).run().await {
+                Ok(left) => {
+                    retry_ms = RETRY_MS_MIN;
+                    if !left.is_empty() {
+                        // They need another part of the log, at once.
+                        desk.lock().waiting.extend(left);
+                        continue;
+                    }
+                }
+                Err((waiting, error)) => {
+                    tracing::debug!(thread_id = %topic.thread, %error, "attach_delayed");
+                    desk.lock().waiting.extend(who_may_wait_on(&shared, waiting));
+                    sleep(Duration::from_millis(retry_ms)).await;
+                    retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
+                    continue;
                 }
             }
-            Err((waiting, error)) => {
-                tracing::debug!(thread_id = %topic.thread, %error, "attach_delayed");
-                give_up(&shared, &topic, waiting);
-                sleep(Duration::from_millis(retry_ms)).await;
-                retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
-            }
+        }
+        gather_ms = if attaching { next_gather_ms(gather_ms, served) } else { 0 };
+        if gather_ms > 0 {
+            sleep(Duration::from_millis(gather_ms)).await;
         }
     }
 }
 
-/// Sends those away whose time is over; the others wait on.
-fn give_up(shared: &Shared, topic: &Topic, waiting: Vec<Waiter>) {
-    let now = Instant::now();
-    for waiter in waiting {
-        if waiter.deadline <= now {
-            answer(shared, &waiter, Answer::Unavailable);
-        } else {
-            topic.desk.lock().waiting.push(waiter);
-        }
+/// The pause after a read that served that many.
+fn next_gather_ms(last: u64, served: u64) -> u64 {
+    match served {
+        // One alone, or nobody: there is no herd.
+        0 | 1 => 0,
+        _ => (last * GATHER_GROWTH)
+            .max(GATHER_MS_MIN)
+            .min(served * GATHER_MS_PER_ARRIVAL)
+            .min(GATHER_MS_MAX),
     }
+}
+
+/// Sends those away whose time is over; the others wait on.
+fn who_may_wait_on(shared: &Shared, mut waiting: Vec<Waiter>) -> Vec<Waiter> {
+    let now = Instant::now();
+    for waiter in waiting.extract_if(.., |waiter| waiter.deadline <= now) {
+        answer(shared, &waiter, Answer::Unavailable);
+    }
+    waiting
 }
 
 fn answer(shared: &Shared, waiter: &Waiter, answer: Answer) {
@@ -155,15 +180,18 @@ struct Round<'a> {
     topic: &'a Arc<Topic>,
     waiting: Vec<Waiter>,
     left: Vec<Waiter>,
+    /// The read brought the state, where there is one.
+    read_state: bool,
 }
 
 impl<'a> Round<'a> {
     fn new(shared: &'a Arc<Shared>, topic: &'a Arc<Topic>, waiting: Vec<Waiter>) -> Self {
-        Self { shared, topic, waiting, left: Vec::new() }
+        Self { shared, topic, waiting, left: Vec::new(), read_state: false }
     }
 
     async fn run(mut self) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
         let wants = self.wants();
+        self.read_state = wants.updates_max.is_some();
         let snapshot = match self.read(wants).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Err((self.waiting, error)),
@@ -176,8 +204,16 @@ impl<'a> Round<'a> {
                 Wants::State if !snapshot.thread_exists() => {
                     answer(self.shared, &waiter, Answer::NotFound);
                 }
-                Wants::After(_) if waiter.attaching && !snapshot.thread_exists() => {
-                    answer(self.shared, &waiter, Answer::NotFound);
+                Wants::After(_) if waiter.attaching && !snapshot.stream.exists => {
+                    // Without a stream only the state tells whether there is such a thread.
+                    if !self.read_state {
+                        self.left.push(Waiter { needs_state: true, ..waiter });
+                    } else if snapshot.thread_exists() {
+                        let Wants::After(after) = waiter.wants else { continue };
+                        self.answer_after(waiter, after, &snapshot, &page, position);
+                    } else {
+                        answer(self.shared, &waiter, Answer::NotFound);
+                    }
                 }
                 Wants::After(after) => {
                     self.answer_after(waiter, after, &snapshot, &page, position);
@@ -197,7 +233,7 @@ impl<'a> Round<'a> {
         let state = self
             .waiting
             .iter()
-            .any(|waiter| waiter.attaching || !matches!(waiter.wants, Wants::After(_)));
+            .any(|waiter| waiter.needs_state || !matches!(waiter.wants, Wants::After(_)));
         let oldest = self
             .waiting
             .iter()
@@ -440,6 +476,16 @@ pub(crate) fn gap(requested: StreamId, stream: &StreamFacts, reason: GapReason) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_herd_is_gathered_and_one_who_comes_alone_is_not_kept_waiting() {
+        assert_eq!(next_gather_ms(0, 1), 0);
+        assert_eq!(next_gather_ms(0, 6), 4);
+        assert_eq!(next_gather_ms(4, 110), 16);
+        assert_eq!(next_gather_ms(256, 5_000), 400);
+        assert_eq!(next_gather_ms(256, 10), 20);
+        assert_eq!(next_gather_ms(256, 1), 0);
+    }
 
     fn id(ms: u64) -> StreamId {
         StreamId { ms, seq: 0 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::core::topic::TopicLog;
 use crate::id::{Keys, StreamId, ThreadId};
-use crate::worker::desk::Desk;
+use crate::worker::desk::Desks;
 
 /// One task's stream, as long as somebody watches it, and a while longer.
 pub(crate) struct Topic {
@@ -24,7 +24,7 @@ pub(crate) struct Topic {
     /// The worker whose tail reads the stream.
     pub owner: usize,
     pub recent: Mutex<Recent>,
-    pub desk: Mutex<Desk>,
+    pub desks: Desks,
     /// Viewers on all workers.
     pub viewers: AtomicUsize,
     /// Viewers that have not got everything.
@@ -124,7 +124,7 @@ impl Registry {
                 entry_bytes: 1024,
                 appended_ms: 0,
             }),
-            desk: Mutex::default(),
+            desks: Desks::default(),
             viewers: AtomicUsize::new(0),
             lagging: AtomicUsize::new(0),
             left_ms: AtomicU64::new(0),
