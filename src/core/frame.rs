@@ -44,8 +44,12 @@ pub fn whole(opcode: OpCode, payload: &[u8]) -> Bytes {
 
 /// A Close frame. The reason is cut to the 123 bytes that fit.
 pub fn close(code: u16, reason: &str) -> Bytes {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
     let mut payload = code.to_be_bytes().to_vec();
-    payload.extend_from_slice(&reason.as_bytes()[..reason.floor_char_boundary(123)]);
+    payload.extend_from_slice(&reason.as_bytes()[..end]);
     whole(OpCode::Close, &payload)
 }
 
