@@ -1,0 +1,139 @@
+//! A stream as a naive list of entries: what it keeps now, and all that it ever was given.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use fastwebsockets::OpCode;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use taskcast::core::chunk::{Chunk, Unit};
+use taskcast::core::frame;
+use taskcast::id::StreamId;
+
+/// What an entry's frame is, and the id of the entry before it.
+pub(crate) struct Given {
+    pub(crate) frame: Bytes,
+    pub(crate) previous: StreamId,
+}
+
+/// The stream. Ids of its different lives differ in their sequence numbers.
+pub(crate) struct Stream {
+    pub(crate) number: usize,
+    kept: VecDeque<StreamId>,
+    pub(crate) last: StreamId,
+    given: HashMap<StreamId, Given>,
+    life: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(number: usize) -> Self {
+        let last = StreamId { ms: 1000, seq: 0 };
+        Self { number, kept: VecDeque::new(), last, given: HashMap::new(), life: 0 }
+    }
+
+    pub(crate) fn given(&self, id: StreamId) -> Option<&Given> {
+        self.given.get(&id)
+    }
+
+    /// Whether a viewer that stands there can go on.
+    pub(crate) fn is_honest(&self, position: StreamId) -> bool {
+        position == self.last || position == StreamId::ZERO || self.kept.contains(&position)
+    }
+
+    /// Whether nothing that is kept, in the same life of the stream, lies before this entry.
+    pub(crate) fn nothing_kept_before(&self, id: StreamId) -> bool {
+        self.kept.front().is_none_or(|first| first.seq != id.seq || id <= *first)
+    }
+
+    pub(crate) fn add(&mut self, random: &mut StdRng) {
+        let id = StreamId { ms: self.last.ms + random.random_range(1..3), seq: self.life };
+        let filler = match random.random_range(0..100) {
+            0 => 70_000,
+            1..10 => random.random_range(100..2_000),
+            _ => random.random_range(0..60),
+        };
+        let text = format!("entry {} {id} {}", self.number, "x".repeat(filler));
+        let frame = text_frame(&text);
+        self.given.insert(id, Given { frame, previous: self.last });
+        self.kept.push_back(id);
+        self.last = id;
+    }
+
+    pub(crate) fn trim(&mut self, length: usize) {
+        while self.kept.len() > length {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Becomes another stream, with smaller or greater ids.
+    pub(crate) fn reset(&mut self, random: &mut StdRng) {
+        self.life += 1;
+        self.kept.clear();
+        self.last = StreamId { ms: random.random_range(1..3_000), seq: self.life };
+        self.add(random);
+    }
+
+    /// What is kept behind a position, at most so many.
+    pub(crate) fn after(&self, position: StreamId, entries_max: usize) -> Vec<StreamId> {
+        let place = self.kept.iter().position(|id| *id == position);
+        let first = match place {
+            Some(place) => place + 1,
+            None if position == StreamId::ZERO || self.begins_behind(position) => 0,
+            None => self.kept.len(),
+        };
+        self.kept.iter().skip(first).take(entries_max).copied().collect()
+    }
+
+    /// Whether what was trimmed ends exactly there.
+    fn begins_behind(&self, position: StreamId) -> bool {
+        self.kept.front().is_some_and(|first| self.given[first].previous == position)
+    }
+
+    /// Whether the entries behind a head are all still there.
+    pub(crate) fn continues(&self, head: StreamId) -> bool {
+        self.is_honest(head) || self.begins_behind(head)
+    }
+
+    /// Entries as chunks, cut anywhere.
+    pub(crate) fn chunks(
+        &self,
+        mut after: StreamId,
+        ids: &[StreamId],
+        random: &mut StdRng,
+    ) -> Vec<Arc<Chunk>> {
+        let mut chunks = Vec::new();
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(random.random_range(1..=rest.len()));
+            rest = later;
+            let mut bytes = BytesMut::new();
+            let mut units = Vec::new();
+            for id in now {
+                bytes.extend_from_slice(&self.given[id].frame);
+                units.push(Unit { end: bytes.len(), position: *id });
+            }
+            chunks.push(Arc::new(Chunk { bytes: bytes.freeze(), units: units.into(), after }));
+            after = now[now.len() - 1];
+        }
+        chunks
+    }
+
+    pub(crate) fn state_frame(&self) -> Bytes {
+        text_frame(&format!("state {} {} ", self.number, self.last))
+    }
+
+    /// A `gap` and the state behind it.
+    pub(crate) fn gap_frames(&self, requested: StreamId) -> Bytes {
+        let gap = text_frame(&format!("gap {} {requested} ", self.number));
+        [gap, self.state_frame()].concat().into()
+    }
+
+    pub(crate) fn caught_up_frame(&self, position: StreamId) -> Bytes {
+        text_frame(&format!("caught_up {} {position} ", self.number))
+    }
+}
+
+fn text_frame(text: &str) -> Bytes {
+    frame::whole(OpCode::Text, text.as_bytes())
+}
