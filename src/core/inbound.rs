@@ -115,13 +115,13 @@ impl Decoder {
 
     /// How many bytes the header lacks.
     fn header_missing(&self) -> usize {
-        let whole = match self.header_len {
-            0 | 1 => 2,
-            _ => match self.header[1] & 0x7f {
-                126 => 8,
-                127 => 14,
-                _ => 6,
-            },
+        let whole = match (self.header_len, self.header[1]) {
+            (0 | 1, _) => 2,
+            // Without a mask it is wrong already: nothing more has to come.
+            (_, 0..0x80) => 2,
+            (_, 0xfe) => 8,
+            (_, 0xff) => 14,
+            _ => 6,
         };
         whole - self.header_len.min(whole)
     }
@@ -311,7 +311,8 @@ mod tests {
     fn violations_have_their_codes() {
         let code = |bytes: &[u8]| decode(bytes, 1).unwrap_err().code;
         assert_eq!(code(&frame(0xc1, b"")), 1002);
-        assert_eq!(code(&[0x81, 0x01, 0, 0, 0, 0]), 1002);
+        assert_eq!(code(&[0x81, 0x01]), 1002);
+        assert_eq!(code(&[0x89, 0x00]), 1002);
         assert_eq!(code(&frame(0x83, b"")), 1002);
         assert_eq!(code(&frame(0x8b, b"")), 1002);
         assert_eq!(code(&frame(0x09, b"")), 1002);

@@ -71,14 +71,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Gathers what a viewer at `place` lacks; false where the topic does not hold all of it.
-    pub fn gather(&mut self, log: &TopicLog, place: u64) -> bool {
+    /// Gathers what a viewer at `position` lacks; false where the topic does not hold all of it.
+    pub fn gather(&mut self, log: &TopicLog, position: Position) -> bool {
         self.held.clear();
-        self.place = place;
+        self.place = position.place;
         self.end = log.end();
         self.head = log.head();
         self.appended = log.appended();
-        let complete = log.since(place, &mut self.held);
+        let complete = log.since(position.id, position.place, &mut self.held);
         self.count_units();
         complete
     }

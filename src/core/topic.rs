@@ -1,7 +1,9 @@
 //! The recent part of a task's stream, as one string of bytes with a moving window held in memory.
 //!
-//! A byte's place in that string never changes while the topic lives, so a viewer's position is
-//! one number, and "everything that this viewer lacks" is one range.
+//! What is held keeps its place in that string, so a viewer's position is one number, and
+//! "everything that this viewer lacks" is one range. What was let go and read again may lie
+//! elsewhere (entries were deleted in between, or a gap was told): a place counts only together
+//! with the stream id that the viewer has there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,6 +50,12 @@ impl Held {
     /// The place behind the chunk's last byte.
     pub fn end(&self) -> u64 {
         self.start + self.chunk.bytes.len() as u64
+    }
+
+    /// Whether a viewer with everything up to `position` stands at this place of the chunk.
+    fn stands_at(&self, place: u64, position: StreamId) -> bool {
+        let offset = place.checked_sub(self.start).map(|offset| offset as usize);
+        offset.is_some() && self.chunk.offset_after(position) == offset
     }
 }
 
@@ -148,11 +156,14 @@ impl TopicLog {
         })
     }
 
-    /// Appends the chunks with the bytes from `place` on; false where some of them are not held.
-    pub fn since(&self, place: u64, run: &mut Vec<Held>) -> bool {
+    /// Appends the chunks with the bytes from `place` on, for a viewer with everything up to
+    /// `position`; false where some of them are not held.
+    pub fn since(&self, position: StreamId, place: u64, run: &mut Vec<Held>) -> bool {
         let first = self.held.partition_point(|held| held.end() <= place);
-        let complete = place == self.end
-            || self.held.get(first).is_some_and(|held| held.start <= place);
+        let complete = match self.held.get(first) {
+            Some(held) => held.stands_at(place, position),
+            None => place == self.end && position == self.head,
+        };
         if complete {
             run.extend(self.held.iter().skip(first).cloned());
         }
@@ -205,15 +216,28 @@ mod tests {
         let mut log = TopicLog::new(id(0));
         log.append(chunk(0, &[1, 2]));
         log.append(chunk(2, &[3]));
-        let lengths = |place| {
+        let lengths = |position, place| {
             let mut run = Vec::new();
-            log.since(place, &mut run).then(|| run.len())
+            log.since(id(position), place, &mut run).then(|| run.len())
         };
-        assert_eq!(lengths(ORIGIN), Some(2));
-        assert_eq!(lengths(ORIGIN + 10), Some(2));
-        assert_eq!(lengths(ORIGIN + 20), Some(1));
-        assert_eq!(lengths(ORIGIN + 30), Some(0));
-        assert_eq!(lengths(ORIGIN - 10), None);
+        assert_eq!(lengths(0, ORIGIN), Some(2));
+        assert_eq!(lengths(1, ORIGIN + 10), Some(2));
+        assert_eq!(lengths(2, ORIGIN + 20), Some(1));
+        assert_eq!(lengths(3, ORIGIN + 30), Some(0));
+        assert_eq!(lengths(0, ORIGIN - 10), None);
+    }
+
+    #[test]
+    fn a_place_whose_bytes_were_read_again_is_not_taken_for_what_it_was() {
+        let mut log = TopicLog::new(id(0));
+        log.append(chunk(0, &[1, 2, 3]));
+        log.append(chunk(3, &[4]));
+        let place = log.locate(id(2)).unwrap();
+        log.trim(10);
+        // Entry 2 was deleted from the stream meanwhile.
+        assert!(log.prepend(&chunk(0, &[1, 3]), 100));
+        assert!(!log.since(id(2), place, &mut Vec::new()));
+        assert!(log.since(id(1), place, &mut Vec::new()));
     }
 
     #[test]

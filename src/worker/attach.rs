@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mio::net::TcpStream;
 use mio::{Interest, Token};
@@ -105,11 +106,15 @@ impl Worker {
                 }
                 key
             }
-            Entry::Vacant(vacant) => *vacant.insert(self.topics.insert(LocalTopic {
-                topic: topic.clone(),
-                roster: Roster::default(),
-                pass: Pass::None,
-            })),
+            Entry::Vacant(vacant) => {
+                // What this worker was told before it let the topic go last time is forgotten.
+                topic.on_worker[self.number].told.store(false, Relaxed);
+                *vacant.insert(self.topics.insert(LocalTopic {
+                    topic: topic.clone(),
+                    roster: Roster::default(),
+                    pass: Pass::None,
+                }))
+            }
         };
         let viewer = self.viewers.insert(Viewer {
             socket,

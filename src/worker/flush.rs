@@ -76,15 +76,15 @@ impl Worker {
         let mut ready = Vec::with_capacity(visited.len());
         for viewer in visited {
             match self.place_to_send_from(viewer) {
-                Some((place, socket)) => ready.push((viewer, socket, place)),
+                Some((position, socket)) => ready.push((viewer, socket, position)),
                 None => self.push(viewer),
             }
         }
         // Nearly all stand at the same place: one group, one look at the log.
-        while let Some(&(_, _, place)) = ready.first() {
-            let (group, others) = ready.into_iter().partition(|(_, _, at)| *at == place);
+        while let Some(&(_, _, position)) = ready.first() {
+            let (group, others) = ready.into_iter().partition(|(_, _, at)| *at == position);
             ready = others;
-            self.send_group(&topic, place, group);
+            self.send_group(&topic, position, group);
         }
         let Some(local) = self.topics.get_mut(key) else { return false };
         if !local.roster.pass_is_over() {
@@ -99,20 +99,21 @@ impl Worker {
     }
 
     /// Where a viewer stands, if all it needs is a send from there.
-    fn place_to_send_from(&self, key: Key) -> Option<(u64, Key)> {
+    fn place_to_send_from(&self, key: Key) -> Option<(Position, Key)> {
         let viewer = self.viewers.get(key)?;
         if viewer.phase != Phase::Following || viewer.page.is_some() || viewer.owes_caught_up {
             return None;
         }
+        viewer.position.place()?;
         let socket = self.sockets.get(viewer.socket)?;
         (socket.state == SocketState::Open && !socket.blocked && socket.outbox.is_none())
-            .then_some((viewer.position.place()?, viewer.socket))
+            .then_some((viewer.position, viewer.socket))
     }
 
     /// Sends to viewers that stand at the same place.
-    fn send_group(&mut self, topic: &Topic, place: u64, group: Vec<(Key, Key, u64)>) {
+    fn send_group(&mut self, topic: &Topic, at: Position, group: Vec<(Key, Key, Position)>) {
         let mut run = std::mem::take(&mut self.run);
-        if with_log(topic, |log| run.gather(log, place)) != Some(true) {
+        if with_log(topic, |log| run.gather(log, at)) != Some(true) {
             self.run = run;
             group.into_iter().for_each(|(viewer, ..)| self.push(viewer));
             return;
@@ -226,8 +227,7 @@ impl Worker {
             if !viewer.position.locate(log) {
                 return if log.head() < viewer.position.id { Gathered::Ahead } else { Gathered::Gone };
             }
-            let place = viewer.position.place().unwrap_or_default();
-            if run.gather(log, place) { Gathered::Held } else { Gathered::Gone }
+            if run.gather(log, viewer.position) { Gathered::Held } else { Gathered::Gone }
         });
         let more = match gathered {
             Some(Gathered::Held) if run.is_empty() => {
