@@ -188,7 +188,11 @@ mod tests {
             .enumerate()
             .map(|(number, &ms)| Unit { end: (number + 1) * 10, position: id(ms) })
             .collect();
-        Arc::new(Chunk { bytes: Bytes::from(vec![b'x'; positions.len() * 10]), units, after: id(after) })
+        Arc::new(Chunk {
+            bytes: Bytes::from(vec![b'x'; positions.len() * 10]),
+            units,
+            after: id(after),
+        })
     }
 
     #[test]

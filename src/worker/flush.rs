@@ -225,7 +225,11 @@ impl Worker {
         let mut run = std::mem::take(&mut self.run);
         let gathered = with_log(&topic, |log| {
             if !viewer.position.locate(log) {
-                return if log.head() < viewer.position.id { Gathered::Ahead } else { Gathered::Gone };
+                return if log.head() < viewer.position.id {
+                    Gathered::Ahead
+                } else {
+                    Gathered::Gone
+                };
             }
             if run.gather(log, viewer.position) { Gathered::Held } else { Gathered::Gone }
         });
@@ -390,8 +394,9 @@ impl Worker {
     /// Each viewer that waits for the socket, in turn, until the socket takes no more.
     fn go_on_many(&mut self, key: Key) {
         loop {
-            let Some(Socket { watching: Watching::Many(many), blocked: false, outbox: None, .. }) =
-                self.sockets.get_mut(key)
+            let Some(Socket {
+                watching: Watching::Many(many), blocked: false, outbox: None, ..
+            }) = self.sockets.get_mut(key)
             else {
                 return;
             };

@@ -17,6 +17,8 @@ struct Seen {
 /// A socket's client. The kernel's part of the socket takes `room` more bytes.
 pub(crate) struct Client {
     pub(crate) room: usize,
+    /// It takes whole frames only, as long as one fits.
+    whole_frames: bool,
     received: Vec<u8>,
     seen: HashMap<usize, Seen>,
     /// Right behind a `gap` comes this stream's state, and nothing between.
@@ -26,9 +28,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(room: usize) -> Self {
+    pub(crate) fn new(room: usize, whole_frames: bool) -> Self {
         Self {
             room,
+            whole_frames,
             received: Vec::new(),
             seen: HashMap::new(),
             behind_gap: None,
@@ -54,14 +57,24 @@ impl Client {
 
     /// What the kernel does with a vectored send: takes what there is room for.
     pub(crate) fn send(&mut self, slices: &[std::io::IoSlice<'_>]) -> Option<usize> {
-        let mut sent = 0;
-        for slice in slices {
-            let now = slice.len().min(self.room);
-            self.received.extend_from_slice(&slice[..now]);
-            self.room -= now;
-            sent += now;
-        }
         assert!(slices.iter().any(|slice| !slice.is_empty()), "a send of nothing");
+        let between_frames = self.received.is_empty();
+        let before = self.received.len();
+        for slice in slices {
+            let room = self.room - (self.received.len() - before);
+            self.received.extend_from_slice(&slice[..slice.len().min(room)]);
+        }
+        if self.whole_frames && between_frames {
+            let mut whole = 0;
+            while let Some((_, _, length)) = split_frame(&self.received[whole..]) {
+                whole += length;
+            }
+            if whole > 0 {
+                self.received.truncate(whole);
+            }
+        }
+        let sent = self.received.len() - before;
+        self.room -= sent;
         (sent > 0).then_some(sent)
     }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use taskcast::core::position::Run;
+use taskcast::core::position::{Position, Run};
 use taskcast::core::slots::{Key, Slots};
 use taskcast::id::StreamId;
 
@@ -107,7 +107,7 @@ impl World {
         let key = match socket {
             Some(key) if random.random_bool(0.3) => key,
             _ if worker.sockets.len() < SOCKETS_MAX => {
-                worker.connect(random.random_range(0..2_000))
+                worker.connect(random.random_range(0..2_000), random.random_bool(0.4))
             }
             _ => return,
         };
@@ -137,16 +137,25 @@ impl World {
     /// it does not.
     fn check_logs(&self) {
         for (stream, topic) in self.worker.streams.iter().zip(&self.worker.topics) {
+            if let Some(mut floor) = topic.log.floor().map(Position::at) {
+                let mut run = Run::default();
+                assert!(floor.locate(&topic.log) && run.gather(&topic.log, floor));
+                let bytes: usize = run.slices(usize::MAX).iter().map(|slice| slice.len()).sum();
+                assert_eq!(bytes, topic.log.bytes());
+            }
             let kept = stream.after(StreamId::ZERO, usize::MAX);
             let mut located_before = false;
             for (number, id) in kept.iter().enumerate() {
-                let located = topic.log.locate(*id);
+                let mut position = Position::at(*id);
+                let located = position.locate(&topic.log);
                 let ahead = *id > topic.log.head();
-                assert!(!located_before || located.is_some() || ahead, "a hole in the log");
-                let Some(place) = located else { continue };
+                assert!(!located_before || located || ahead, "a hole in the log");
+                if !located {
+                    continue;
+                }
                 located_before = true;
                 let mut run = Run::default();
-                assert!(run.gather(&topic.log, place));
+                assert!(run.gather(&topic.log, position));
                 let bytes: Vec<u8> =
                     run.slices(usize::MAX).iter().flat_map(|slice| slice.to_vec()).collect();
                 let behind = kept[number + 1..].iter().take_while(|id| **id <= run.head());

@@ -71,9 +71,9 @@ impl Worker {
         self.streams.push(stream);
     }
 
-    pub(crate) fn connect(&mut self, room: usize) -> Key {
+    pub(crate) fn connect(&mut self, room: usize, whole_frames: bool) -> Key {
         self.sockets.insert(Socket {
-            client: Client::new(room),
+            client: Client::new(room, whole_frames),
             viewers: Vec::new(),
             pending: VecDeque::new(),
             outbox: None,
@@ -140,14 +140,14 @@ impl Worker {
         let mut ready = Vec::new();
         for viewer in visited {
             match self.place_to_send_from(viewer) {
-                Some(place) => ready.push((viewer, place)),
+                Some(position) => ready.push((viewer, position)),
                 None => self.push(viewer),
             }
         }
-        while let Some(&(_, place)) = ready.first() {
-            let (group, others) = ready.into_iter().partition(|(_, at)| *at == place);
+        while let Some(&(_, position)) = ready.first() {
+            let (group, others) = ready.into_iter().partition(|(_, at)| *at == position);
             ready = others;
-            self.send_group(number, place, group);
+            self.send_group(number, position, group);
         }
         let topic = &mut self.topics[number];
         if topic.roster.pass_is_over() {
@@ -157,18 +157,19 @@ impl Worker {
         true
     }
 
-    fn place_to_send_from(&self, key: Key) -> Option<u64> {
+    fn place_to_send_from(&self, key: Key) -> Option<Position> {
         let viewer = self.viewers.get(key)?;
         if viewer.asking || viewer.page.is_some() || viewer.owes_caught_up {
             return None;
         }
         let socket = self.sockets.get(viewer.socket)?;
-        (!socket.blocked && socket.outbox.is_none()).then_some(viewer.position.place()?)
+        viewer.position.place()?;
+        (!socket.blocked && socket.outbox.is_none()).then_some(viewer.position)
     }
 
-    fn send_group(&mut self, topic: usize, place: u64, group: Vec<(Key, u64)>) {
+    fn send_group(&mut self, topic: usize, at: Position, group: Vec<(Key, Position)>) {
         let mut run = std::mem::take(&mut self.run);
-        let held = run.gather(&self.topics[topic].log, place);
+        let held = run.gather(&self.topics[topic].log, at);
         let mut unfinished = Vec::new();
         if !held {
             unfinished.extend(group.into_iter().map(|(viewer, _)| viewer));
@@ -246,7 +247,7 @@ impl Worker {
             return false;
         }
         let mut run = std::mem::take(&mut self.run);
-        let more = if !located || !run.gather(log, viewer.position.place().unwrap()) {
+        let more = if !located || !run.gather(log, viewer.position) {
             viewer.position.forget_place();
             viewer.asking = true;
             self.asks.push_back((key, Some(viewer.position.id)));
