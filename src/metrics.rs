@@ -11,8 +11,7 @@ use crate::core::encode::GapReason;
 const AGE_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000, 300_000];
 
 /// Close codes that are counted by name; others count as `other`.
-const CLOSE_CODES: [u16; 11] =
-    [1000, 1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4004];
+const CLOSE_CODES: [u16; 11] = [1000, 1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4004];
 
 /// All counters of a process.
 #[derive(Debug, Default)]
@@ -116,7 +115,10 @@ pub struct Gauges {
 impl Metrics {
     /// For that many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers: (0..workers).map(|_| WorkerMetrics::default()).collect(), ..Self::default() }
+        Self {
+            workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
+            ..Self::default()
+        }
     }
 
     /// A gap was told to a viewer, or to all viewers of a topic at once.

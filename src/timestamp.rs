@@ -12,7 +12,8 @@ const MS_MAX: u64 = 253_402_300_799_999;
 /// Milliseconds since the epoch as text; what lies beyond the year 9999 as its last millisecond.
 pub fn from_ms(ms: u64) -> String {
     let ms = ms.min(MS_MAX);
-    let at = UtcDateTime::from_unix_timestamp((ms / 1000) as i64).unwrap_or(UtcDateTime::UNIX_EPOCH);
+    let at =
+        UtcDateTime::from_unix_timestamp((ms / 1000) as i64).unwrap_or(UtcDateTime::UNIX_EPOCH);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}+00:00",
         at.year(),

@@ -222,7 +222,7 @@ mod tests {
         log.append(chunk(2, &[3]));
         let lengths = |position, place| {
             let mut run = Vec::new();
-            log.since(id(position), place, &mut run).then(|| run.len())
+            log.since(id(position), place, &mut run).then_some(run.len())
         };
         assert_eq!(lengths(0, ORIGIN), Some(2));
         assert_eq!(lengths(1, ORIGIN + 10), Some(2));

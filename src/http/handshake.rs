@@ -39,11 +39,11 @@ pub(crate) fn answer<B>(
             headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
             (response, Some(purpose))
         }
-        Err(refusal) => (refusal, None),
+        Err(refusal) => (*refusal, None),
     })
 }
 
-fn purpose<B>(request: &Request<B>, config: &Config) -> Option<Result<Purpose, Answer>> {
+fn purpose<B>(request: &Request<B>, config: &Config) -> Option<Result<Purpose, Refusal>> {
     let path = request.uri().path();
     if path == TASKS_PATH {
         return Some(Ok(Purpose::Tasks));
@@ -59,14 +59,16 @@ fn purpose<B>(request: &Request<B>, config: &Config) -> Option<Result<Purpose, A
     });
     let since = match since.map(|text| text.parse()).transpose() {
         Ok(since) => since,
-        Err(error) => return Some(Err(refuse(StatusCode::BAD_REQUEST, &format!("since: {error}")))),
+        Err(error) => {
+            return Some(Err(refuse(StatusCode::BAD_REQUEST, &format!("since: {error}"))));
+        }
     };
     let thread = given.parse().map_err(|_| given);
     Some(Ok(Purpose::Task { thread, since }))
 }
 
 /// The value of `Sec-WebSocket-Accept`, or what is wrong with the handshake.
-fn accept<B>(request: &Request<B>, config: &Config) -> Result<HeaderValue, Answer> {
+fn accept<B>(request: &Request<B>, config: &Config) -> Result<HeaderValue, Refusal> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket opens with GET");
@@ -156,8 +158,11 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn refuse(status: StatusCode, detail: &str) -> Answer {
-    ApiError::new(status, detail).into()
+/// Boxed: it is large and rare.
+type Refusal = Box<Answer>;
+
+fn refuse(status: StatusCode, detail: &str) -> Refusal {
+    Box::new(ApiError::new(status, detail).into())
 }
 
 #[cfg(test)]
@@ -216,7 +221,9 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_for_websockets() {
-        for path in ["/", "/api/v1/ws/", "/api/v1/ws/echo", "/api/v1/ws/tasks", "/api/v1/ws/tasks/a/b"] {
+        for path in
+            ["/", "/api/v1/ws/", "/api/v1/ws/echo", "/api/v1/ws/tasks", "/api/v1/ws/tasks/a/b"]
+        {
             assert!(answer(&request(path, |_| {}), &Config::default()).is_none(), "{path}");
         }
         let config = Config { diagnostics: true, ..Config::default() };

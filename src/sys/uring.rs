@@ -148,7 +148,8 @@ mod tests {
             assert!(ring.register(slot as u32, sender.as_fd()));
         }
         let slots: Vec<u32> = (0..600).collect();
-        for slices in [&[IoSlice::new(b"hello")][..], &[IoSlice::new(b"he"), IoSlice::new(b"llo")]] {
+        for slices in [&[IoSlice::new(b"hello")][..], &[IoSlice::new(b"he"), IoSlice::new(b"llo")]]
+        {
             let mut results = Vec::new();
             ring.send_each(&slots, slices, &mut results);
             assert_eq!(results.len(), 600);

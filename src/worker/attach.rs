@@ -10,9 +10,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 use tokio::time::Instant;
 
-use super::{
-    LocalTopic, Many, Pass, Phase, Socket, SocketState, Viewer, Watching, Worker,
-};
+use super::{LocalTopic, Many, Pass, Phase, Socket, SocketState, Viewer, Watching, Worker};
 use crate::core::encode;
 use crate::core::position::{Position, Run};
 use crate::core::roster::Roster;
@@ -61,10 +59,8 @@ impl Worker {
         if let Some(socket) = self.sockets.get_mut(key) {
             let token = Token(key.to_bits() as usize);
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.sender.register(Target {
-                slot: key.index() as u32,
-                socket: socket.stream.as_fd(),
-            });
+            self.sender
+                .register(Target { slot: key.index() as u32, socket: socket.stream.as_fd() });
             if let Err(error) = self.poll.registry().register(&mut socket.stream, token, interest) {
                 self.drop_socket(key, 1006);
                 return Err(error);
@@ -198,10 +194,8 @@ impl Worker {
         let Some(local) = self.topics.get(viewer.topic) else { return };
         let socket = viewer.socket;
         let thread = local.topic.thread.clone();
-        let many = matches!(
-            self.sockets.get(socket),
-            Some(Socket { watching: Watching::Many(_), .. })
-        );
+        let many =
+            matches!(self.sockets.get(socket), Some(Socket { watching: Watching::Many(_), .. }));
         if many || code == 4004 {
             self.send_frames(socket, encode::error(why, thread.as_str()), 1);
         }

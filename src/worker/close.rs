@@ -115,7 +115,8 @@ impl Worker {
         socket.state = SocketState::Closing;
         let limits = &self.shared.config.limits;
         // A slow one reads its Close only after what the kernel holds for it already.
-        let patience = if socket.blocked { limits.viewer_timeout() } else { limits.close_timeout() };
+        let patience =
+            if socket.blocked { limits.viewer_timeout() } else { limits.close_timeout() };
         self.closing.push((Instant::now() + patience, key));
         self.send_frames(key, close, 0);
         if self.flush_outbox(key) {

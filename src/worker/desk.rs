@@ -456,9 +456,7 @@ pub(crate) fn reason(position: StreamId, stream: &StreamFacts) -> GapReason {
         },
         Some(_) if deleted_from_here_on => GapReason::Deleted,
         Some(_) => GapReason::Reset,
-        None if stream.max_deleted.is_some_and(|deleted| position <= deleted) => {
-            GapReason::Deleted
-        }
+        None if stream.max_deleted.is_some_and(|deleted| position <= deleted) => GapReason::Deleted,
         None => GapReason::Trimmed,
     }
 }

@@ -99,7 +99,9 @@ impl Worker {
             let Some(socket) = self.sockets.get(key) else { continue };
             let silent_ms = now_ms.wrapping_sub(socket.seen_ms);
             let answers = !socket.blocked && !socket.read_paused;
-            if socket.state == SocketState::Open && answers && silent_ms >= self.heartbeat.timeout_ms
+            if socket.state == SocketState::Open
+                && answers
+                && silent_ms >= self.heartbeat.timeout_ms
             {
                 add(&self.metrics().timeouts, 1);
                 self.drop_socket(key, 1006);

@@ -317,10 +317,7 @@ impl Worker {
 }
 
 /// The log of a topic, for a moment.
-fn with_log<T>(
-    topic: &Topic,
-    look: impl FnOnce(&crate::core::topic::TopicLog) -> T,
-) -> Option<T> {
+fn with_log<T>(topic: &Topic, look: impl FnOnce(&crate::core::topic::TopicLog) -> T) -> Option<T> {
     let recent: &Mutex<topic::Recent> = &topic.recent;
     recent.lock().log.as_ref().map(look)
 }

@@ -86,11 +86,8 @@ impl Worker {
         }
         let echo = matches!(socket.watching, Watching::Echo);
         let many = matches!(socket.watching, Watching::Many(_));
-        let bytes_max = if echo {
-            ECHO_MESSAGE_BYTES_MAX
-        } else {
-            self.shared.config.limits.message_bytes_max
-        };
+        let bytes_max =
+            if echo { ECHO_MESSAGE_BYTES_MAX } else { self.shared.config.limits.message_bytes_max };
         let mut decoder = socket.decoder.take().unwrap_or_default();
         let mut reactions = Vec::new();
         let result = decoder.feed(input, bytes_max, |inbound| {
@@ -180,9 +177,7 @@ fn message(text: &str, many: bool) -> Option<Reaction> {
     let message = simd_json::to_borrowed_value(&mut text).ok()?;
     let thread = || message.get_str("thread_id").unwrap_or_default().to_owned();
     match message.get_str("type")? {
-        "ping" => {
-            Some(Reaction::Send(Bytes::from_static(b"\x81\x0f{\"type\":\"pong\"}")))
-        }
+        "ping" => Some(Reaction::Send(Bytes::from_static(b"\x81\x0f{\"type\":\"pong\"}"))),
         "subscribe" if many => {
             let since = message.get("since").filter(|since| !since.is_null()).map(|since| {
                 let text = since.as_str().unwrap_or("not a string");
@@ -209,7 +204,9 @@ mod tests {
 
     #[test]
     fn what_is_no_message_of_ours_means_nothing() {
-        for text in ["", "ping", "[]", "{}", "{\"type\":1}", "{\"type\":\"pang\"}", "{", "null", "1"] {
+        for text in
+            ["", "ping", "[]", "{}", "{\"type\":1}", "{\"type\":\"pang\"}", "{", "null", "1"]
+        {
             assert!(message(text, true).is_none(), "{text}");
         }
         assert!(message("{\"type\":\"subscribe\",\"thread_id\":\"a\"}", false).is_none());

@@ -148,7 +148,10 @@ mod tests {
     #[test]
     fn an_update_whose_entry_is_on_its_way_is_left_out() {
         let entries = [("a", 3000), ("b", 2000)];
-        assert_eq!(kept(snapshot(&[("a", 3000), ("b", 2000), ("c", 1)], &entries)), (Seam::Closed, 2));
+        assert_eq!(
+            kept(snapshot(&[("a", 3000), ("b", 2000), ("c", 1)], &entries)),
+            (Seam::Closed, 2)
+        );
         assert_eq!(kept(snapshot(&[("a", 3000), ("b", 2000)], &entries)), (Seam::Closed, 2));
     }
 

@@ -142,11 +142,7 @@ impl Shared {
         self.change(topic, |log| log.renew(Arc::new(chunk)));
     }
 
-    fn change(
-        &self,
-        topic: &Arc<Topic>,
-        change: impl FnOnce(&mut crate::core::topic::TopicLog),
-    ) {
+    fn change(&self, topic: &Arc<Topic>, change: impl FnOnce(&mut crate::core::topic::TopicLog)) {
         let limits = &self.config.limits;
         {
             let mut recent = topic.recent.lock();

@@ -361,13 +361,7 @@ impl Tail {
     }
 
     /// Tells all viewers at the head of a gap: they go on from a new state.
-    fn tell_gap(
-        &self,
-        topic: &Arc<Topic>,
-        head: StreamId,
-        reason: GapReason,
-        snapshot: &Snapshot,
-    ) {
+    fn tell_gap(&self, topic: &Arc<Topic>, head: StreamId, reason: GapReason, snapshot: &Snapshot) {
         let position = snapshot.stream.last_generated;
         let state = snapshot.state.clone().unwrap_or_default();
         let mut out = BytesMut::new();

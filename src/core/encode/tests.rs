@@ -14,10 +14,7 @@ fn entry(ms: u64, fields: &[(&str, &str)]) -> Entry {
         fields: fields
             .iter()
             .map(|(name, value)| {
-                (
-                    Bytes::copy_from_slice(name.as_bytes()),
-                    Bytes::copy_from_slice(value.as_bytes()),
-                )
+                (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
             })
             .collect(),
     }

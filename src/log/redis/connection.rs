@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    RedisError, ServerErrorKind,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
+    ServerErrorKind,
 };
 
 use crate::config::redis_url::SentinelUrl;
@@ -44,9 +44,9 @@ impl Connector {
         let bad = |error: String| LogError::Refused(format!("bad Redis URL: {error}"));
         let address = match SentinelUrl::parse(url) {
             Some(sentinel) => Address::Sentinel(sentinel.map_err(bad)?),
-            None => Address::Server(
-                url.into_connection_info().map_err(|error| bad(error.to_string()))?,
-            ),
+            None => {
+                Address::Server(url.into_connection_info().map_err(|error| bad(error.to_string()))?)
+            }
         };
         Ok(Self { address, timeouts })
     }
@@ -124,7 +124,10 @@ pub fn log_error(error: &RedisError) -> LogError {
                 | ServerErrorKind::ReadOnly
         ),
         ErrorKind::Extension => {
-            matches!(error.code(), Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "READONLY" | "LATE"))
+            matches!(
+                error.code(),
+                Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "READONLY" | "LATE")
+            )
         }
         ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => false,
         _ => true,

@@ -58,10 +58,9 @@ fn state(reply: Value) -> Option<State> {
 /// The reply of XREAD: each stream's key with its entries.
 pub fn streams(reply: Value) -> Vec<(Bytes, Vec<Entry>)> {
     match reply {
-        Value::Map(map) => map
-            .into_iter()
-            .filter_map(|(key, value)| Some((bytes(key)?, entries(value))))
-            .collect(),
+        Value::Map(map) => {
+            map.into_iter().filter_map(|(key, value)| Some((bytes(key)?, entries(value)))).collect()
+        }
         Value::Array(streams) => streams
             .into_iter()
             .filter_map(|stream| {
