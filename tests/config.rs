@@ -1,5 +1,7 @@
 //! Configuration and exit codes as a user meets them: the binary, its files, its environment.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! `taskcast task …` against a real Redis: what it prints, and what it leaves there.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::process::Command;
