@@ -102,6 +102,10 @@ impl Tail {
             let error = self.follow(&mut source, &hints).await;
             self.shared.tails_connected.fetch_sub(1, Relaxed);
             self.forget_source(&source);
+            if let Log::Redis(log) = &self.shared.log {
+                // State and pages must come from the same server as what is tailed next.
+                log.disconnect().await;
+            }
             tracing::warn!(worker = self.worker, %error, "redis_lost");
             sleep(self.backoff(0)).await;
         }

@@ -91,6 +91,17 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// Which server the Sentinels say is the master now; none where there are no Sentinels, or they
+    /// do not say.
+    pub async fn master(&self) -> Option<String> {
+        let Address::Sentinel(url) = &self.address else { return None };
+        let mut client = sentinel_client(url, ProtocolVersion::RESP2).ok()?;
+        let asking = tokio::time::timeout(self.timeouts.connect, client.async_get_client());
+        Some(asking.await.ok()?.ok()?.get_connection_info().addr().to_string())
+    }
+}
+
 /// A client that asks the Sentinels which server is the master now.
 fn sentinel_client(
     url: &SentinelUrl,

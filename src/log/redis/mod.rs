@@ -86,6 +86,11 @@ impl RedisLog {
         &self.counters
     }
 
+    /// Connects again before the next question: Redis may be another server now.
+    pub async fn disconnect(&self) {
+        *self.connection.lock().await = None;
+    }
+
     /// The way to Redis, for connections of one's own.
     pub fn connector(&self) -> Arc<Connector> {
         self.connector.clone()

@@ -137,7 +137,12 @@ pub struct RedisTail {
     /// The hints.
     pub hints: Hints,
     waiter: Option<Waiter>,
+    /// Behind Sentinels: sees that the master is another one before the old one says so.
+    _master_watch: Option<AbortOnDrop>,
 }
+
+/// How often the Sentinels are asked who the master is.
+const MASTER_CHECK: Duration = Duration::from_secs(1);
 
 impl RedisTail {
     /// Connects. `preferred` is tried; where Redis refuses tracking, it is [`TailMode::Block`].
@@ -149,6 +154,7 @@ impl RedisTail {
         preferred: TailMode,
     ) -> Result<Self, LogError> {
         let hints = Hints::default();
+        let master_watch = watch_master(connector, &hints).await;
         if preferred == TailMode::Tracking {
             match connector.connect(Some(hints.clone())).await {
                 Ok(mut connection) => {
@@ -161,6 +167,7 @@ impl RedisTail {
                                 mode: TailMode::Tracking,
                                 hints,
                                 waiter: None,
+                                _master_watch: master_watch,
                             });
                         }
                         Err(error) if spoils_connection(&error) => return Err(log_error(&error)),
@@ -173,7 +180,13 @@ impl RedisTail {
         }
         let connection = connector.connect(None::<Hints>).await?;
         let waiter = Waiter::start(connector.connect(None::<Hints>).await?, hints.clone());
-        Ok(Self { connection, mode: TailMode::Block, hints, waiter: Some(waiter) })
+        Ok(Self {
+            connection,
+            mode: TailMode::Block,
+            hints,
+            waiter: Some(waiter),
+            _master_watch: master_watch,
+        })
     }
 
     /// Says which streams are watched, and from where; only [`TailMode::Block`] needs to know.
@@ -228,6 +241,28 @@ impl RedisTail {
     }
 }
 
+/// Behind Sentinels, a task that says the connection is lost when they name another master.
+async fn watch_master(connector: &Arc<Connector>, hints: &Hints) -> Option<AbortOnDrop> {
+    let master = connector.master().await?;
+    let (connector, hints) = (connector.clone(), hints.clone());
+    Some(AbortOnDrop(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(MASTER_CHECK).await;
+            if connector.master().await.is_some_and(|now| now != master) {
+                return hints.raise(&hints.0.lost);
+            }
+        }
+    })))
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 fn read_command(streams: &[(Bytes, StreamId)], entries_max: usize, block: Option<u64>) -> Cmd {
     let mut command = Cmd::new();
     command.arg("XREAD").arg("COUNT").arg(entries_max);
@@ -253,7 +288,7 @@ fn is_wrong_type(error: &RedisError) -> bool {
 /// Waits for changes with `XREAD BLOCK`, group by group, on a connection of its own.
 struct Waiter {
     streams: Arc<Mutex<Vec<(Bytes, StreamId)>>>,
-    task: tokio::task::JoinHandle<()>,
+    _task: AbortOnDrop,
 }
 
 impl Waiter {
@@ -296,12 +331,6 @@ impl Waiter {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         });
-        Self { streams, task }
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        self.task.abort();
+        Self { streams, _task: AbortOnDrop(task) }
     }
 }
