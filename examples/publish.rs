@@ -7,36 +7,17 @@
 //! Each call is one atomic step in Redis: the state and the event change together or not at all.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use taskcast::config::Limits;
-use taskcast::id::Keys;
+use taskcast::config::Config;
 use taskcast::log::Log;
-use taskcast::log::redis::connection::Timeouts;
-use taskcast::log::redis::{RedisLog, RedisOptions};
 use taskcast::publish::{NewTask, Status, ThreadManager, Update};
-
-fn open_log() -> Result<Log, Box<dyn Error>> {
-    let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379/0".to_owned());
-    let limits = Limits::default();
-    let log = RedisLog::new(RedisOptions {
-        url,
-        keys: Keys::default(),
-        timeouts: Timeouts {
-            connect: limits.redis_connect_timeout(),
-            response: limits.redis_response_timeout(),
-        },
-        stream_length_max: limits.stream_length_max,
-        expiry_seconds: limits.expiry_seconds,
-    })?;
-    Ok(Log::Redis(Arc::new(log)))
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let threads = ThreadManager::new(open_log()?);
+    let config = Config::load(None, std::env::vars_os(), Vec::new())?;
+    let threads = ThreadManager::new(Log::open(&config)?);
     let thread = threads.create(NewTask::new("Why is the cache slow?")).await?;
     println!("taskcast watch {thread}");
     threads.set_status(&thread, Status::InProgress).await?;

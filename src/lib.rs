@@ -34,14 +34,13 @@
 //! Each call is one atomic step in Redis: state, event and expiries change together or not at all.
 //!
 //! ```no_run
-//! # use std::error::Error;
-//! use std::sync::Arc;
 //! use serde_json::json;
-//! use taskcast::log::{Log, redis::{RedisLog, RedisOptions}};
 //! use taskcast::publish::{NewTask, Status, ThreadManager, Update};
+//! use taskcast::{config::Config, log::Log};
 //!
-//! # async fn publish(options: RedisOptions) -> Result<(), Box<dyn Error>> {
-//! let threads = ThreadManager::new(Log::Redis(Arc::new(RedisLog::new(options)?)));
+//! # async fn publish() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config { redis: "redis://127.0.0.1:6379/0".to_owned(), ..Config::default() };
+//! let threads = ThreadManager::new(Log::open(&config)?);
 //! let thread = threads.create(NewTask::new("Why is the cache slow?")).await?;
 //! threads.set_status(&thread, Status::InProgress).await?;
 //! let update = Update::new("Reading the slow log").with_metadata(&json!({"progress": 20}))?;
@@ -52,7 +51,7 @@
 //! # }
 //! ```
 //!
-//! `examples/publish.rs` is the whole program, with the options. [`publish::TaskStreamManager`]
+//! `examples/publish.rs` is a whole program. [`publish::TaskStreamManager`]
 //! adds an event of any other kind.
 //!
 //! # Follow a task from Rust

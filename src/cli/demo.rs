@@ -8,9 +8,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, fail, logging, open_log, print, serve};
+use super::{Outcome, fail, logging, print, serve};
 use crate::config::{Config, ConfigError, Setting};
 use crate::id::ThreadId;
+use crate::log::Log;
 use crate::publish::ThreadManager;
 
 /// The flags of `demo`.
@@ -47,7 +48,7 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
         return fail(Outcome::CannotListen, &message);
     }
     logging::start(&config);
-    let log = match open_log(&config) {
+    let log = match Log::open(&config) {
         Ok(log) => log,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };

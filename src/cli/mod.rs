@@ -12,15 +12,11 @@ mod watch;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Setting};
-use crate::log::embedded::EmbeddedLog;
-use crate::log::redis::connection::Timeouts;
-use crate::log::redis::{RedisLog, RedisOptions};
-use crate::log::{Log, LogError};
+use crate::log::LogError;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done
@@ -140,27 +136,6 @@ impl SourceArgs {
         }
         Config::load(self.config.as_deref(), std::env::vars_os(), flags)
     }
-}
-
-/// The log that the configuration names. Nothing is connected yet.
-///
-/// # Errors
-/// The URL of Redis cannot be used.
-fn open_log(config: &Config) -> Result<Log, LogError> {
-    if config.embedded {
-        return Ok(Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits))));
-    }
-    let options = RedisOptions {
-        url: config.redis.clone(),
-        keys: config.keys.clone(),
-        timeouts: Timeouts {
-            connect: config.limits.redis_connect_timeout(),
-            response: config.limits.redis_response_timeout(),
-        },
-        stream_length_max: config.limits.stream_length_max,
-        expiry_seconds: config.limits.expiry_seconds,
-    };
-    Ok(Log::Redis(Arc::new(RedisLog::new(options)?)))
 }
 
 /// Says on stderr what went wrong and what to do.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Outcome, SourceArgs, fail, logging, open_log, print};
+use super::{Outcome, SourceArgs, fail, logging, print};
 use crate::config::{Config, ConfigError, LogFormat, Setting, Switch, TailMode};
 use crate::log::Log;
 use crate::server::{self, ServerError};
@@ -104,7 +104,7 @@ pub(super) async fn run(args: ServeArgs) -> ExitCode {
         return Outcome::Done.into();
     }
     logging::start(&config);
-    match open_log(&config) {
+    match Log::open(&config) {
         Ok(log) => serve(config, log).await,
         Err(error) => fail(Outcome::Usage, &error.to_string()),
     }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Outcome, SourceArgs, fail, open_log, print};
+use super::{Outcome, SourceArgs, fail, print};
 use crate::id::ThreadId;
-use crate::log::LogError;
+use crate::log::{Log, LogError};
 use crate::publish::{Fields, Json, NewTask, Status, ThreadManager, Update};
 
 /// What is done to which task.
@@ -172,7 +172,7 @@ async fn answer<T: Display>(
                        or give --redis";
         return fail(Outcome::Usage, message);
     }
-    let threads = match open_log(&config) {
+    let threads = match Log::open(&config) {
         Ok(log) => ThreadManager::new(log),
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::config::Config;
 use crate::id::{StreamId, ThreadId};
 
 /// One entry of a stream: its id and its fields, in the entry's order, as raw bytes.
@@ -201,6 +202,28 @@ pub enum Log {
 }
 
 impl Log {
+    /// The log that the configuration names. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] where the URL of Redis cannot be used.
+    pub fn open(config: &Config) -> Result<Self, LogError> {
+        let limits = &config.limits;
+        if config.embedded {
+            return Ok(Self::Embedded(Arc::new(embedded::EmbeddedLog::new(limits))));
+        }
+        let options = redis::RedisOptions {
+            url: config.redis.clone(),
+            keys: config.keys.clone(),
+            timeouts: redis::connection::Timeouts {
+                connect: limits.redis_connect_timeout(),
+                response: limits.redis_response_timeout(),
+            },
+            stream_length_max: limits.stream_length_max,
+            expiry_seconds: limits.expiry_seconds,
+        };
+        Ok(Self::Redis(Arc::new(redis::RedisLog::new(options)?)))
+    }
+
     /// State, facts and entries of one task, in one atomic step.
     ///
     /// # Errors

@@ -200,14 +200,18 @@ impl Tail {
     fn take_messages(&mut self) {
         for message in self.shared.workers[self.worker].tail.take() {
             let (TailMessage::Watch(topic) | TailMessage::Look(topic)) = message;
+            // A desk may speak for a topic that was retired, and made anew, in the meantime.
+            if !self.shared.topics.holds(&topic) {
+                continue;
+            }
             let key = topic.key.clone();
-            self.watched.entry(key.clone()).or_insert_with(|| Watched {
-                topic,
-                head_bytes: 0,
-                wrong_type: false,
-                swept: Instant::now(),
-            });
-            self.due.insert(key);
+            self.due.insert(key.clone());
+            let known = self.watched.get(&key);
+            if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
+                let swept = Instant::now();
+                let watched = Watched { topic, head_bytes: 0, wrong_type: false, swept };
+                self.watched.insert(key, watched);
+            }
         }
     }
 
@@ -241,7 +245,10 @@ impl Tail {
                 self.due.remove(key);
                 continue;
             };
-            let Some(head) = watched.topic.head() else { continue };
+            let Some(head) = watched.topic.head() else {
+                self.due.remove(key);
+                continue;
+            };
             let from = if watched.head_bytes > PROOF_BYTES_MAX { head } else { head.predecessor() };
             questions.push((key.clone(), from));
         }

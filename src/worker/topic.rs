@@ -96,10 +96,15 @@ impl Registry {
         // Joining takes the same lock, so nobody joins a topic that is being forgotten.
         let mut topics = self.topics.lock();
         let unused = topic.viewers.load(Relaxed) == 0;
-        if unused {
+        if unused && topics.get(&topic.thread).is_some_and(|held| std::ptr::eq(&**held, topic)) {
             topics.remove(&topic.thread);
         }
         unused
+    }
+
+    /// Whether this is the topic of its thread, and not one that was forgotten.
+    pub(crate) fn holds(&self, topic: &Arc<Topic>) -> bool {
+        self.find(&topic.thread).is_some_and(|held| Arc::ptr_eq(&held, topic))
     }
 
     /// The topic of a thread, where there is one.
