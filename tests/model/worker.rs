@@ -184,7 +184,7 @@ impl Worker {
         unfinished.into_iter().for_each(|viewer| self.push(viewer));
     }
 
-    /// Sends a run to a viewer that stands at its start. False where it should be pushed again.
+    /// Sends a run to a viewer that stands at its start. False where it lacks something still.
     fn send(&mut self, key: Key, run: &Run) -> bool {
         let viewer = self.viewers.get_mut(key).unwrap();
         let socket = self.sockets.get_mut(viewer.socket).unwrap();
@@ -194,11 +194,10 @@ impl Worker {
         if advanced.complete {
             return true;
         }
-        if sent > 0 && run.exceeds(SLICES_PER_SEND_MAX) && socket.outbox.is_none() {
-            return false;
-        }
-        socket.blocked = true;
-        true
+        let more_than_one_send =
+            sent > 0 && run.exceeds(SLICES_PER_SEND_MAX) && socket.outbox.is_none();
+        socket.blocked = !more_than_one_send;
+        false
     }
 
     pub(crate) fn push(&mut self, key: Key) {
