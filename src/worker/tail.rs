@@ -51,7 +51,7 @@ struct Watched {
     topic: Arc<Topic>,
     /// The size of the entry at the head, where this tail has read it.
     head_bytes: usize,
-    /// What is under the key is no stream; it is read alone, when it changes.
+    /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
     wrong_type: bool,
     swept: Instant,
 }
@@ -161,7 +161,9 @@ impl Tail {
                 return error;
             }
             if let Source::Redis(tail) = source {
-                let positions = |(key, watched): (_, &Watched)| Some((key, watched.topic.head()?));
+                let positions = |(key, watched): (_, &Watched)| {
+                    Some((key, watched.topic.head()?)).filter(|_| !watched.wrong_type)
+                };
                 tail.watch(self.watched.iter().filter_map(positions));
             }
             let shared = self.shared.clone();
@@ -171,8 +173,7 @@ impl Tail {
                     Hinted::Keys => {
                         self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
                         for key in keys.drain(..) {
-                            if let Some(watched) = self.watched.get_mut(&key) {
-                                watched.wrong_type = false;
+                            if self.watched.contains_key(&key) {
                                 self.due.insert(key);
                             }
                         }
@@ -223,7 +224,7 @@ impl Tail {
     /// Reads what is due, until nothing is.
     async fn read_due(&mut self, source: &mut Source) -> Result<(), LogError> {
         while !self.due.is_empty() {
-            let keys: Vec<Bytes> = self.due.iter().take(STREAMS_PER_READ_MAX).cloned().collect();
+            let keys = self.next_due();
             let result = self.read(source, &keys).await;
             if let Err(LogError::Refused(error)) = &result {
                 // It would be refused again and again: leave these to the next hint or sweep.
@@ -235,6 +236,15 @@ impl Tail {
             self.take_messages();
         }
         Ok(())
+    }
+
+    /// The next streams to read together. One key of a wrong type would fail them all: such a key
+    /// is read alone, until it holds a stream again.
+    fn next_due(&self) -> Vec<Bytes> {
+        let odd = |key: &&Bytes| self.watched.get(*key).is_some_and(|watched| watched.wrong_type);
+        let together = self.due.iter().filter(|key| !odd(key)).take(STREAMS_PER_READ_MAX);
+        let keys: Vec<Bytes> = together.cloned().collect();
+        if keys.is_empty() { self.due.iter().take(1).cloned().collect() } else { keys }
     }
 
     /// Reads these streams once. How many of them had something new.
@@ -265,14 +275,18 @@ impl Tail {
             self.due.remove(&key);
             match read {
                 Read::Entries(entries) => {
+                    if let Some(watched) = self.watched.get_mut(&key) {
+                        watched.wrong_type = false;
+                    }
                     if entries.len() == ENTRIES_PER_READ_MAX {
                         self.due.insert(key.clone());
                     }
                     news += usize::from(self.take(&key, from, entries).await?);
                 }
                 Read::WrongType => {
-                    if let Some(watched) = self.watched.get_mut(&key) {
-                        watched.wrong_type = true;
+                    if let Some(watched) = self.watched.get_mut(&key)
+                        && !std::mem::replace(&mut watched.wrong_type, true)
+                    {
                         let thread_id = &watched.topic.thread;
                         tracing::warn!(%thread_id, "stream_key_holds_something_else");
                     }
@@ -394,7 +408,7 @@ impl Tail {
         let now_ms = self.shared.now_ms();
         let now = Instant::now();
         let part_max = self.watched.len().div_ceil(SWEEP_PARTS as usize - 1);
-        let mut part = Vec::new();
+        let (mut part, mut odd) = (Vec::new(), Vec::new());
         let shared = self.shared.clone();
         self.watched.retain(|key, watched| {
             let topic = &watched.topic;
@@ -410,13 +424,14 @@ impl Tail {
                 }
                 return false;
             }
-            if part.len() < part_max && now.duration_since(watched.swept) >= interval {
+            if part.len() + odd.len() < part_max && now.duration_since(watched.swept) >= interval {
                 watched.swept = now;
-                part.push(key.clone());
+                if watched.wrong_type { &mut odd } else { &mut part }.push(key.clone());
             }
             true
         });
         part.retain(|key| !self.due.contains(key));
+        self.due.extend(odd);
         let mut found = 0;
         for keys in part.chunks(STREAMS_PER_READ_MAX) {
             found += self.read(source, keys).await?;
