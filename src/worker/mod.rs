@@ -8,6 +8,7 @@ mod close;
 pub(crate) mod desk;
 mod flush;
 mod heartbeat;
+mod outbox;
 mod read;
 mod seam;
 pub(crate) mod shared;

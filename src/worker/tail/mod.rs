@@ -5,6 +5,9 @@
 //! stream is the same and nothing is missing. Where it is not there, [`verify`](Tail::verify) looks
 //! closer. A hint only makes a read come sooner; the position per stream carries correctness.
 
+mod judge;
+mod sweep;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,22 +21,19 @@ use crate::core::chunk::{Chunk, Unit};
 use crate::core::encode::{self, GapReason};
 use crate::id::StreamId;
 use crate::log::redis::tail::{Hinted, Hints, Read, RedisTail, STREAMS_PER_READ_MAX, TailMode};
-use crate::log::{Entry, Log, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
+use crate::log::{Entry, Log, LogError, PageWants, Snapshot, SnapshotWants};
 use crate::worker::desk;
+use crate::worker::seam;
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
+use judge::{Verdict, added, judge};
+use sweep::{MISSED_SWEEPS_MAX, SWEEP_PARTS};
 
 /// Entries that one read takes of a stream; where there are more, it is read again at once.
 const ENTRIES_PER_READ_MAX: usize = 256;
 
 /// An entry at the head that is larger than this is not read again as proof; the sweep looks.
 const PROOF_BYTES_MAX: usize = 16 * 1024;
-
-/// A sweep goes over a part of the streams at a time, so often.
-const SWEEP_PARTS: u32 = 60;
-
-/// After so many sweeps in a row that found what no hint had told of, hints are not relied on.
-const MISSED_SWEEPS_MAX: u32 = 3;
 
 /// The tail of one worker.
 pub(crate) struct Tail {
@@ -133,8 +133,7 @@ impl Tail {
                 Ok((Source::Redis(tail), hints))
             }
             Log::Embedded(_) => {
-                let hints = self.shared.embedded_hints[self.worker].clone();
-                Ok((Source::Embedded, hints))
+                Ok((Source::Embedded, self.shared.embedded_hints[self.worker].clone()))
             }
         }
     }
@@ -324,10 +323,10 @@ impl Tail {
             new => new,
         };
         if !proven || (from == head && new.is_empty()) {
-            let topic = watched.topic.clone();
             if new.is_empty() && head == StreamId::ZERO {
                 return Ok(false);
             }
+            let topic = watched.topic.clone();
             return self.verify(key, &topic, head).await;
         }
         let Some(last) = new.last() else { return Ok(false) };
@@ -355,8 +354,8 @@ impl Tail {
         head: StreamId,
     ) -> Result<bool, LogError> {
         let wants = SnapshotWants {
-            updates_max: Some(crate::worker::seam::UPDATES_READ),
-            newest_max: crate::worker::seam::ENTRIES_READ,
+            updates_max: Some(seam::UPDATES_READ),
+            newest_max: seam::ENTRIES_READ,
             page: Some(PageWants { from: head, entries_max: ENTRIES_PER_READ_MAX as u64 }),
         };
         let mut snapshot = self.shared.log.snapshot(&topic.thread, wants).await?;
@@ -378,7 +377,7 @@ impl Tail {
             }
             Verdict::Gap(reason) => reason,
         };
-        crate::worker::seam::close(&mut snapshot);
+        seam::close(&mut snapshot);
         self.tell_gap(topic, head, reason, &snapshot);
         // The tail goes on from the position of that state.
         self.due.insert(key.clone());
@@ -390,7 +389,7 @@ impl Tail {
         let position = snapshot.stream.last_generated;
         let state = snapshot.state.clone().unwrap_or_default();
         let mut out = BytesMut::new();
-        encode::put_gap(&mut out, &topic.thread, &desk::gap(head, &snapshot.stream, reason));
+        encode::put_gap(&mut out, &topic.thread, &desk::gap::gap(head, &snapshot.stream, reason));
         encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
         let unit = Unit { end: out.len(), position };
         let bytes = out.freeze();
@@ -400,132 +399,4 @@ impl Tail {
         tracing::warn!(%thread_id, reason, requested = %head, now_at = %position, "gap");
         self.shared.renew(topic, Chunk { bytes, units: [unit].into(), after: head });
     }
-
-    /// Looks at a part of the streams, whatever hints said, and forgets those without viewers.
-    async fn sweep(&mut self, source: &mut Source) -> Result<(), LogError> {
-        let limits = &self.shared.config.limits;
-        let (linger_ms, interval) = (limits.topic_linger_ms, limits.sweep_interval());
-        let now_ms = self.shared.now_ms();
-        let now = Instant::now();
-        let part_max = self.watched.len().div_ceil(SWEEP_PARTS as usize - 1);
-        let (mut part, mut odd) = (Vec::new(), Vec::new());
-        let shared = self.shared.clone();
-        self.watched.retain(|key, watched| {
-            let topic = &watched.topic;
-            release_idle(&shared, topic, now_ms, linger_ms);
-            let left_for = now_ms.saturating_sub(topic.left_ms.load(Relaxed));
-            if topic.viewers.load(Relaxed) == 0
-                && left_for >= linger_ms
-                && shared.topics.retire(topic)
-            {
-                let mut recent = topic.recent.lock();
-                if let Some(log) = recent.log.take() {
-                    shared.count_bytes(log.bytes(), 0);
-                }
-                return false;
-            }
-            if part.len() + odd.len() < part_max && now.duration_since(watched.swept) >= interval {
-                watched.swept = now;
-                if watched.wrong_type { &mut odd } else { &mut part }.push(key.clone());
-            }
-            true
-        });
-        part.retain(|key| !self.due.contains(key));
-        self.due.extend(odd);
-        let mut found = 0;
-        for keys in part.chunks(STREAMS_PER_READ_MAX) {
-            found += self.read(source, keys).await?;
-        }
-        if !part.is_empty() {
-            self.shared.metrics.sweep_finds.fetch_add(found as u64, Relaxed);
-            self.missed_sweeps = if found > 0 { self.missed_sweeps + 1 } else { 0 };
-        }
-        Ok(())
-    }
-
-    /// Goes on without tracking, where that is allowed. Whether to connect again.
-    fn give_up_hints(&mut self) -> bool {
-        self.missed_sweeps = 0;
-        let fall_back = self.mode == TailMode::Tracking
-            && self.shared.config.tail == config::TailMode::Auto
-            && matches!(self.shared.log, Log::Redis(_));
-        if fall_back {
-            tracing::warn!(worker = self.worker, "hints_unreliable");
-            self.mode = TailMode::Block;
-        }
-        fall_back
-    }
 }
-
-/// An idle topic holds no bytes.
-fn release_idle(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) {
-    let mut recent = topic.recent.lock();
-    if now_ms.saturating_sub(recent.appended_ms) < linger_ms {
-        return;
-    }
-    if let Some(log) = recent.log.as_mut()
-        && log.bytes() > 0
-        && topic.lagging.load(Relaxed) == 0
-    {
-        let before = log.bytes();
-        log.release();
-        shared.count_bytes(before, 0);
-    }
-}
-
-/// How many entries were ever added; a stream that is not there had none.
-fn added(stream: &StreamFacts) -> Option<u64> {
-    if stream.exists { stream.entries_added } else { Some(0) }
-}
-
-/// Whether the entries in a snapshot go on right behind the head.
-enum Verdict {
-    Complete,
-    Gap(GapReason),
-}
-
-/// The head was delivered; `known_added` entries had been added by then. The stream is the same one
-/// and lacks nothing if it has exactly the entries that were added since.
-fn judge(head: StreamId, known_added: Option<u64>, snapshot: &Snapshot) -> Verdict {
-    let stream = &snapshot.stream;
-    if snapshot.page.first().is_some_and(|entry| entry.id == head) {
-        return Verdict::Complete;
-    }
-    if !stream.exists {
-        let gone = head != StreamId::ZERO;
-        return if gone { Verdict::Gap(GapReason::Reset) } else { Verdict::Complete };
-    }
-    if stream.last_generated < head {
-        return Verdict::Gap(GapReason::Reset);
-    }
-    if stream.last_generated == head {
-        return Verdict::Complete;
-    }
-    let (Some(known), Some(now)) = (known_added, stream.entries_added) else {
-        // Redis before version 7 does not count: an unbroken stream cannot be told from a trimmed
-        // one, unless it began after the head.
-        let began_here = head == StreamId::ZERO;
-        return if began_here { Verdict::Complete } else { Verdict::Gap(GapReason::Trimmed) };
-    };
-    let behind_head_only = stream.first.is_none_or(|first| first > head);
-    let removed = now.saturating_sub(stream.length);
-    if behind_head_only && removed == known {
-        return Verdict::Complete;
-    }
-    if now < known || (behind_head_only && removed < known) {
-        return Verdict::Gap(GapReason::Reset);
-    }
-    if !behind_head_only {
-        // Older entries are still there, the head is not: it was deleted by name, or never was.
-        let deleted = stream.max_deleted.is_some_and(|deleted| head <= deleted);
-        return if deleted { Verdict::Complete } else { Verdict::Gap(GapReason::Reset) };
-    }
-    if stream.max_deleted.is_some_and(|deleted| head < deleted) {
-        Verdict::Gap(GapReason::Deleted)
-    } else {
-        Verdict::Gap(GapReason::Trimmed)
-    }
-}
-
-#[cfg(test)]
-mod tests;

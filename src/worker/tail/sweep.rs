@@ -1,0 +1,92 @@
+//! The sweep: every stream is looked at once in a while, whatever hints said, and topics that
+//! nobody watches are let go.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::time::Instant;
+
+use super::{Source, Tail};
+use crate::config;
+use crate::log::redis::tail::{STREAMS_PER_READ_MAX, TailMode};
+use crate::log::{Log, LogError};
+use crate::worker::shared::Shared;
+use crate::worker::topic::Topic;
+
+/// A sweep goes over a part of the streams at a time, so often.
+pub(super) const SWEEP_PARTS: u32 = 60;
+
+/// After so many sweeps in a row that found what no hint had told of, hints are not relied on.
+pub(super) const MISSED_SWEEPS_MAX: u32 = 3;
+
+impl Tail {
+    /// Looks at a part of the streams, whatever hints said, and forgets those without viewers.
+    pub(super) async fn sweep(&mut self, source: &mut Source) -> Result<(), LogError> {
+        let limits = &self.shared.config.limits;
+        let (linger_ms, interval) = (limits.topic_linger_ms, limits.sweep_interval());
+        let now_ms = self.shared.now_ms();
+        let now = Instant::now();
+        let part_max = self.watched.len().div_ceil(SWEEP_PARTS as usize - 1);
+        let (mut part, mut odd) = (Vec::new(), Vec::new());
+        let shared = self.shared.clone();
+        self.watched.retain(|key, watched| {
+            let topic = &watched.topic;
+            release_idle(&shared, topic, now_ms, linger_ms);
+            let left_for = now_ms.saturating_sub(topic.left_ms.load(Relaxed));
+            if topic.viewers.load(Relaxed) == 0
+                && left_for >= linger_ms
+                && shared.topics.retire(topic)
+            {
+                let mut recent = topic.recent.lock();
+                if let Some(log) = recent.log.take() {
+                    shared.count_bytes(log.bytes(), 0);
+                }
+                return false;
+            }
+            if part.len() + odd.len() < part_max && now.duration_since(watched.swept) >= interval {
+                watched.swept = now;
+                if watched.wrong_type { &mut odd } else { &mut part }.push(key.clone());
+            }
+            true
+        });
+        part.retain(|key| !self.due.contains(key));
+        self.due.extend(odd);
+        let mut found = 0;
+        for keys in part.chunks(STREAMS_PER_READ_MAX) {
+            found += self.read(source, keys).await?;
+        }
+        if !part.is_empty() {
+            self.shared.metrics.sweep_finds.fetch_add(found as u64, Relaxed);
+            self.missed_sweeps = if found > 0 { self.missed_sweeps + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Goes on without tracking, where that is allowed. Whether to connect again.
+    pub(super) fn give_up_hints(&mut self) -> bool {
+        self.missed_sweeps = 0;
+        let fall_back = self.mode == TailMode::Tracking
+            && self.shared.config.tail == config::TailMode::Auto
+            && matches!(self.shared.log, Log::Redis(_));
+        if fall_back {
+            tracing::warn!(worker = self.worker, "hints_unreliable");
+            self.mode = TailMode::Block;
+        }
+        fall_back
+    }
+}
+
+/// An idle topic holds no bytes.
+fn release_idle(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) {
+    let mut recent = topic.recent.lock();
+    if now_ms.saturating_sub(recent.appended_ms) < linger_ms {
+        return;
+    }
+    if let Some(log) = recent.log.as_mut()
+        && log.bytes() > 0
+        && topic.lagging.load(Relaxed) == 0
+    {
+        let before = log.bytes();
+        log.release();
+        shared.count_bytes(before, 0);
+    }
+}
