@@ -151,8 +151,7 @@ impl Fleet {
             if totals != last {
                 (last, changed_at) = (totals, Instant::now());
             }
-            let patience = if self.stop.load(Ordering::Relaxed) { STOP_WAIT } else { STALL_WAIT };
-            if changed_at.elapsed() > patience {
+            if changed_at.elapsed() > patience(&self.stop) {
                 return Ok(false);
             }
             self.check()?;
@@ -172,6 +171,11 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+/// How long a wait goes on without a change.
+pub(crate) fn patience(stop: &AtomicBool) -> Duration {
+    if stop.load(Ordering::Relaxed) { STOP_WAIT } else { STALL_WAIT }
 }
 
 impl Process {

@@ -160,6 +160,12 @@ impl Drop for Lab {
     }
 }
 
+impl Side {
+    pub(crate) fn is_floor(&self) -> bool {
+        self.feed.is_some()
+    }
+}
+
 impl Cpu {
     /// What was used since `before`.
     pub(crate) fn since(self, before: Self) -> Self {

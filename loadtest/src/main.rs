@@ -18,6 +18,7 @@ mod report;
 mod sample;
 mod scenario;
 mod wire;
+mod witness;
 
 use clap::Parser;
 use cli::{Action, Cli};

@@ -118,6 +118,12 @@ impl Publisher {
         self.counts.iter().map(|count| u64::from(*count)).sum()
     }
 
+    /// How many updates some of the tasks have had in all.
+    pub(crate) fn total_of(&self, tasks: &[u32]) -> u64 {
+        let counts = tasks.iter().map(|task| self.counts.get((task - self.first_task) as usize));
+        counts.flatten().map(|count| u64::from(*count)).sum()
+    }
+
     fn bring_out(&mut self, nth: u64, dues_ns: &[u64]) -> Result<()> {
         let tasks = self.counts.len() as u64;
         let stride = if tasks.is_multiple_of(TASK_STRIDE) { 1 } else { TASK_STRIDE };

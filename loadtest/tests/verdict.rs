@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
-/// What the relay does with a viewer's fifth update.
-#[derive(Clone, Copy)]
+/// What the relay does with the fifth update of a connection.
+#[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
     Leaves,
@@ -20,6 +20,8 @@ enum Fault {
     SwapsWithNext,
     Misnames,
     HangsUp,
+    /// Hangs up, and tells those who come back that the next update is gone.
+    Forgets,
 }
 
 struct Redis {
@@ -77,23 +79,27 @@ fn start_relay(redis: &Redis, fault: Fault) -> u16 {
 
 /// Ends by itself when the viewer or Redis goes away.
 fn relay(stream: TcpStream, mut redis: Connection, fault: Fault) -> Option<()> {
-    let mut path = String::new();
+    let mut uri = None;
     #[allow(clippy::result_large_err)]
-    let note_path = |request: &Request, response: Response| {
-        path = request.uri().path().to_string();
+    let note_uri = |request: &Request, response: Response| {
+        uri = Some(request.uri().clone());
         Ok(response)
     };
-    let mut viewer = tungstenite::accept_hdr(stream, note_path).ok()?;
-    let thread_id = path.rsplit('/').next()?.to_string();
-    let state = r#"{"update_type":"initial_state","stream_id":"0-0","updates":[]}"#;
-    viewer.send(Message::text(state)).ok()?;
-    let mut last = String::from("0-0");
+    let mut viewer = tungstenite::accept_hdr(stream, note_uri).ok()?;
+    let uri = uri?;
+    let key = format!("sre:stream:task:{}", uri.path().rsplit('/').next()?);
+    let since = uri.query().and_then(|query| query.strip_prefix("since="));
+    let mut last = since.unwrap_or("0-0").to_string();
+    if since.is_some() && fault == Fault::Forgets {
+        last = forget(&mut viewer, &mut redis, &key, &last)?;
+    } else if since.is_none() {
+        viewer.send(Message::text(state_at(&last))).ok()?;
+    }
     let mut frames: Vec<String> = Vec::new();
     loop {
         let options = StreamReadOptions::default().block(200).count(100);
-        let key = format!("sre:stream:task:{thread_id}");
         let reply: Option<StreamReadReply> =
-            redis.xread_options(&[key], &[&last], &options).ok()?;
+            redis.xread_options(&[&key], &[&last], &options).ok()?;
         for entry in reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids) {
             let stamp: String = entry.get("metadata")?;
             frames.push(format!(
@@ -108,6 +114,26 @@ fn relay(stream: TcpStream, mut redis: Connection, fault: Fault) -> Option<()> {
     }
 }
 
+fn state_at(position: &str) -> String {
+    format!(r#"{{"update_type":"initial_state","stream_id":"{position}","updates":[]}}"#)
+}
+
+/// Goes on after the entry that a viewer should have got next, and says so.
+fn forget(
+    viewer: &mut WebSocket<TcpStream>,
+    redis: &mut Connection,
+    key: &str,
+    since: &str,
+) -> Option<String> {
+    let options = StreamReadOptions::default().block(2000).count(1);
+    let reply: Option<StreamReadReply> = redis.xread_options(&[key], &[since], &options).ok()?;
+    let forgotten = reply?.keys.pop()?.ids.pop()?.id;
+    let gap = r#"{"update_type":"gap","reason":"trimmed"}"#;
+    viewer.send(Message::text(gap)).ok()?;
+    viewer.send(Message::text(state_at(&forgotten))).ok()?;
+    Some(forgotten)
+}
+
 /// Sends the newest of the frames, or what the fault makes of it; false to hang up.
 fn send(viewer: &mut WebSocket<TcpStream>, frames: &[String], fault: Fault) -> Option<bool> {
     let newest = frames.len() - 1;
@@ -119,7 +145,7 @@ fn send(viewer: &mut WebSocket<TcpStream>, frames: &[String], fault: Fault) -> O
         (Fault::Misnames, 4) => {
             texts = vec![frames[4].replace("\"prev_stream_id\":\"1", "\"prev_stream_id\":\"2")];
         }
-        (Fault::HangsUp, 4) => return Some(false),
+        (Fault::HangsUp | Fault::Forgets, 4) => return Some(false),
         _ => {}
     }
     for text in texts {
@@ -141,40 +167,56 @@ fn run(fault: Fault) -> (Option<i32>, String) {
     (status.code(), said)
 }
 
-fn expect_fault(fault: Fault, words: &[&str]) {
+/// What is said of the viewers has the words, and what is said of the witness, its words.
+fn expect_fault(fault: Fault, words: &[&str], of_witness: &str) {
     let (code, said) = run(fault);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("WRONG") && words.iter().all(|word| said.contains(word)), "{said}");
+    let line = |who| said.lines().find(|line| line.starts_with(who)).expect("a verdict");
+    let of_viewers = line("  server: WRONG");
+    assert!(words.iter().all(|word| of_viewers.contains(word)), "{said}");
+    assert!(line("  witness: ").contains(of_witness), "{said}");
 }
+
+/// The witness comes back for what it did not get, but knows that something was left out.
+const MENDED: &str = "WRONG: 4 broken chains (20 deliveries expected); reconnects: 4, gaps: 0";
+const FINE: &str = "every update once and in order (20 deliveries expected)";
 
 #[test]
 fn a_faultless_server_passes() {
     let (code, said) = run(Fault::None);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("every update once and in order (60 deliveries expected)"), "{said}");
+    assert!(said.contains(&format!("witness: {FINE}; reconnects: 0, gaps: 0\n")), "{said}");
 }
 
 #[test]
 fn a_missing_update_is_found() {
-    expect_fault(Fault::Leaves, &["3 missing", "3 broken chains"]);
+    expect_fault(Fault::Leaves, &["3 missing", "3 broken chains"], MENDED);
 }
 
 #[test]
 fn a_repeated_update_is_found() {
-    expect_fault(Fault::Repeats, &["3 repeated"]);
+    expect_fault(Fault::Repeats, &["3 repeated"], FINE);
 }
 
 #[test]
 fn a_wrong_order_is_found() {
-    expect_fault(Fault::SwapsWithNext, &["3 out of order"]);
+    expect_fault(Fault::SwapsWithNext, &["3 out of order"], MENDED);
 }
 
 #[test]
 fn a_broken_chain_is_found() {
-    expect_fault(Fault::Misnames, &["3 broken chains"]);
+    expect_fault(Fault::Misnames, &["3 broken chains"], MENDED);
 }
 
 #[test]
 fn a_lost_connection_is_found() {
-    expect_fault(Fault::HangsUp, &["48 missing", "3 connections lost"]);
+    let mended = format!("{FINE}; reconnects: 4, gaps: 0");
+    expect_fault(Fault::HangsUp, &["48 missing", "3 connections lost"], &mended);
+}
+
+#[test]
+fn a_gap_is_found_by_the_witness_that_came_back() {
+    let lost = "WRONG: 4 missing, 4 gaps (20 deliveries expected); reconnects: 4, gaps: 4";
+    expect_fault(Fault::Forgets, &["48 missing", "3 connections lost"], lost);
 }

@@ -8,10 +8,10 @@ pub(crate) mod counters;
 pub(crate) mod fields;
 pub(crate) mod frames;
 pub(crate) mod handshake;
+pub(crate) mod sequence;
 
 mod group;
 mod receive;
-mod sequence;
 mod socket;
 mod viewers;
 

@@ -30,9 +30,13 @@ impl Track {
 
     /// An update came.
     pub(crate) fn update(&mut self, seen: &Seen, counters: &mut Counters) {
-        counters.delivered += 1;
         self.chain(seen.stream_id, seen.prev_stream_id, counters);
-        let seq = seen.stamp.seq;
+        self.number(seen.stamp.seq, counters);
+    }
+
+    /// An update with this number came; the chain is somebody else's.
+    pub(crate) fn number(&mut self, seq: u32, counters: &mut Counters) {
+        counters.delivered += 1;
         if seq == self.next_seq || self.next_seq == 0 {
             self.next_seq = seq + 1;
         } else if seq > self.next_seq {

@@ -22,8 +22,8 @@ pub(crate) fn table(a: &Report, b: &Report) -> String {
                 rows.push(vec![labelled(name, unit), number(a), number(b), ratio]);
             }
             text.push_str(&format!("\n{}, {}\n{}", run_a.scenario, side_a.name, columns(&rows)));
-            for (which, checks) in [("A", side_a.checks), ("B", side_b.checks)] {
-                if !checks.are_fine() {
+            for (which, side) in [("A", side_a), ("B", side_b)] {
+                if !side.is_fine() {
                     text.push_str(&format!(
                         "  {which} is no valid run: updates went wrong in it\n"
                     ));

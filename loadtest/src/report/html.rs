@@ -1,7 +1,7 @@
 //! Reports as one page that needs nothing else: figures and plots.
 
 use super::plot::{Axis, Line, Scale, figure};
-use super::table::{labelled, names, number, verdict};
+use super::table::{labelled, names, number, testimony, verdict};
 use super::{Report, Run, Tick, TickSide};
 
 const STYLE: &str = "
@@ -47,6 +47,11 @@ pub(crate) fn render(report: &Report) -> String {
     page + "</body></html>\n"
 }
 
+fn paragraph(verdict: &str, fine: bool) -> String {
+    let class = if fine { "" } else { " class=\"bad\"" };
+    format!("<p{class}>{}</p>\n", escape(verdict.trim()))
+}
+
 fn section(run: &Run) -> String {
     let settings: Vec<_> =
         run.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
@@ -56,11 +61,10 @@ fn section(run: &Run) -> String {
         escape(&settings.join(", "))
     );
     for side in &run.sides {
-        let class = if side.checks.are_fine() { "" } else { " class=\"bad\"" };
-        html.push_str(&format!(
-            "<p{class}>{}</p>\n",
-            escape(verdict(&side.name, &side.checks).trim())
-        ));
+        html.push_str(&paragraph(&verdict(&side.name, &side.checks), side.checks.are_fine()));
+        if let Some(witness) = &side.witness {
+            html.push_str(&paragraph(&testimony(witness), witness.checks.are_fine()));
+        }
     }
     html.push_str(&figures(run));
     for note in &run.notes {

@@ -8,6 +8,7 @@ pub(crate) mod table;
 
 use crate::client::counters::Counters;
 use crate::latency::{Latencies, Summary};
+use crate::witness::Testimony;
 use serde::{Deserialize, Serialize};
 
 /// All scenarios of one call.
@@ -36,6 +37,8 @@ pub(crate) struct Side {
     pub(crate) name: String,
     pub(crate) measures: Vec<Measure>,
     pub(crate) checks: Checks,
+    /// None where no witness was there.
+    pub(crate) witness: Option<Testimony>,
     pub(crate) latency: Summary,
     /// Quantile and microseconds.
     pub(crate) curve: Vec<(f64, u64)>,
@@ -88,13 +91,19 @@ impl Report {
     }
 
     pub(crate) fn is_faultless(&self) -> bool {
-        self.runs.iter().flat_map(|run| &run.sides).all(|side| side.checks.are_fine())
+        self.runs.iter().flat_map(|run| &run.sides).all(Side::is_fine)
     }
 }
 
 impl Side {
     pub(crate) fn new(name: &str) -> Self {
         Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Whether every viewer, and the witness, got what it should.
+    pub(crate) fn is_fine(&self) -> bool {
+        self.checks.are_fine()
+            && self.witness.as_ref().is_none_or(|witness| witness.checks.are_fine())
     }
 
     pub(crate) fn measure(&mut self, name: &str, unit: &str, value: f64) {
@@ -175,5 +184,16 @@ mod tests {
         assert_eq!(checks(10, 1, 10).missing, 1);
         assert!(!checks(11, 1, 10).are_fine());
         assert!(!checks(9, 0, 10).are_fine());
+    }
+
+    #[test]
+    fn a_run_that_only_the_witness_found_wrong_is_wrong() {
+        let mut side = Side { checks: checks(10, 0, 10), ..Side::new("server") };
+        assert!(side.is_fine());
+        side.witness = Some(Testimony { checks: checks(10, 0, 10), ..Testimony::default() });
+        assert!(side.is_fine());
+        side.witness = Some(Testimony { checks: checks(9, 0, 10), ..Testimony::default() });
+        let run = Run { sides: vec![side], ..Run::default() };
+        assert!(!Report { runs: vec![run], ..Report::new() }.is_faultless());
     }
 }

@@ -1,6 +1,7 @@
 //! Reports as text on a terminal.
 
 use super::{Checks, Report, Run, Side};
+use crate::witness::Testimony;
 
 pub(crate) fn render(report: &Report) -> String {
     report.runs.iter().map(run).collect()
@@ -22,6 +23,7 @@ fn run(run: &Run) -> String {
     text.push('\n');
     for side in &run.sides {
         text.push_str(&verdict(&side.name, &side.checks));
+        text.extend(side.witness.as_ref().map(testimony));
     }
     for note in &run.notes {
         text.push_str(&format!("  note: {note}\n"));
@@ -77,6 +79,17 @@ pub(super) fn verdict(side: &str, checks: &Checks) -> String {
         text.push_str(&format!("  {side}: {times} connections failed at first and were retried\n"));
     }
     text
+}
+
+/// One line that says the same of the witness, and what it went through.
+pub(super) fn testimony(witness: &Testimony) -> String {
+    let line = verdict("witness", &witness.checks);
+    let (reconnects, gaps) = (witness.reconnects, witness.checks.counters.gaps);
+    let told = format!("{}; reconnects: {reconnects}, gaps: {gaps}", line.trim_end());
+    match &witness.trouble {
+        Some(trouble) => format!("{told}; first trouble: {trouble}\n"),
+        None => told + "\n",
+    }
 }
 
 /// Columns as wide as their widest cell; the first one to the left, the others to the right.

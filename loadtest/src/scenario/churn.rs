@@ -58,7 +58,7 @@ impl Churn {
         work.drain(&mut lab)?;
 
         side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
-        side.checks = work.checks(&lab);
+        work.judge(&lab, &mut side);
         side.checks.merge(Checks::of_passers_by(lab.fleet.totals(pass_by.id(0))));
         let mut run = Run { scenario: "churn".into(), sides: vec![side], ..Run::default() };
         run.notes.extend(lab.fleet.trouble(pass_by.id(0)));

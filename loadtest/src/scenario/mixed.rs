@@ -74,8 +74,8 @@ impl Mixed {
         side.measure("latency p99, own tasks", "ms", of_wide.p99 as f64 / 1000.0);
         side.latency(&lab.fleet.take_latencies(hot.crowd.id(0)));
         side.measure("viewers who came and went", "", totals[3].attached as f64);
-        side.checks = hot.checks(&lab);
-        side.checks.merge(wide.checks(&lab));
+        hot.judge(&lab, &mut side);
+        wide.judge(&lab, &mut side);
         side.checks.merge(Checks::of(totals[2], expected_slow));
         side.checks.merge(Checks::of_passers_by(totals[3]));
         let mut run = Run { scenario: "mixed".into(), sides: vec![side], ..Run::default() };

@@ -55,7 +55,7 @@ impl Slow {
 
         let totals = lab.fleet.totals(slow.id(0));
         let expected = work.publisher.total() * u64::from(slow.viewers);
-        side.checks = work.checks(&lab);
+        work.judge(&lab, &mut side);
         side.checks.merge(Checks::of(totals, expected));
         let mut run = Run { scenario: "slow".into(), sides: vec![side], ..Run::default() };
         run.notes.extend(lab.fleet.trouble(slow.id(0)));

@@ -11,6 +11,7 @@ use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::publish::Pace;
 use crate::report::{Run, Side};
+use crate::witness::Witness;
 use clap::Args;
 use std::collections::BTreeMap;
 
@@ -49,8 +50,9 @@ impl Storm {
         let updates = (self.rate * self.seconds) as u64;
         let mut work = Work::new(&mut lab, 0, crowd, updates)?;
         let pace = Pace::Steady { per_second: self.rate, seconds: self.seconds };
-        let (crowd, publisher) = (&work.crowd, &mut work.publisher);
-        let (_, outcome) = publishing(&mut lab, publisher, pace, |lab| self.storm(lab, crowd))?;
+        let Work { crowd, publisher, witness, .. } = &mut work;
+        let (_, outcome) =
+            publishing(&mut lab, publisher, pace, |lab| self.storm(lab, crowd, witness.as_ref()))?;
         work.drain(&mut lab)?;
 
         let mut side = Side::new("server");
@@ -61,7 +63,7 @@ impl Storm {
         }
         side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
         arrival.report(&mut side);
-        side.checks = work.checks(&lab);
+        work.judge(&lab, &mut side);
         let mut run = Run { scenario: "storm".into(), sides: vec![side], ..Run::default() };
         if !outcome.all_back {
             let back = lab.fleet.totals(work.crowd.id(0)).caught_up;
@@ -78,11 +80,14 @@ impl Storm {
         Ok(run)
     }
 
-    fn storm(&self, lab: &mut Lab, crowd: &Crowd) -> Result<Outcome> {
+    fn storm(&self, lab: &mut Lab, crowd: &Crowd, witness: Option<&Witness>) -> Result<Outcome> {
         rest(lab, self.seconds / 3.0);
         lab.progress.phase("all drop and come back");
         let (calls_before, before, start_ns) = (lab.redis.calls()?, lab.cpu(0), now_ns());
         lab.fleet.tell(&Command::Reconnect { group: crowd.id(0) })?;
+        if let Some(witness) = witness {
+            witness.come_back();
+        }
         let viewers = u64::from(self.viewers);
         let all_back = lab.fleet.wait(crowd.id(0), |totals| totals.caught_up >= viewers)?;
         let cpu = lab.cpu(0).since(before);

@@ -6,6 +6,7 @@ use crate::failure::{Failure, Result};
 use crate::lab::{Cpu, Lab};
 use crate::publish::{Pace, Published, Publisher};
 use crate::report::{Checks, Side};
+use crate::witness::Witness;
 
 /// A crowd, its publisher, and the sums over all the times that it worked.
 pub(crate) struct Work {
@@ -13,6 +14,8 @@ pub(crate) struct Work {
     pub(crate) crowd: Crowd,
     pub(crate) publisher: Publisher,
     pub(crate) tally: Tally,
+    /// Floors have none: they do not resume.
+    pub(crate) witness: Option<Witness>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +34,15 @@ impl Work {
     /// `updates` is how many there will be at most.
     pub(crate) fn new(lab: &mut Lab, side: usize, crowd: Crowd, updates: u64) -> Result<Self> {
         let publisher = lab.publisher(side, crowd.tasks.clone(), updates)?;
-        Ok(Self { side, crowd, publisher, tally: Tally::default() })
+        let server = &lab.sides[side];
+        let witness = match server.is_floor() {
+            true => None,
+            false => {
+                let tasks = crowd.tasks.clone();
+                Witness::start(&server.server.host, &lab.prefix, tasks, &lab.stop)?
+            }
+        };
+        Ok(Self { side, crowd, publisher, tally: Tally::default(), witness })
     }
 
     /// Deliveries that all updates so far should have led to.
@@ -74,8 +85,13 @@ impl Work {
         lab.sides[self.side].server.check()
     }
 
-    pub(crate) fn checks(&self, lab: &Lab) -> Checks {
-        Checks::of(lab.fleet.totals(self.crowd.id(self.side)), self.expected())
+    /// Adds whether the viewers, and the witness, got what they should.
+    pub(crate) fn judge(&self, lab: &Lab, side: &mut Side) {
+        side.checks.merge(Checks::of(lab.fleet.totals(self.crowd.id(self.side)), self.expected()));
+        if let Some(witness) = &self.witness {
+            let expected = self.publisher.total_of(witness.tasks());
+            side.witness.get_or_insert_default().merge(witness.testify(expected, &lab.stop));
+        }
     }
 
     /// Adds what the work cost and how fast it went.
@@ -98,7 +114,7 @@ impl Work {
         side.measure("CPU of the clients", "% of a core", percent(cpu.clients, cpu));
         side.latency(&lab.fleet.take_latencies(self.crowd.id(self.side)));
         side.measure("publisher late by at most", "ms", self.tally.late_ns_max as f64 / 1e6);
-        side.checks.merge(self.checks(lab));
+        self.judge(lab, side);
     }
 }
 
