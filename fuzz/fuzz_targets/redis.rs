@@ -1,0 +1,75 @@
+//! What Redis answers: whatever it is, it is read without a panic, and what is made of it are
+//! whole frames with valid JSON in them.
+
+#![no_main]
+
+use bytes::BytesMut;
+use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
+use taskcast::core::encode;
+use taskcast::id::{StreamId, ThreadId};
+use taskcast::log::redis::reply;
+use taskcast::log::{Entry, State};
+
+/// The payload of the text frame that `bytes` begin with, and what is behind it.
+fn split_frame(bytes: &[u8]) -> (&[u8], &[u8]) {
+    assert_eq!(bytes[0], 0x81);
+    let (len, header) = match bytes[1] {
+        126 => (usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), 4),
+        127 => (u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize, 10),
+        len => (usize::from(len), 2),
+    };
+    bytes[header..].split_at(len)
+}
+
+fn assert_json(payload: &[u8]) {
+    let text = std::str::from_utf8(payload).unwrap();
+    assert!(text.starts_with('{'), "{text}");
+    // A raw value is checked without being nested, so that it has no limit of depth.
+    let checked = serde_json::from_str::<&RawValue>(text);
+    assert!(checked.is_ok(), "{checked:?}: {text}");
+}
+
+fn check_entries(thread: &ThreadId, entries: &[Entry]) {
+    let chunks = encode::entries(thread, StreamId::ZERO, entries);
+    let units = chunks.iter().flat_map(|chunk| {
+        let mut start = 0;
+        assert_eq!(chunk.units.last().unwrap().end, chunk.bytes.len());
+        chunk.units.iter().map(move |unit| {
+            let frame = &chunk.bytes[start..unit.end];
+            start = unit.end;
+            (frame, unit.position)
+        })
+    });
+    let mut number = 0;
+    for (frame, position) in units {
+        let (payload, rest) = split_frame(frame);
+        assert!(rest.is_empty());
+        assert_json(payload);
+        assert_eq!(position, entries[number].id);
+        number += 1;
+    }
+    assert_eq!(number, entries.len());
+}
+
+fn check_state(thread: &ThreadId, state: &State) {
+    let mut out = BytesMut::new();
+    encode::put_initial_state(&mut out, thread, StreamId::MAX, state, u64::MAX);
+    let (payload, rest) = split_frame(&out);
+    assert!(rest.is_empty());
+    assert_json(payload);
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Ok(value) = redis::parse_redis_value(input) else { return };
+    let thread: ThreadId = "t1".parse().unwrap();
+    let snapshot = reply::snapshot(value.clone());
+    check_entries(&thread, &snapshot.newest);
+    check_entries(&thread, &snapshot.page);
+    check_state(&thread, &snapshot.state.unwrap_or_default());
+    for (_, entries) in reply::streams(value.clone()) {
+        check_entries(&thread, &entries);
+    }
+    check_entries(&thread, &reply::entries(value.clone()));
+    reply::pairs(value);
+});
