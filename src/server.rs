@@ -78,10 +78,8 @@ pub async fn run(
         let (shared, api) = (shared.clone(), api.clone());
         let (begun, ended) = (begun.clone(), ended.clone());
         let worker = move || {
-            let result = thread::run(shared, number, listener, api, begun);
-            // The receiver is there until all workers have ended.
-            _ = ended.blocking_send(());
-            result
+            let _told = TellsItsEnd(ended);
+            thread::run(shared, number, listener, api, begun)
         };
         let name = format!("worker-{number}");
         let thread = std::thread::Builder::new().name(name).spawn(worker);
@@ -115,6 +113,16 @@ pub async fn run(
     Ok(())
 }
 
+/// Tells that a worker has ended, also when it panicked.
+struct TellsItsEnd(tokio::sync::mpsc::Sender<()>);
+
+impl Drop for TellsItsEnd {
+    fn drop(&mut self) {
+        // There is room for every worker; without a receiver nobody is left to be told.
+        _ = self.0.try_send(());
+    }
+}
+
 /// A listener for each worker, all on one address; the kernel spreads connections over them, and a
 /// new process may listen there while this one drains.
 fn listen(
@@ -122,6 +130,10 @@ fn listen(
     workers: usize,
 ) -> Result<(Vec<TcpListener>, SocketAddr), ServerError> {
     let bind_error = |error| ServerError::Bind { address, error };
+    if is_in_use(address) {
+        // Meant for the moment in which a new process takes over from one that drains.
+        tracing::warn!(%address, "address_shared: another process listens here too");
+    }
     let mut bound = address;
     let mut listeners = Vec::with_capacity(workers);
     for _ in 0..workers {
@@ -130,6 +142,17 @@ fn listen(
         listeners.push(listener);
     }
     Ok((listeners, bound))
+}
+
+/// Whether some process listens on the address already.
+fn is_in_use(address: SocketAddr) -> bool {
+    let probe = || -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1)
+    };
+    address.port() != 0 && probe().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn listen_once(address: SocketAddr) -> io::Result<TcpListener> {

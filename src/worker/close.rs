@@ -9,8 +9,8 @@ use super::{SocketState, Watching, Worker};
 use crate::core::frame;
 use crate::core::slots::Key;
 
-/// A drain closes at least so many sockets a second.
-const DRAIN_PER_SECOND_MIN: f64 = 500.0;
+/// A drain closes at least so many sockets a second: a few are not kept waiting for the whole time.
+const DRAIN_PER_SECOND_MIN: f64 = 50.0;
 
 /// The part of `drain_seconds` over which closes are spread; the rest is for their answers.
 const DRAIN_SPREAD: f64 = 0.7;

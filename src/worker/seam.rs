@@ -57,8 +57,10 @@ pub(crate) fn close(snapshot: &mut Snapshot) -> Seam {
         state.updates.truncate(first_on_its_way);
         return Seam::Closed;
     }
-    let newest_is_young = updates.last().is_some_and(young);
-    if publisher_adds_entries || newest_is_young { Seam::Open } else { Seam::Closed }
+    // A worker adds each entry before it writes the next update: at most one is on its way, so two
+    // without entries say that none are added.
+    let first_of_all = updates.len() - first_on_its_way == 1 && all_young;
+    if publisher_adds_entries || first_of_all { Seam::Open } else { Seam::Closed }
 }
 
 /// What an update, or the entry that tells of it, says.
@@ -164,6 +166,7 @@ mod tests {
     #[test]
     fn a_first_update_without_an_entry_is_not_clear() {
         assert_eq!(kept(snapshot(&[("a", 10)], &[])), (Seam::Open, 1));
+        assert_eq!(kept(snapshot(&[("a", 20), ("b", 10)], &[])), (Seam::Closed, 2));
     }
 
     #[test]

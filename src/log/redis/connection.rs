@@ -41,6 +41,9 @@ impl Connector {
     /// # Errors
     /// [`LogError::Refused`] says what is wrong with it.
     pub fn new(url: &str, timeouts: Timeouts) -> Result<Self, LogError> {
+        // rustls wants to be told which implementation of cryptography to use; an error means that
+        // the program has chosen one already.
+        _ = rustls::crypto::ring::default_provider().install_default();
         let bad = |error: String| LogError::Refused(format!("bad Redis URL: {error}"));
         let address = match SentinelUrl::parse(url) {
             Some(sentinel) => Address::Sentinel(sentinel.map_err(bad)?),

@@ -174,7 +174,9 @@ impl RedisTail {
                         Err(error) => tracing::warn!(%error, "tracking_refused"),
                     }
                 }
-                Err(LogError::Refused(error)) => tracing::warn!(%error, "resp3_refused"),
+                Err(LogError::Refused(error)) if is_resp3_refusal(&error) => {
+                    tracing::warn!(%error, "resp3_refused");
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -194,6 +196,15 @@ impl RedisTail {
         if let Some(waiter) = &self.waiter {
             *waiter.streams.lock() = streams.map(|(key, after)| (key.clone(), after)).collect();
         }
+    }
+
+    /// Whether the connection still answers: a peer that vanished says nothing by itself.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] where it does not within the response timeout.
+    pub async fn ping(&mut self) -> Result<(), LogError> {
+        let answer = redis::cmd("PING").query_async::<Value>(&mut self.connection).await;
+        answer.map(drop).map_err(|error| log_error(&error))
     }
 
     /// Reads streams, each from behind a position, at most `entries_max` entries of each. The
@@ -239,6 +250,15 @@ impl RedisTail {
             .map(|(key, _)| Read::Entries(found.remove(key).unwrap_or_default()))
             .collect())
     }
+}
+
+/// An old server or a proxy that does not know `HELLO 3`, as opposed to one that wants a password.
+fn is_resp3_refusal(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    ["hello", "resp3", "noproto", "unknown command", "unsupported"]
+        .iter()
+        .any(|word| error.contains(word))
+        && !error.contains("auth")
 }
 
 /// Behind Sentinels, a task that says the connection is lost when they name another master.

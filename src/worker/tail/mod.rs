@@ -286,8 +286,12 @@ impl Tail {
                     if let Some(watched) = self.watched.get_mut(&key)
                         && !std::mem::replace(&mut watched.wrong_type, true)
                     {
-                        let thread_id = &watched.topic.thread;
+                        let topic = watched.topic.clone();
+                        let thread_id = &topic.thread;
                         tracing::warn!(%thread_id, "stream_key_holds_something_else");
+                        if let Some(head) = topic.head() {
+                            self.verify(&key, &topic, head).await?;
+                        }
                     }
                 }
             }
@@ -317,7 +321,9 @@ impl Tail {
     ) -> Result<bool, LogError> {
         let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
         let Some(head) = watched.topic.head() else { return Ok(false) };
-        let proven = entries.first().is_some_and(|entry| entry.id == head) || from == head;
+        // A large head is not read again; a stream that begins proves nothing of its first entries.
+        let trusted = from == head && head != StreamId::ZERO;
+        let proven = entries.first().is_some_and(|entry| entry.id == head) || trusted;
         let new = match &entries[..] {
             [first, new @ ..] if first.id == head => new,
             new => new,

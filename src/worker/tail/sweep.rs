@@ -15,6 +15,9 @@ use crate::worker::topic::Topic;
 /// A sweep goes over a part of the streams at a time, so often.
 pub(super) const SWEEP_PARTS: u32 = 60;
 
+/// Without hints for them, deleted streams are looked for in so few parts.
+const BLOCK_SWEEP_PARTS: u32 = 3;
+
 /// After so many sweeps in a row that found what no hint had told of, hints are not relied on.
 pub(super) const MISSED_SWEEPS_MAX: u32 = 3;
 
@@ -22,10 +25,17 @@ impl Tail {
     /// Looks at a part of the streams, whatever hints said, and forgets those without viewers.
     pub(super) async fn sweep(&mut self, source: &mut Source) -> Result<(), LogError> {
         let limits = &self.shared.config.limits;
-        let (linger_ms, interval) = (limits.topic_linger_ms, limits.sweep_interval());
+        let linger_ms = limits.topic_linger_ms;
+        let tick = limits.sweep_interval() / SWEEP_PARTS;
+        let interval = match source {
+            // `XREAD BLOCK` tells nothing of a stream that was deleted or began anew.
+            Source::Redis(tail) if tail.mode == TailMode::Block => tick * BLOCK_SWEEP_PARTS,
+            _ => limits.sweep_interval(),
+        };
         let now_ms = self.shared.now_ms();
         let now = Instant::now();
-        let part_max = self.watched.len().div_ceil(SWEEP_PARTS as usize - 1);
+        let ticks = interval.as_micros() / tick.as_micros().max(1);
+        let part_max = self.watched.len().div_ceil((ticks as usize).saturating_sub(1).max(1));
         let (mut part, mut odd) = (Vec::new(), Vec::new());
         let shared = self.shared.clone();
         self.watched.retain(|key, watched| {
@@ -54,7 +64,11 @@ impl Tail {
         for keys in part.chunks(STREAMS_PER_READ_MAX) {
             found += self.read(source, keys).await?;
         }
-        if !part.is_empty() {
+        if part.is_empty()
+            && let Source::Redis(tail) = source
+        {
+            tail.ping().await?;
+        } else {
             self.shared.metrics.sweep_finds.fetch_add(found as u64, Relaxed);
             self.missed_sweeps = if found > 0 { self.missed_sweeps + 1 } else { 0 };
         }
