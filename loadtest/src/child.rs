@@ -45,6 +45,13 @@ impl Child {
         command.arg("__exec");
         command.args(what.cores.iter().map(|core| format!("--core={core}")));
         command.arg("--").arg(what.program).args(what.args);
+        // The settings of a server are in the command line, where the report shows them. Others,
+        // such as those of a test that runs us, it would refuse.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"TASKCAST_") {
+                command.env_remove(name);
+            }
+        }
         // Its own process group, so that Ctrl-C reaches only the harness, which ends it in order.
         command.process_group(0).stderr(file.try_clone().while_doing(|| "cannot log".into())?);
         if what.piped {

@@ -5,7 +5,9 @@
 
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{Commands, Connection};
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tungstenite::handshake::server::{Request, Response};
@@ -219,4 +221,20 @@ fn a_lost_connection_is_found() {
 fn a_gap_is_found_by_the_witness_that_came_back() {
     let lost = "WRONG: 4 missing, 4 gaps (20 deliveries expected); reconnects: 4, gaps: 4";
     expect_fault(Fault::Forgets, &["48 missing", "3 connections lost"], lost);
+}
+
+#[test]
+fn a_started_server_gets_the_environment_without_the_variables_that_it_may_refuse() {
+    let script = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("prints-environment");
+    std::fs::write(&script, "#!/bin/sh\nenv | grep -E '^(TASKCAST_|KEPT)'\n").expect("written");
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("executable");
+    let redis = Redis::start();
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["hot", "--redis", &redis.url, "--server-bin"])
+        .arg(&script)
+        .envs([("TASKCAST_SEED", "7"), ("KEPT", "yes")])
+        .output()
+        .expect("the harness runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("KEPT=yes") && !said.contains("TASKCAST_"), "{said}");
 }
