@@ -47,6 +47,8 @@ pub struct WorkerMetrics {
     pub viewers: AtomicU64,
     /// Viewers that have not got everything, because their socket takes no more.
     pub lagging: AtomicU64,
+    /// How far the last of them lags, in milliseconds of its topic's entries.
+    pub lag_ms_max: AtomicU64,
     /// Attaches, resumes included.
     pub attaches: AtomicU64,
     /// Frames handed to sockets.
@@ -140,6 +142,11 @@ impl Metrics {
             "Viewers that have not got everything.",
             self.sum(|w| &w.lagging),
         );
+        let lag_ms = self.workers.iter().map(|worker| worker.lag_ms_max.load(Relaxed)).max();
+        out.head("viewer_lag_seconds_max", "gauge", "How far the last viewer lags.");
+        let lag = lag_ms.unwrap_or(0) as f64 / 1000.0;
+        // Writing to a String does not fail, here and below.
+        _ = writeln!(out.0, "taskcast_viewer_lag_seconds_max {lag}");
         out.gauge("topics", "Streams that are watched.", gauges.topics as u64);
         out.gauge(
             "topics_bytes",
@@ -215,7 +222,6 @@ impl Metrics {
         count += self.sum(|w| &w.ages[AGE_BOUNDS_MS.len()]);
         out.labelled("entry_age_seconds_bucket", "le", "+Inf", count);
         let sum = self.sum(|w| &w.age_sum_ms) as f64 / 1000.0;
-        // Writing to a String does not fail, here and below.
         _ = writeln!(out.0, "taskcast_entry_age_seconds_sum {sum}");
         _ = writeln!(out.0, "taskcast_entry_age_seconds_count {count}");
     }

@@ -68,6 +68,7 @@ pub struct Run {
     units: usize,
     /// How many units the topic had ever been given when this was gathered; 0 for a page.
     appended: u64,
+    epoch: u32,
 }
 
 impl Run {
@@ -78,6 +79,7 @@ impl Run {
         self.end = log.end();
         self.head = log.head();
         self.appended = log.appended();
+        self.epoch = log.epoch();
         let complete = log.since(position.id, position.place, &mut self.held);
         self.count_units();
         complete
@@ -104,7 +106,7 @@ impl Run {
                 held
             })
             .collect();
-        let mut run = Self { held, place, end, head, units: 0, appended: 0 };
+        let mut run = Self { held, place, end, head, units: 0, appended: 0, epoch: 0 };
         run.skip_to(place);
         Some(run)
     }
@@ -121,9 +123,10 @@ impl Run {
         self.head
     }
 
-    /// How many of the topic's units a viewer has who has all of this run; none for a page.
-    pub fn appended(&self) -> Option<u64> {
-        (self.appended > 0).then_some(self.appended)
+    /// How many of the topic's units a viewer has who has all of this run, and in which epoch that
+    /// is; none for a page.
+    pub fn reaches(&self) -> Option<(u64, u32)> {
+        (self.appended > 0).then_some((self.appended, self.epoch))
     }
 
     /// The place behind this run.

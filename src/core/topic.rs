@@ -22,6 +22,7 @@ pub struct TopicLog {
     head: StreamId,
     bytes: usize,
     appended: u64,
+    epoch: u32,
 }
 
 /// A chunk with its place in the topic's string of bytes.
@@ -62,7 +63,7 @@ impl Held {
 impl TopicLog {
     /// A log that holds nothing yet and whose head is at `head`.
     pub fn new(head: StreamId) -> Self {
-        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0, appended: 1 }
+        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0, appended: 1, epoch: 0 }
     }
 
     /// The position of a viewer who has everything.
@@ -78,6 +79,17 @@ impl TopicLog {
     /// How many units were ever appended, and one more, so that it is never 0.
     pub fn appended(&self) -> u64 {
         self.appended
+    }
+
+    /// Which stream this is, of those that were under the key one after the other: positions in
+    /// different ones have nothing to do with each other, even where the ids are the same.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The stream is another one from here on.
+    pub fn begin_epoch(&mut self) {
+        self.epoch += 1;
     }
 
     /// How many bytes are held.

@@ -121,6 +121,7 @@ impl Worker {
             pending: false,
             lagging: false,
             position: Position::at(since.unwrap_or_default()),
+            epoch: 0,
             received: None,
             page: None,
             then: None,
@@ -151,6 +152,7 @@ impl Worker {
             viewer: key,
             wants,
             attaching,
+            epoch: (!attaching).then_some(viewer.epoch),
             needs_page: false,
             needs_state: false,
             deadline: Instant::now() + patience,
@@ -165,14 +167,17 @@ impl Worker {
         viewer.phase = Phase::Following;
         match answer {
             Answer::NotFound => self.refuse(key, 4004, "Thread not found"),
+            Answer::Refused => self.refuse(key, 1011, "Redis refuses, see the server's log"),
             Answer::Unavailable => self.refuse(key, 1013, "Redis is out of reach, try again later"),
-            Answer::State { frames, position } => {
+            Answer::State { frames, position, epoch } => {
                 viewer.position = Position::at(position);
+                viewer.epoch = epoch;
                 viewer.owes_caught_up = false;
                 self.send_frames(socket, frames, 1);
                 self.push(key);
             }
-            Answer::After { chunks, then } => {
+            Answer::After { chunks, then, epoch } => {
+                viewer.epoch = epoch;
                 let after = viewer.position.id;
                 match Run::of_page(chunks, after) {
                     Some(page) => {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::Instant;
 
-use super::{Pass, Phase, SocketState, Worker, with_log};
+use super::{Pass, Phase, SocketState, Viewer, Worker, with_log};
 use crate::core::encode;
 use crate::core::position::{Position, Run};
 use crate::core::slots::Key;
@@ -162,7 +162,7 @@ impl Worker {
             *received += advanced.units as u64;
         }
         if advanced.complete {
-            viewer.received = run.appended().or(viewer.received);
+            viewer.has_all_of(run);
             return true;
         }
         if sent > 0 && run.exceeds(SLICES_PER_SEND_MAX) && socket.outbox.is_none() {
@@ -220,6 +220,11 @@ impl Worker {
         let topic = local.topic.clone();
         let mut run = std::mem::take(&mut self.run);
         let gathered = with_log(&topic, |log| {
+            // Another stream may have the same ids: look them up in the viewer's own only.
+            let known = viewer.position.place().is_some() || viewer.epoch == log.epoch();
+            if !known {
+                return Gathered::Gone;
+            }
             if !viewer.position.locate(log) {
                 return if log.head() < viewer.position.id {
                     Gathered::Ahead
@@ -231,7 +236,7 @@ impl Worker {
         });
         let more = match gathered {
             Some(Gathered::Held) if run.is_empty() => {
-                viewer.received = run.appended();
+                viewer.has_all_of(&run);
                 self.is_caught_up(key);
                 false
             }
@@ -271,6 +276,16 @@ impl Worker {
         if let Some(local) = self.topics.get(viewer.topic) {
             let frame = encode::caught_up(&local.topic.thread, position);
             self.send_frames(socket, frame, 1);
+        }
+    }
+}
+
+impl Viewer {
+    /// It was sent a run of its topic to the end.
+    fn has_all_of(&mut self, run: &Run) {
+        if let Some((received, epoch)) = run.reaches() {
+            self.received = Some(received);
+            self.epoch = epoch;
         }
     }
 }

@@ -8,6 +8,7 @@ mod close;
 pub(crate) mod desk;
 mod flush;
 mod heartbeat;
+mod lag;
 mod outbox;
 mod read;
 mod seam;
@@ -70,6 +71,7 @@ pub(crate) struct Worker {
     /// Viewers whose position the tail has not reached, and when they asked.
     ahead: VecDeque<(Instant, Key)>,
     heartbeat: heartbeat::Heartbeat,
+    lag: lag::LagWatch,
     drain: Option<close::Drain>,
     sender: Sender,
     run: Run,
@@ -154,6 +156,8 @@ struct Viewer {
     /// It is counted as lagging.
     lagging: bool,
     position: Position,
+    /// The epoch of its topic that the position is of.
+    epoch: u32,
     /// How many of the topic's units it has, of those appended since it first had everything;
     /// until then none is counted, as who resumes is behind by nature.
     received: Option<u64>,
@@ -189,6 +193,7 @@ impl Worker {
             stalled: VecDeque::new(),
             ahead: VecDeque::new(),
             heartbeat: heartbeat::Heartbeat::new(limits.ping_interval(), limits.viewer_timeout()),
+            lag: lag::LagWatch::new(),
             drain: None,
             sender: Sender::new(shared.config.io_uring)?,
             run: Run::default(),
@@ -293,6 +298,7 @@ impl Worker {
             self.beat(now);
             self.close_overdue(now);
             self.release_stalled(now);
+            self.measure_lag(now);
             self.ask_again_for_those_ahead(now);
         }
         self.drain_some(now);

@@ -95,6 +95,8 @@ impl Worker {
         let appended = with_log(&local.topic, |log| log.appended());
         let lag = appended.zip(viewer.received).map(|(all, has)| all.saturating_sub(has));
         if lag.is_some_and(|lag| lag > lag_max) {
+            let thread_id = &local.topic.thread;
+            tracing::info!(%thread_id, lag_entries = lag, "lagging_viewer_closed");
             self.close(viewer.socket, 1008, "the viewer lags too far behind");
         }
     }

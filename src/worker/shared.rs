@@ -137,9 +137,15 @@ impl Shared {
         self.change(topic, |log| chunks.into_iter().for_each(|chunk| log.append(Arc::new(chunk))));
     }
 
-    /// Begins another stream in a topic; `chunk` tells the viewers so.
-    pub(crate) fn renew(&self, topic: &Arc<Topic>, chunk: Chunk) {
-        self.change(topic, |log| log.renew(Arc::new(chunk)));
+    /// Goes on behind a gap, of which `chunk` tells the viewers; where the stream is another one,
+    /// in a new epoch.
+    pub(crate) fn renew(&self, topic: &Arc<Topic>, chunk: Chunk, another_stream: bool) {
+        self.change(topic, |log| {
+            log.renew(Arc::new(chunk));
+            if another_stream {
+                log.begin_epoch();
+            }
+        });
     }
 
     fn change(&self, topic: &Arc<Topic>, change: impl FnOnce(&mut crate::core::topic::TopicLog)) {

@@ -20,6 +20,7 @@ use crate::core::chunk::Chunk;
 use crate::core::encode::GapReason;
 use crate::core::slots::Key;
 use crate::id::StreamId;
+use crate::log::LogError;
 use crate::worker::shared::{Message, Shared};
 use crate::worker::topic::Topic;
 use round::Round;
@@ -50,6 +51,8 @@ pub(crate) struct Waiter {
     pub wants: Wants,
     /// It is not known yet whether there is such a thread.
     pub attaching: bool,
+    /// The epoch that its position is of; none where that came from outside.
+    pub(crate) epoch: Option<u32>,
     /// Only a page can tell whether its position is honest.
     pub needs_page: bool,
     /// Only the state can tell whether there is such a thread.
@@ -75,10 +78,12 @@ pub(crate) enum Answer {
     /// There is no such thread.
     NotFound,
     /// These frames; then it stands at the position.
-    State { frames: Bytes, position: StreamId },
+    State { frames: Bytes, position: StreamId, epoch: u32 },
     /// Its position is honest, and these chunks come after it. Behind them it stands at `then`;
     /// none where the topic's log, or the next page, goes on from there.
-    After { chunks: Vec<Arc<Chunk>>, then: Option<StreamId> },
+    After { chunks: Vec<Arc<Chunk>>, then: Option<StreamId>, epoch: u32 },
+    /// Redis refuses, for a reason that does not pass by itself.
+    Refused,
     /// Redis was out of reach for too long.
     Unavailable,
 }
@@ -133,6 +138,13 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
                         desk.lock().waiting.extend(left);
                         continue;
                     }
+                }
+                Err((waiting, LogError::Refused(error))) if attaching => {
+                    tracing::error!(thread_id = %topic.thread, %error, "attach_refused");
+                    for waiter in waiting {
+                        answer(&shared, &waiter, Answer::Refused);
+                    }
+                    continue;
                 }
                 Err((waiting, error)) => {
                     tracing::debug!(thread_id = %topic.thread, %error, "attach_delayed");

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::gap::{certainly_kept, gap, reason};
 use super::page::{Found, Page};
@@ -27,6 +27,8 @@ pub(super) struct Round<'a> {
     left: Vec<Waiter>,
     /// The read brought the state, where there is one.
     read_state: bool,
+    /// The topic's epoch before the read.
+    epoch: u32,
 }
 
 impl<'a> Round<'a> {
@@ -35,12 +37,13 @@ impl<'a> Round<'a> {
         topic: &'a Arc<Topic>,
         waiting: Vec<Waiter>,
     ) -> Self {
-        Self { shared, topic, waiting, left: Vec::new(), read_state: false }
+        Self { shared, topic, waiting, left: Vec::new(), read_state: false, epoch: 0 }
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
         let wants = self.wants();
         self.read_state = wants.updates_max.is_some();
+        self.epoch = self.topic.recent.lock().log.as_ref().map_or(0, TopicLog::epoch);
         let snapshot = match self.read(wants).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Err((self.waiting, error)),
@@ -103,11 +106,21 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// When the first of those who wait gives up.
+    fn patience(&self) -> Instant {
+        let deadlines = self.waiting.iter().map(|waiter| waiter.deadline);
+        deadlines.min().unwrap_or_else(Instant::now)
+    }
+
     /// Reads; where an update was written whose entry is still on its way, once or twice more.
     async fn read(&self, wants: SnapshotWants) -> Result<Snapshot, LogError> {
         let mut pauses_ms = seam::PAUSES_MS.iter();
         loop {
-            let mut snapshot = self.shared.log.snapshot(&self.topic.thread, wants).await?;
+            let reading = self.shared.log.snapshot(&self.topic.thread, wants);
+            let Ok(read) = timeout_at(self.patience(), reading).await else {
+                return Err(LogError::Unavailable("no answer in time".into()));
+            };
+            let mut snapshot = read?;
             match seam::close(&mut snapshot) {
                 Seam::Closed => return Ok(snapshot),
                 Seam::Open => match pauses_ms.next() {
@@ -188,11 +201,13 @@ impl<'a> Round<'a> {
                 encode::put_gap(&mut out, thread, &gap(requested, &snapshot.stream, reason));
                 out.extend_from_slice(state);
                 self.shared.metrics.count_gap(reason);
+                let (thread_id, reason) = (thread, reason.as_str());
+                tracing::info!(%thread_id, reason, %requested, now_at = %position, "gap_at_attach");
                 out.freeze()
             }
             _ => state.clone(),
         };
-        answer(self.shared, waiter, Answer::State { frames, position });
+        answer(self.shared, waiter, Answer::State { frames, position, epoch: self.epoch });
     }
 
     fn answer_after(
@@ -204,9 +219,19 @@ impl<'a> Round<'a> {
         position: StreamId,
     ) {
         let stream = &snapshot.stream;
+        if waiter.epoch.is_some_and(|epoch| epoch != self.epoch) {
+            // The others were told already that the stream is another one.
+            waiter.wants = Wants::Gap { requested: after, reason: GapReason::Reset };
+            self.left.push(waiter);
+            return;
+        }
         if after == stream.last_generated {
             let then = Some(position);
-            return answer(self.shared, &waiter, Answer::After { chunks: Vec::new(), then });
+            return answer(
+                self.shared,
+                &waiter,
+                Answer::After { chunks: Vec::new(), then, epoch: self.epoch },
+            );
         }
         if after > stream.last_generated {
             waiter.wants = Wants::Gap { requested: after, reason: GapReason::Reset };
@@ -215,9 +240,15 @@ impl<'a> Round<'a> {
         }
         match page.find(after) {
             Found::Here(chunks) => {
-                self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
+                if waiter.attaching {
+                    self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
+                }
                 let then = page.whole.then_some(position);
-                answer(self.shared, &waiter, Answer::After { chunks: chunks.to_vec(), then });
+                answer(
+                    self.shared,
+                    &waiter,
+                    Answer::After { chunks: chunks.to_vec(), then, epoch: self.epoch },
+                );
             }
             Found::Nowhere => {
                 waiter.wants = Wants::Gap { requested: after, reason: reason(after, stream) };
@@ -225,7 +256,11 @@ impl<'a> Round<'a> {
             }
             Found::NotInThisPage if self.is_held(after) && certainly_kept(after, stream) => {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
-                answer(self.shared, &waiter, Answer::After { chunks: Vec::new(), then: None });
+                answer(
+                    self.shared,
+                    &waiter,
+                    Answer::After { chunks: Vec::new(), then: None, epoch: self.epoch },
+                );
             }
             Found::NotInThisPage => {
                 waiter.needs_page = true;

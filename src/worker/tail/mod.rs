@@ -401,8 +401,9 @@ impl Tail {
         let bytes = out.freeze();
         topic.recent.lock().entries_added = added(&snapshot.stream);
         self.shared.metrics.count_gap(reason);
-        let (thread_id, reason) = (&topic.thread, reason.as_str());
-        tracing::warn!(%thread_id, reason, requested = %head, now_at = %position, "gap");
-        self.shared.renew(topic, Chunk { bytes, units: [unit].into(), after: head });
+        let thread_id = &topic.thread;
+        tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
+        let chunk = Chunk { bytes, units: [unit].into(), after: head };
+        self.shared.renew(topic, chunk, reason == GapReason::Reset);
     }
 }
