@@ -1,6 +1,6 @@
 //! A stream as a naive list of entries: what it keeps now, and all that it ever was given.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -23,13 +23,21 @@ pub(crate) struct Stream {
     kept: VecDeque<StreamId>,
     pub(crate) last: StreamId,
     given: HashMap<StreamId, Given>,
+    deleted: HashSet<StreamId>,
     life: u64,
 }
 
 impl Stream {
     pub(crate) fn new(number: usize) -> Self {
         let last = StreamId { ms: 1000, seq: 0 };
-        Self { number, kept: VecDeque::new(), last, given: HashMap::new(), life: 0 }
+        Self {
+            number,
+            kept: VecDeque::new(),
+            last,
+            given: HashMap::new(),
+            deleted: HashSet::new(),
+            life: 0,
+        }
     }
 
     pub(crate) fn given(&self, id: StreamId) -> Option<&Given> {
@@ -64,6 +72,30 @@ impl Stream {
         while self.kept.len() > length {
             self.kept.pop_front();
         }
+    }
+
+    /// Deletes an entry by name, somewhere before the head of the topic's log.
+    pub(crate) fn delete(&mut self, head: StreamId, random: &mut StdRng) {
+        let same_life = head.seq == self.life;
+        let behind = self.kept.iter().take_while(|id| same_life && **id < head).count();
+        if behind > 0
+            && let Some(id) = self.kept.remove(random.random_range(0..behind))
+        {
+            self.deleted.insert(id);
+        }
+    }
+
+    pub(crate) fn is_deleted(&self, id: StreamId) -> bool {
+        self.deleted.contains(&id)
+    }
+
+    /// Whether an entry is the next one for a viewer who has everything up to `position`.
+    pub(crate) fn follows(&self, id: StreamId, position: StreamId) -> bool {
+        let mut previous = self.given[&id].previous;
+        while previous != position && self.is_deleted(previous) {
+            previous = self.given[&previous].previous;
+        }
+        previous == position
     }
 
     /// Becomes another stream, with smaller or greater ids.

@@ -190,7 +190,11 @@ impl Worker {
         let socket = self.sockets.get_mut(viewer.socket).unwrap();
         let sent = socket.client.send(&run.slices(SLICES_PER_SEND_MAX)).unwrap_or(0);
         socket.client.check(&self.streams);
+        let before = viewer.position;
         let advanced = run.advance(&mut viewer.position, sent, &mut socket.outbox);
+        let reached = viewer.position.id;
+        let passed = run.positions().position(|id| id == reached && before != viewer.position);
+        assert_eq!(advanced.units, passed.map_or(0, |at| at + 1));
         if advanced.complete {
             return true;
         }
