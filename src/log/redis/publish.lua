@@ -69,7 +69,7 @@ end
 
 local TYPES = {
   status = 'string', updates = 'list', result = 'string', error = 'string',
-  metadata = 'hash', context = 'hash', index = 'zset',
+  metadata = 'hash', context = 'hash',
 }
 local function refusal(key, wanted)
   local found = type_of(key)
@@ -80,7 +80,8 @@ end
 
 local refused = refusal(stream, 'stream')
 for _, write in ipairs(writes) do
-  refused = refused or refusal(keys[write.name], TYPES[write.name])
+  local wanted = TYPES[write.name]
+  if wanted then refused = refused or refusal(keys[write.name], wanted) end
 end
 if refused then return refused end
 
@@ -144,6 +145,9 @@ local function prune_index()
 end
 
 local function set_index(_, arguments)
+  -- A key of another type is no index. That keeps a task from the list, not from its viewers.
+  local found = type_of(index)
+  if found ~= 'none' and found ~= 'zset' then return end
   local seconds_left = redis.call('TTL', index)
   redis.call('ZADD', index, arguments[1], thread_id)
   prune_index()

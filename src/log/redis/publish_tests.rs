@@ -155,7 +155,6 @@ fn a_key_of_another_type_is_refused_before_anything_is_written() {
         ("sre:thread:t1:error", "RPUSH"),
         ("sre:thread:t1:metadata", "SET"),
         ("sre:thread:t1:context", "SET"),
-        ("sre:threads:index", "SET"),
     ] {
         redis.run::<()>("FLUSHALL");
         redis.run::<()>(&format!("{making} {key} x"));
@@ -165,6 +164,16 @@ fn a_key_of_another_type_is_refused_before_anything_is_written() {
         assert!(error.to_string().contains(key), "{error}");
         assert_eq!(redis.everything(), before);
     }
+}
+
+#[test]
+fn an_index_of_another_type_is_left_alone() {
+    let mut redis = Redis::start();
+    redis.run::<()>("SET sre:threads:index x");
+    assert!(redis.publish(&full()).unwrap().is_some());
+    assert_eq!(redis.run::<String>("GET sre:threads:index"), "x");
+    assert_eq!(redis.run::<i64>("TTL sre:threads:index"), -1);
+    assert_eq!(redis.run::<String>("GET sre:thread:t1:status"), "queued");
 }
 
 #[test]
