@@ -227,7 +227,7 @@ fn exit_codes_tell_what_went_wrong() {
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
     let url = format!("redis://{nobody}");
     let output = run(taskcast(&["task", "show", "t"]).env("REDIS_URL", &url));
-    assert_fails(&output, 3, &["out of reach", &url, "--redis"]);
+    assert_fails(&output, 3, &["cannot be used", &url, "--redis"]);
 
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();

@@ -158,6 +158,9 @@ pub enum Write {
     Index(f64),
 }
 
+/// How many of its newest updates a row of the list of tasks comes with.
+const LISTED_UPDATES_MAX: u64 = 10;
+
 /// A row of the list of the newest tasks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -165,8 +168,8 @@ pub struct Listed {
     pub thread: ThreadId,
     /// Its score in the index, in seconds since the epoch.
     pub updated_at: f64,
-    /// Its state with the newest update; none where it expired.
-    pub state: Option<State>,
+    /// Its state with the newest updates.
+    pub state: State,
 }
 
 /// Why the log did not do what it was asked.
@@ -183,7 +186,7 @@ pub enum LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable(why) => write!(f, "Redis is out of reach: {why}"),
+            Self::Unavailable(why) => write!(f, "Redis cannot be used now: {why}"),
             Self::NotFound => f.write_str("Thread not found"),
             Self::Refused(why) => write!(f, "Redis refused: {why}"),
         }
@@ -255,7 +258,7 @@ impl Log {
         }
     }
 
-    /// The newest tasks of the index, newest first.
+    /// The newest tasks of the index that still have state, newest first.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`].

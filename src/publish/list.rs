@@ -19,7 +19,7 @@ pub struct ListedTask {
     pub status: Option<String>,
     /// The message of its newest update.
     pub message: Option<String>,
-    /// How far it is in whole percent, 0 to 100, where that is known.
+    /// How far it is in whole percent, 0 to 100, by the newest update that says so.
     pub progress: Option<f64>,
     /// When it was made, ISO 8601.
     pub created_at: Option<String>,
@@ -30,28 +30,35 @@ pub struct ListedTask {
 }
 
 impl ListedTask {
-    /// The row of a task; none where its state expired.
-    pub(super) fn new(row: Listed) -> Option<Self> {
-        let state = row.state?;
+    /// The row of a task.
+    pub(super) fn new(row: Listed) -> Self {
+        let state = row.state;
         let status = state.status.as_deref().map(lossy);
-        let newest = state.updates.last().and_then(|json| serde_json::from_slice(json).ok());
-        let newest: Fields = newest.unwrap_or_default();
+        let updates: Vec<Fields> = state
+            .updates
+            .iter()
+            .map(|json| serde_json::from_slice(json).unwrap_or_default())
+            .collect();
         let finished = [Status::Done, Status::Completed].map(Status::as_str);
         let ended_well = status.as_deref().is_some_and(|status| finished.contains(&status));
         let metadata = metadata(&state);
-        Some(Self {
+        Self {
             thread_id: row.thread,
             status,
-            progress: if ended_well { Some(100.0) } else { progress(&newest) },
-            message: newest.string("message"),
+            progress: if ended_well {
+                Some(100.0)
+            } else {
+                updates.iter().rev().find_map(progress)
+            },
+            message: updates.last().and_then(|newest| newest.string("message")),
             created_at: metadata.string("created_at"),
             updated_at: from_ms((row.updated_at * 1000.0) as u64),
             subject: metadata.string("subject"),
-        })
+        }
     }
 }
 
-/// How far a task is by its newest update; publishers may put any JSON anywhere.
+/// How far a task is by this update; publishers may put any JSON anywhere.
 fn progress(update: &Fields) -> Option<f64> {
     let metadata: Fields = serde_json::from_str(update.get("metadata")?.get()).ok()?;
     let number = |name: &str| serde_json::from_str::<f64>(metadata.get(name)?.get()).ok();
@@ -65,14 +72,14 @@ mod tests {
     use super::*;
     use crate::log::State;
 
-    fn listed(status: &str, update: &str) -> ListedTask {
+    fn listed(status: &str, updates: &[&str]) -> ListedTask {
         let state = State {
             status: Some(status.to_owned().into()),
-            updates: vec![update.to_owned().into()],
+            updates: updates.iter().map(|update| update.to_string().into()).collect(),
             ..State::default()
         };
         let thread = "t".parse().unwrap();
-        ListedTask::new(Listed { thread, updated_at: 1.5, state: Some(state) }).unwrap()
+        ListedTask::new(Listed { thread, updated_at: 1.5, state })
     }
 
     #[test]
@@ -89,14 +96,26 @@ mod tests {
             ("done", "{}", Some(100.0)),
             ("completed", "{}", Some(100.0)),
         ] {
-            assert_eq!(listed(status, update).progress, progress, "{status} {update}");
+            assert_eq!(listed(status, &[update]).progress, progress, "{status} {update}");
         }
+    }
+
+    #[test]
+    fn an_update_without_progress_does_not_hide_an_earlier_one() {
+        let updates = [
+            r#"{"metadata":{"progress":20}}"#,
+            r#"{"metadata":{"progress":40}}"#,
+            r#"{"message":"thinking","metadata":{}}"#,
+            "no JSON",
+        ];
+        assert_eq!(listed("in_progress", &updates).progress, Some(40.0));
+        assert_eq!(listed("in_progress", &updates[..3]).message.as_deref(), Some("thinking"));
     }
 
     #[test]
     fn a_row_survives_any_update() {
         for update in [r#"{"message":5}"#, "[]", "5", r#""x""#, "", r#"{"message":"m"}"#] {
-            let row = listed("odd status", update);
+            let row = listed("odd status", &[update]);
             assert_eq!(row.status.as_deref(), Some("odd status"));
             assert_eq!(row.message.is_some(), update.contains("\"m\""));
             assert_eq!(row.updated_at, "1970-01-01T00:00:01.500+00:00");

@@ -124,7 +124,7 @@ impl ThreadManager {
     /// [`LogError::Unavailable`] and [`LogError::Refused`].
     pub async fn newest(&self, limit: u64) -> Result<Vec<ListedTask>, LogError> {
         let rows = self.log.newest_tasks(limit).await?;
-        Ok(rows.into_iter().filter_map(ListedTask::new).collect())
+        Ok(rows.into_iter().map(ListedTask::new).collect())
     }
 
     async fn change(

@@ -15,7 +15,9 @@ use parking_lot::{Mutex, RwLock};
 
 use self::stream::Stream;
 use self::task::Task;
-use super::{Entry, Listed, LogError, Publication, Snapshot, SnapshotWants, StreamFacts};
+use super::{
+    Entry, LISTED_UPDATES_MAX, Listed, LogError, Publication, Snapshot, SnapshotWants, StreamFacts,
+};
 use crate::config::Limits;
 use crate::id::{StreamId, ThreadId};
 use crate::timestamp::now_ms;
@@ -153,13 +155,11 @@ impl Tasks {
     }
 
     fn newest(&self, limit: u64, now_ms: u64) -> Vec<Listed> {
-        let rows = self.index.iter().rev().take(usize::try_from(limit).unwrap_or(usize::MAX));
-        rows.map(|(score, thread)| Listed {
-            thread: thread.clone(),
-            updated_at: f64::from_bits(*score),
-            state: self.living(thread, now_ms).and_then(|task| task.state(1)),
-        })
-        .collect()
+        let living = self.index.iter().rev().filter_map(|(score, thread)| {
+            let state = self.living(thread, now_ms)?.state(LISTED_UPDATES_MAX)?;
+            Some(Listed { thread: thread.clone(), updated_at: f64::from_bits(*score), state })
+        });
+        living.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
     /// The id of the last entry, and which other tasks went.
