@@ -111,13 +111,13 @@ fn other_method(parts: &Parts, route: Route<'_>) -> Answer {
 }
 
 async fn ready(api: &Api) -> Result<Answer, ApiError> {
-    let unready = |why: &str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    let unready = |why: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why);
     if api.live.draining() {
-        return Err(unready("the server is going away"));
+        return Err(unready("the server is going away".to_owned()));
     }
-    api.log.check().await?;
+    api.log.check().await.map_err(|error| unready(error.to_string()))?;
     if !api.live.ready() {
-        return Err(unready("the server is not ready yet"));
+        return Err(unready("the server is not ready yet".to_owned()));
     }
     Ok(json_answer(StatusCode::OK, &json!({ "status": "ready" })))
 }

@@ -7,10 +7,11 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
-use crate::publish::{Fields, Json, string_in};
+use crate::publish::{Fields, Json};
 
 /// So much of a body that is too long is read and thrown away: a client that is still sending would
 /// not see the answer. What is longer costs the connection.
@@ -73,9 +74,8 @@ impl Members {
         check_type(headers)?;
         let json: &RawValue = serde_json::from_slice(body)
             .map_err(|error| ApiError::malformed(format!("the body is no JSON: {error}")))?;
-        let fields = serde_json::from_str(json.get())
-            .map_err(|_| ApiError::wrong("body", "has to be a JSON object"))?;
-        Ok(Self(fields))
+        let fields = read_as(json, "has to be a JSON object");
+        fields.map(Self).map_err(|why| ApiError::wrong("body", why))
     }
 
     /// A member of any type that has to be there.
@@ -85,50 +85,58 @@ impl Members {
 
     /// A string that has to be there.
     pub(super) fn string(&self, name: &str) -> Result<String, ApiError> {
-        string_in(self.any(name)?).ok_or_else(|| ApiError::wrong(name, "has to be a string"))
+        read_as(self.any(name)?, STRING).map_err(|why| ApiError::wrong(name, why))
     }
 
     /// A string that may be missing or null.
     pub(super) fn optional_string(&self, name: &str) -> Result<Option<String>, ApiError> {
-        self.optional(name, "has to be a string", string_in)
+        self.optional(name, |value| read_as(value, STRING))
     }
 
     /// A whole number that may be missing or null.
     pub(super) fn optional_integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        let read = |value: &RawValue| serde_json::from_str(value.get()).ok();
-        self.optional(name, "has to be a whole number", read)
+        let wanted = "has to be a whole number";
+        self.optional(name, |value| serde_json::from_str(value.get()).map_err(|_| wanted))
     }
 
     /// A list of strings that may be missing or null.
     pub(super) fn optional_strings(&self, name: &str) -> Result<Option<Vec<String>>, ApiError> {
-        let read = |value: &RawValue| serde_json::from_str(value.get()).ok();
-        self.optional(name, "has to be a list of strings", read)
+        self.optional(name, |value| read_as(value, "has to be a list of strings"))
     }
 
     /// An object that may be missing or null: its text.
     pub(super) fn optional_object(&self, name: &str) -> Result<Option<Json>, ApiError> {
-        let read = |value: &RawValue| value.get().starts_with('{').then(|| value.to_owned());
-        self.optional(name, "has to be an object", read)
+        self.optional(name, |value| {
+            if value.get().starts_with('{') { Ok(value.to_owned()) } else { Err(OBJECT) }
+        })
     }
 
     /// An object that may be missing or null: its members.
     pub(super) fn optional_fields(&self, name: &str) -> Result<Option<Fields>, ApiError> {
-        let read = |value: &RawValue| serde_json::from_str(value.get()).ok();
-        self.optional(name, "has to be an object", read)
+        self.optional(name, |value| read_as(value, OBJECT))
     }
 
     fn optional<T>(
         &self,
         name: &str,
-        why: &str,
-        read: impl FnOnce(&RawValue) -> Option<T>,
+        read: impl FnOnce(&RawValue) -> Result<T, &'static str>,
     ) -> Result<Option<T>, ApiError> {
         match self.0.get(name) {
             None => Ok(None),
             Some(value) if value.get() == "null" => Ok(None),
-            Some(value) => read(value).map(Some).ok_or_else(|| ApiError::wrong(name, why)),
+            Some(value) => read(value).map(Some).map_err(|why| ApiError::wrong(name, why)),
         }
     }
+}
+
+const STRING: &str = "has to be a string";
+const OBJECT: &str = "has to be an object";
+
+/// A value made of strings, or what is wrong with it. `\ud800` alone is well-formed JSON, but there
+/// is no such text.
+fn read_as<T: DeserializeOwned>(value: &RawValue, wanted: &'static str) -> Result<T, &'static str> {
+    serde_json::from_str(value.get())
+        .map_err(|error| if error.is_data() { wanted } else { "is not valid Unicode" })
 }
 
 /// A page of another site can send a body without being asked for leave first, unless its type is

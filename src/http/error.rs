@@ -40,9 +40,9 @@ impl ApiError {
 impl From<LogError> for ApiError {
     fn from(error: LogError) -> Self {
         let status = match error {
-            LogError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             LogError::NotFound => StatusCode::NOT_FOUND,
-            LogError::Refused(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            // Nothing was written; the detail says whether trying again is of use.
+            LogError::Unavailable(_) | LogError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }
@@ -75,4 +75,22 @@ pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Bytes
     let no_sniffing = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniffing);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_redis_does_not_do_is_never_an_error_of_ours() {
+        let why = || "WRONGTYPE".to_owned();
+        for (error, status) in [
+            (LogError::Unavailable(why()), 503),
+            (LogError::Refused(why()), 503),
+            (LogError::NotFound, 404),
+        ] {
+            let answer = ApiError::from(error.clone());
+            assert_eq!((answer.status.as_u16(), answer.detail), (status, error.to_string()));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use sha1::{Digest, Sha1};
 
 use crate::config::Config;
 use crate::http::error::{Answer, ApiError};
+use crate::http::percent::percent_decoded;
 use crate::worker::Purpose;
 
 const TASK_PATH: &str = "/api/v1/ws/tasks/";
@@ -132,30 +133,6 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|value| value.trim().eq_ignore_ascii_case(token))
-}
-
-/// Decodes `%XX`; what is not well-formed, or not UTF-8, becomes something that no id contains.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        let escaped = match (first, after) {
-            (b'%', [high, low, after @ ..]) => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                digit(high).zip(digit(low)).map(|(high, low)| ((high << 4 | low) as u8, after))
-            }
-            _ => None,
-        };
-        match escaped {
-            Some((byte, after)) => {
-                bytes.push(byte);
-                rest = after;
-            }
-            None => bytes.push(*first),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Boxed: it is large and rare.

@@ -12,6 +12,7 @@ mod cors;
 mod error;
 pub(crate) mod handshake;
 mod page;
+mod percent;
 mod route;
 mod tasks;
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::api::Api;
 use super::body::Members;
 use super::error::{Answer, ApiError, json_answer};
+use super::percent::percent_decoded;
 use super::route::Call;
 use crate::id::ThreadId;
 use crate::publish::{ListedTask, NewTask, Status, TaskStreamManager, Update};
@@ -111,7 +112,7 @@ fn update(members: &Members) -> Result<Update, ApiError> {
 }
 
 fn thread_id(text: &str) -> Result<ThreadId, ApiError> {
-    text.parse().map_err(ApiError::malformed)
+    percent_decoded(text).parse().map_err(ApiError::malformed)
 }
 
 fn limit(query: &str) -> Result<u64, ApiError> {
@@ -119,8 +120,9 @@ fn limit(query: &str) -> Result<u64, ApiError> {
     let Some((_, text)) = members.rfind(|(name, _)| *name == "limit") else {
         return Ok(LIST_DEFAULT);
     };
-    let limit: u64 =
-        text.parse().map_err(|_| ApiError::malformed("limit: has to be a whole number"))?;
+    let limit: u64 = percent_decoded(text)
+        .parse()
+        .map_err(|_| ApiError::malformed("limit: has to be a whole number"))?;
     if (1..=LIST_MAX).contains(&limit) {
         Ok(limit)
     } else {

@@ -214,7 +214,9 @@ fn a_task_lives_over_http() {
     let shown = shown.json();
     assert_eq!((&shown["status"], &shown["error_message"]), (&json!("failed"), &json!("broken")));
     assert_eq!(shown["updates"].as_array().unwrap().len(), 2);
-    let listed = server.get("/api/v1/tasks?x=&limit=1").json();
+    let escaped = path.replace(thread, &format!("%{:x}{}", thread.as_bytes()[0], &thread[1..]));
+    assert_eq!(server.get(&escaped).json(), shown);
+    let listed = server.get("/api/v1/tasks?x=&limit=%31").json();
     assert_eq!(listed["tasks"][0]["thread_id"], thread);
 }
 
@@ -257,13 +259,17 @@ fn a_wrong_body_is_refused_and_its_member_named() {
         ("status", r#"{"status":"paused"}"#, 422, "awaiting_approval"),
         ("result", "{}", 422, "result"),
         ("error", r#"{"error":"x"}"#, 422, "error_message"),
+        ("error", r#"{"error_message":"\ud800"}"#, 422, "error_message: is not valid Unicode"),
+        ("updates", r#"{"message":"m","\ud800":1}"#, 422, "body: is not valid Unicode"),
     ] {
         let detail = server.post(&format!("{path}{part}"), body).refused_with(status);
         assert!(detail.contains(named), "{detail}");
     }
     for (body, named) in [
         (r#"{"query":"q","priority":"high"}"#, "priority"),
-        (r#"{"query":"q","tags":["a",1]}"#, "tags"),
+        (r#"{"query":"q","tags":["a",1]}"#, "tags: has to be"),
+        (r#"{"query":"q","tags":["\udfff"]}"#, "tags: is not valid Unicode"),
+        (r#"{"query":"q","priority":1e999}"#, "priority: has to be"),
         (r#"{"query":"q","context":"c"}"#, "context"),
     ] {
         assert!(server.post("/api/v1/triage", body).refused_with(422).contains(named));

@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 /// The text of a JSON string; none where the value is no string.
-pub(crate) fn string_in(value: &RawValue) -> Option<String> {
+pub(super) fn string_in(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 

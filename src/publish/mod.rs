@@ -41,7 +41,5 @@ pub use stream::TaskStreamManager;
 pub use task::{NewTask, Update};
 pub use threads::ThreadManager;
 
-pub(crate) use json::string_in;
-
 #[cfg(test)]
 mod tests;
