@@ -19,15 +19,15 @@ impl Shell {
         Self { redis: RedisServer::start() }
     }
 
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskcast"));
+        command.env_clear().env("REDIS_URL", self.redis.url()).args(args);
+        command
+    }
+
     /// Exit code, stdout without its newline, stderr.
     fn task(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_taskcast"))
-            .env_clear()
-            .env("REDIS_URL", self.redis.url())
-            .arg("task")
-            .args(args)
-            .output()
-            .unwrap();
+        let output = self.command(&[&["task"], args].concat()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
         (output.status.code(), text(output.stdout), text(output.stderr))
     }
@@ -104,6 +104,24 @@ fn what_cannot_be_done_says_why() {
     }
     let (code, _, err) = shell.task(&["result", "t", "not json"]);
     assert!(code == Some(2) && err.contains("JSON"), "{err}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let shell = Shell::new();
+    for args in [&["--help"][..], &["serve", "--print-config"], &["task", "new", "q"]] {
+        let output = shell.command(args).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains("cannot write the output"), "{args:?}: {stderr}");
+
+        // A reader who has gone.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = shell.command(args).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]), "{args:?}");
+    }
 }
 
 #[test]

@@ -56,7 +56,9 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
         Ok(agent) => agent,
         Err(error) => return fail(Outcome::from(&error), &error.to_string()),
     };
-    print(&invitation(config.listen, agent.first_thread()));
+    if let Err(code) = print(&invitation(config.listen, agent.first_thread())) {
+        return code;
+    }
     // Ends with the runtime, when the server has ended.
     tokio::spawn(agent.run());
     serve::serve(config, log).await

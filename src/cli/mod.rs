@@ -9,7 +9,7 @@ mod serve;
 mod task;
 mod watch;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -81,7 +81,14 @@ enum Command {
 ///
 /// Everything but the workers, which make runtimes of their own, runs on this one thread.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too.
+        Err(told) => {
+            let code = if told.use_stderr() { Outcome::Usage } else { Outcome::Done };
+            return written(told.print()).err().unwrap_or_else(|| code.into());
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(Outcome::Failed, &format!("cannot start: {error}")),
@@ -144,10 +151,25 @@ fn fail(outcome: Outcome, message: &str) -> ExitCode {
     outcome.into()
 }
 
-/// Prints for the caller. A reader who went away early (`| head`) is no error.
-fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{}", text.trim_end());
+/// Prints for the caller.
+///
+/// # Errors
+/// As [`written`].
+fn print(text: &str) -> Result<(), ExitCode> {
+    written(writeln!(io::stdout().lock(), "{}", text.trim_end()))
+}
+
+/// What comes of writing to stdout. A reader who went away early (`| head`) is no error.
+///
+/// # Errors
+/// The exit code of a command whose output is lost, which it has said.
+fn written(result: io::Result<()>) -> Result<(), ExitCode> {
+    match result.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(fail(Outcome::Failed, &format!("cannot write the output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

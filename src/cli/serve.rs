@@ -100,8 +100,7 @@ pub(super) async fn run(args: ServeArgs) -> ExitCode {
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     if print_only {
-        print(&config.to_toml());
-        return Outcome::Done.into();
+        return print(&config.to_toml()).err().unwrap_or_else(|| Outcome::Done.into());
     }
     logging::start(&config);
     match Log::open(&config) {

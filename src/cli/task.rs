@@ -177,10 +177,7 @@ async fn answer<T: Display>(
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     match operation(&threads).await {
-        Ok(given) => {
-            print(&given.to_string());
-            Outcome::Done.into()
-        }
+        Ok(given) => print(&given.to_string()).err().unwrap_or_else(|| Outcome::Done.into()),
         Err(error) => fail(Outcome::from(&error), &explained(&error, &config.redis_masked())),
     }
 }
