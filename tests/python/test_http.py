@@ -7,7 +7,7 @@ import pytest
 
 from processes import request
 from rawsocket import Raw
-from support import Worker, connect, initial, milliseconds, new_thread
+from support import Worker, connect, initial, keys, milliseconds, new_thread
 
 TASKS = "/api/v1/tasks"
 
@@ -259,6 +259,50 @@ def test_the_list_holds_at_most_200(start_server, start_redis):
         reply = request(server, "GET", f"{TASKS}?limit={limit}")[2]
         listed = reply if isinstance(reply, list) else reply["tasks"]
         assert [t["thread_id"] for t in listed] == [f"t{n}" for n in range(229, 229 - limit, -1)]
+
+
+def test_rows_of_the_index_that_are_no_tasks_do_not_count(start_server, start_redis):
+    redis_server = start_redis()
+    server, redis = start_server(redis_server), redis_server.client()
+    index = "sre:threads:index"
+    redis.zadd(index, {f"gone{n}": 1000 + n for n in range(300)})
+    redis.zadd(index, {b"\xff\xfe": 2000, "not an id": 2001, "": 2002})
+    for n in range(3):
+        Worker(redis, f"t{n}")
+        redis.zadd(index, {f"t{n}": n})
+    for limit in (1, 2, 50):
+        listed = request(server, "GET", f"{TASKS}?limit={limit}")[2]["tasks"]
+        assert [t["thread_id"] for t in listed] == ["t2", "t1", "t0"][:limit]
+    redis.zadd(index, {f"gone{n}": 1000 + n for n in range(1500)})
+    assert request(server, "GET", TASKS)[::2] == (200, {"tasks": []}), "it looks at 1,000 rows"
+
+
+def test_an_index_of_another_type_is_an_empty_list(start_server, start_redis):
+    redis_server = start_redis()
+    server, redis = start_server(redis_server), redis_server.client()
+    redis.set("sre:threads:index", "x")
+    assert request(server, "GET", TASKS)[::2] == (200, {"tasks": []})
+    thread = request(server, "POST", "/api/v1/triage", {"query": "q"})[2]["thread_id"]
+    for action, body in ACTIONS.items():
+        assert request(server, "POST", f"{TASKS}/{thread}/{action}", body)[0] == 202
+    assert redis.get("sre:threads:index") == "x"
+
+
+def test_a_key_of_another_type_is_told_and_nothing_is_written(server, thread):
+    redis, key = server.redis, keys(thread)
+    redis.set(key["status"], "queued")
+    redis.set(key["updates"], "no list")
+    reply = request(server, "POST", f"{TASKS}/{thread}/updates", {"message": "m"})
+    assert_error(reply, 503)
+    assert "WRONGTYPE" in reply[2]["detail"]
+    assert not redis.exists(key["metadata"])
+
+
+def test_a_readiness_that_redis_refuses_is_503(start_server, start_redis):
+    redis_server = start_redis()
+    server, redis = start_server(redis_server), redis_server.client()
+    redis.acl_setuser("default", enabled=True, nopass=True, commands=["-ping"])
+    assert_error(request(server, "GET", "/readyz"), 503)
 
 
 @pytest.mark.parametrize("limit", ["abc", "-1", "", "1.5", "99999999999999999999999"])
