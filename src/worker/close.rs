@@ -15,6 +15,9 @@ const DRAIN_PER_SECOND_MIN: f64 = 50.0;
 /// The part of `drain_seconds` over which closes are spread; the rest is for their answers.
 const DRAIN_SPREAD: f64 = 0.7;
 
+/// A drain begins so late, so that what was published just before it still goes out.
+const DRAIN_GRACE: Duration = Duration::from_millis(100);
+
 /// How often a drain takes a step.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
@@ -43,8 +46,8 @@ impl Worker {
         let spread = limit.as_secs_f64() * DRAIN_SPREAD;
         let waiting: Vec<Key> = self.sockets.keys().collect();
         self.drain = Some(Drain {
-            began: now,
-            next_step: now,
+            began: now + DRAIN_GRACE.min(limit),
+            next_step: now + DRAIN_GRACE.min(limit),
             ends: now + limit,
             rate: (waiting.len() as f64 / spread.max(0.001)).max(DRAIN_PER_SECOND_MIN),
             closed: 0,
