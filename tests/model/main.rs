@@ -68,9 +68,9 @@ impl World {
                 let head = worker.topics[number].log.head();
                 worker.streams[number].delete(head, random);
             }
-            960..970 => worker.streams[number].trim(random.random_range(0..30)),
-            970..973 => worker.streams[number].reset(random),
-            973..976 => worker.topics[number].log.release(),
+            960..965 => worker.streams[number].trim(random.random_range(0..30)),
+            965..968 => worker.streams[number].reset(random),
+            968..976 => worker.topics[number].log.release(),
             976..979 => worker.topics[number].log.trim(random.random_range(0..500)),
             979..985 => socket.into_iter().for_each(|socket| worker.release_stalled(socket)),
             985..990 => worker.ask_for_those_ahead(),

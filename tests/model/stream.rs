@@ -74,12 +74,13 @@ impl Stream {
         }
     }
 
-    /// Deletes an entry by name, somewhere before the head of the topic's log.
+    /// Deletes an entry by name, not far before the head of the topic's log.
     pub(crate) fn delete(&mut self, head: StreamId, random: &mut StdRng) {
         let same_life = head.seq == self.life;
         let behind = self.kept.iter().take_while(|id| same_life && **id < head).count();
         if behind > 0
-            && let Some(id) = self.kept.remove(random.random_range(0..behind))
+            && let Some(id) =
+                self.kept.remove(random.random_range(behind.saturating_sub(6)..behind))
         {
             self.deleted.insert(id);
         }
