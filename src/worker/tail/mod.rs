@@ -2,31 +2,28 @@
 //! topics. One task per worker, ended with the worker's runtime.
 //!
 //! Each read begins with the entry at the topic's head: that it is still there proves that the
-//! stream is the same and nothing is missing. Where it is not there, [`verify`](Tail::verify) looks
+//! stream is the same and nothing is missing. Where it is not there, `verify` looks
 //! closer. A hint only makes a read come sooner; the position per stream carries correctness.
 
 mod judge;
 mod sweep;
+mod verify;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::config;
-use crate::core::chunk::{Chunk, Unit};
-use crate::core::encode::{self, GapReason};
+use crate::core::encode;
 use crate::id::StreamId;
 use crate::log::redis::tail::{Hinted, Hints, Read, RedisTail, STREAMS_PER_READ_MAX, TailMode};
-use crate::log::{Entry, Log, LogError, PageWants, Snapshot, SnapshotWants};
-use crate::worker::desk;
-use crate::worker::seam;
+use crate::log::{Entry, Log, LogError};
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
-use judge::{Verdict, added, judge};
 use sweep::{MISSED_SWEEPS_MAX, SWEEP_PARTS};
 
 /// Entries that one read takes of a stream; where there are more, it is read again at once.
@@ -349,61 +346,5 @@ impl Tail {
             recent.entries_added = recent.entries_added.map(|added| added + new.len() as u64);
         }
         self.shared.append(topic, encode::entries(&topic.thread, head, new));
-    }
-
-    /// The entry at the head is not there. Either it was trimmed after it was delivered and
-    /// nothing is missing, or the viewers are told of a gap.
-    async fn verify(
-        &mut self,
-        key: &Bytes,
-        topic: &Arc<Topic>,
-        head: StreamId,
-    ) -> Result<bool, LogError> {
-        let wants = SnapshotWants {
-            updates_max: Some(seam::UPDATES_READ),
-            newest_max: seam::ENTRIES_READ,
-            page: Some(PageWants { from: head, entries_max: ENTRIES_PER_READ_MAX as u64 }),
-        };
-        let mut snapshot = self.shared.log.snapshot(&topic.thread, wants).await?;
-        let entries_added = topic.recent.lock().entries_added;
-        let reason = match judge(head, entries_added, &snapshot) {
-            Verdict::Complete => {
-                let page = &snapshot.page[..];
-                let anchored = page.first().is_some_and(|entry| entry.id == head);
-                let new = if anchored { &page[1..] } else { page };
-                let Some(last) = new.last() else { return Ok(false) };
-                if let Some(watched) = self.watched.get_mut(key) {
-                    watched.head_bytes = last.bytes_len();
-                }
-                if page.len() == ENTRIES_PER_READ_MAX {
-                    self.due.insert(key.clone());
-                }
-                self.append(topic, head, new);
-                return Ok(true);
-            }
-            Verdict::Gap(reason) => reason,
-        };
-        seam::close(&mut snapshot);
-        self.tell_gap(topic, head, reason, &snapshot);
-        // The tail goes on from the position of that state.
-        self.due.insert(key.clone());
-        Ok(true)
-    }
-
-    /// Tells all viewers at the head of a gap: they go on from a new state.
-    fn tell_gap(&self, topic: &Arc<Topic>, head: StreamId, reason: GapReason, snapshot: &Snapshot) {
-        let position = snapshot.stream.last_generated;
-        let state = snapshot.state.clone().unwrap_or_default();
-        let mut out = BytesMut::new();
-        encode::put_gap(&mut out, &topic.thread, &desk::gap::gap(head, &snapshot.stream, reason));
-        encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
-        let unit = Unit { end: out.len(), position };
-        let bytes = out.freeze();
-        topic.recent.lock().entries_added = added(&snapshot.stream);
-        self.shared.metrics.count_gap(reason);
-        let thread_id = &topic.thread;
-        tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
-        let chunk = Chunk { bytes, units: [unit].into(), after: head };
-        self.shared.renew(topic, chunk, reason == GapReason::Reset);
     }
 }

@@ -1,0 +1,73 @@
+//! What happens when the entry at the head is not there.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::judge::{Verdict, added, judge};
+use super::{ENTRIES_PER_READ_MAX, Tail};
+use crate::core::chunk::{Chunk, Unit};
+use crate::core::encode::{self, GapReason};
+use crate::id::StreamId;
+use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
+use crate::worker::desk;
+use crate::worker::seam;
+use crate::worker::topic::Topic;
+
+impl Tail {
+    /// The entry at the head is not there. Either it was trimmed after it was delivered and
+    /// nothing is missing, or the viewers are told of a gap.
+    pub(super) async fn verify(
+        &mut self,
+        key: &Bytes,
+        topic: &Arc<Topic>,
+        head: StreamId,
+    ) -> Result<bool, LogError> {
+        let wants = SnapshotWants {
+            updates_max: Some(seam::UPDATES_READ),
+            newest_max: seam::ENTRIES_READ,
+            page: Some(PageWants { from: head, entries_max: ENTRIES_PER_READ_MAX as u64 }),
+        };
+        let mut snapshot = self.shared.log.snapshot(&topic.thread, wants).await?;
+        let entries_added = topic.recent.lock().entries_added;
+        let reason = match judge(head, entries_added, &snapshot) {
+            Verdict::Complete => {
+                let page = &snapshot.page[..];
+                let anchored = page.first().is_some_and(|entry| entry.id == head);
+                let new = if anchored { &page[1..] } else { page };
+                let Some(last) = new.last() else { return Ok(false) };
+                if let Some(watched) = self.watched.get_mut(key) {
+                    watched.head_bytes = last.bytes_len();
+                }
+                if page.len() == ENTRIES_PER_READ_MAX {
+                    self.due.insert(key.clone());
+                }
+                self.append(topic, head, new);
+                return Ok(true);
+            }
+            Verdict::Gap(reason) => reason,
+        };
+        seam::close(&mut snapshot);
+        self.tell_gap(topic, head, reason, &snapshot);
+        // The tail goes on from the position of that state.
+        self.due.insert(key.clone());
+        Ok(true)
+    }
+
+    /// Tells all viewers at the head of a gap: they go on from a new state.
+    fn tell_gap(&self, topic: &Arc<Topic>, head: StreamId, reason: GapReason, snapshot: &Snapshot) {
+        let position = snapshot.stream.last_generated;
+        let state = snapshot.state.clone().unwrap_or_default();
+        let mut out = BytesMut::new();
+        encode::put_gap(&mut out, &topic.thread, &desk::gap::gap(head, &snapshot.stream, reason));
+        encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
+        let unit = Unit { end: out.len(), position };
+        let bytes = out.freeze();
+        topic.recent.lock().entries_added = added(&snapshot.stream);
+        self.shared.metrics.count_gap(reason);
+        let thread_id = &topic.thread;
+        tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
+        let chunk = Chunk { bytes, units: [unit].into(), after: head };
+        self.shared.renew(topic, chunk, reason == GapReason::Reset);
+    }
+}
