@@ -136,7 +136,7 @@ impl Worker {
             }
         }
         self.run = run;
-        // Not blocked, and not finished: there was more than one send can hold.
+        // They go on, or wait for their socket in the order in which they came.
         unfinished.into_iter().for_each(|viewer| self.push(viewer));
     }
 
@@ -165,11 +165,12 @@ impl Worker {
             viewer.has_all_of(run);
             return true;
         }
-        if sent > 0 && run.exceeds(SLICES_PER_SEND_MAX) && socket.outbox.is_none() {
-            return false;
+        // Where there was more than one send can hold, the socket may well take the rest.
+        let cut_by_us = run.exceeds(SLICES_PER_SEND_MAX) && socket.outbox.is_none() && sent > 0;
+        if !cut_by_us {
+            self.block(socket_key);
         }
-        self.block(socket_key);
-        true
+        false
     }
 
     /// Gives a viewer whatever it lacks, or asks the desk for it.

@@ -160,6 +160,8 @@ impl Worker {
             if !socket.blocked {
                 continue;
             }
+            // What is read for it from now on is looked at again.
+            self.stalled.push_back((now, key));
             let viewers: Vec<Key> = match &socket.watching {
                 Watching::One(viewer) => vec![*viewer],
                 Watching::Many(many) => many.pending.iter().copied().collect(),

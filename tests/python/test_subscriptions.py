@@ -197,3 +197,23 @@ async def test_sigterm_closes_it_with_1012(start_server, redis_server, viewed):
         stopping = asyncio.get_running_loop().run_in_executor(None, server.stop, 30)
         assert (await closed(ws))[0] == 1012
         assert await stopping == 0
+
+
+async def test_a_socket_that_was_full_gets_the_last_entry_of_each_task(server, redis_server):
+    """No news comes after the stall: the socket itself has to remember whose turn it is."""
+    workers = [Worker(redis_server.client(), layout="thread") for _ in range(80)]
+    async with socket(server) as ws:
+        for worker in workers:
+            await subscribe(ws, worker.thread)
+        states = {f["thread_id"]: f for f in await collect(ws, len(workers))}
+        for worker in workers:
+            at_once = worker.redis.pipeline(transaction=True)
+            for n in range(5):
+                at_once.xadd(worker.stream, {"n": n, "filler": "x" * 180_000})
+            at_once.execute()
+            await asyncio.sleep(0.05)
+        frames = await collect(ws, 5 * len(workers))
+    for worker in workers:
+        own = [f for f in frames if f["thread_id"] == worker.thread]
+        assert [f["n"] for f in own] == list(range(5))
+        assert_chained(own, states[worker.thread]["stream_id"])
