@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::{Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
@@ -236,6 +237,24 @@ impl RedisTail {
         }
     }
 
+    /// [`RedisTail::read`], and in the same round trip how many entries were ever taken out of some
+    /// of the streams; Redis before version 7 does not say.
+    ///
+    /// # Errors
+    /// As [`RedisTail::read`].
+    pub async fn read_with_removed(
+        &mut self,
+        streams: &[(Bytes, StreamId)],
+        entries_max: usize,
+        of: &[Bytes],
+    ) -> Result<(Vec<Read>, HashMap<Bytes, u64>), LogError> {
+        let asking = join_all(of.iter().map(|key| removed(self.connection.clone(), key.clone())));
+        // The read comes first: what is removed after it shows, and makes the answer look worse,
+        // never better.
+        let (reads, removed) = tokio::join!(self.read(streams, entries_max), asking);
+        Ok((reads?, removed.into_iter().flatten().collect()))
+    }
+
     async fn read_together(
         &mut self,
         streams: &[(Bytes, StreamId)],
@@ -250,6 +269,17 @@ impl RedisTail {
             .map(|(key, _)| Read::Entries(found.remove(key).unwrap_or_default()))
             .collect())
     }
+}
+
+async fn removed(mut connection: MultiplexedConnection, key: Bytes) -> Option<(Bytes, u64)> {
+    let mut command = redis::cmd("XINFO");
+    command.arg("STREAM").arg(key.as_ref());
+    let facts = reply::pairs(command.query_async(&mut connection).await.ok()?);
+    let number = |name: &str| {
+        let (_, value) = facts.iter().find(|(key, _)| key == name)?;
+        std::str::from_utf8(value).ok()?.parse::<u64>().ok()
+    };
+    Some((key, number("entries-added")?.checked_sub(number("length")?)?))
 }
 
 /// An old server or a proxy that does not know `HELLO 3`, as opposed to one that wants a password.

@@ -51,6 +51,8 @@ struct Watched {
     /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
     wrong_type: bool,
     swept: Instant,
+    /// It changed since it was last read.
+    hinted: bool,
 }
 
 /// How the streams are read: the log's own way.
@@ -169,7 +171,8 @@ impl Tail {
                     Hinted::Keys => {
                         self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
                         for key in keys.drain(..) {
-                            if self.watched.contains_key(&key) {
+                            if let Some(watched) = self.watched.get_mut(&key) {
+                                watched.hinted = true;
                                 self.due.insert(key);
                             }
                         }
@@ -206,7 +209,8 @@ impl Tail {
             let known = self.watched.get(&key);
             if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
                 let swept = Instant::now();
-                let watched = Watched { topic, head_bytes: 0, wrong_type: false, swept };
+                let watched =
+                    Watched { topic, head_bytes: 0, wrong_type: false, swept, hinted: false };
                 self.watched.insert(key, watched);
             }
         }
@@ -246,24 +250,30 @@ impl Tail {
     /// Reads these streams once. How many of them had something new.
     async fn read(&mut self, source: &mut Source, keys: &[Bytes]) -> Result<usize, LogError> {
         let mut questions = Vec::with_capacity(keys.len());
+        // Streams that begin: nothing before their first entries proves those to be the first.
+        let mut begin = Vec::new();
         for key in keys {
-            let Some(watched) = self.watched.get(key) else {
+            let Some(watched) = self.watched.get_mut(key) else {
                 self.due.remove(key);
                 continue;
             };
+            let hinted = std::mem::take(&mut watched.hinted);
             let Some(head) = watched.topic.head() else {
                 self.due.remove(key);
                 continue;
             };
             let from = if watched.head_bytes > PROOF_BYTES_MAX { head } else { head.predecessor() };
             questions.push((key.clone(), from));
+            if hinted && head == StreamId::ZERO {
+                begin.push(key.clone());
+            }
         }
-        let reads = match source {
+        let (reads, removed) = match source {
             Source::Redis(tail) => {
                 self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
-                tail.read(&questions, ENTRIES_PER_READ_MAX).await?
+                tail.read_with_removed(&questions, ENTRIES_PER_READ_MAX, &begin).await?
             }
-            Source::Embedded => self.read_embedded(&questions),
+            Source::Embedded => (self.read_embedded(&questions), HashMap::new()),
         };
         let mut news = 0;
         for ((key, from), read) in questions.into_iter().zip(reads) {
@@ -277,7 +287,9 @@ impl Tail {
                     if entries.len() == ENTRIES_PER_READ_MAX {
                         self.due.insert(key.clone());
                     }
-                    news += usize::from(self.take(&key, from, entries).await?);
+                    news += usize::from(
+                        self.take(&key, from, entries, removed.get(&key) == Some(&0)).await?,
+                    );
                 }
                 Read::WrongType => {
                     if let Some(watched) = self.watched.get_mut(&key)
@@ -309,17 +321,19 @@ impl Tail {
             .collect()
     }
 
-    /// Takes what one read gave of one stream. Whether it was something new.
+    /// Takes what one read gave of one stream, of which it may be known that nothing was ever taken
+    /// out of it. Whether it was something new.
     async fn take(
         &mut self,
         key: &Bytes,
         from: StreamId,
         entries: Vec<Entry>,
+        nothing_removed: bool,
     ) -> Result<bool, LogError> {
         let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
         let Some(head) = watched.topic.head() else { return Ok(false) };
-        // A large head is not read again; a stream that begins proves nothing of its first entries.
-        let trusted = from == head && head != StreamId::ZERO;
+        // A large head is not read again. A stream that begins has no head, but counts.
+        let trusted = from == head && (head != StreamId::ZERO || nothing_removed);
         let proven = entries.first().is_some_and(|entry| entry.id == head) || trusted;
         let new = match &entries[..] {
             [first, new @ ..] if first.id == head => new,

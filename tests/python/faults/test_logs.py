@@ -260,3 +260,16 @@ async def test_one_slow_viewer_delays_no_other(start_server, start_redis, watch)
     await assert_everything(prompt, worker)
     for raw in slow:
         raw.socket.close()
+
+
+@pytest.mark.parametrize("added, kept", [(2, 1), (300, 100)])
+async def test_a_stream_that_begins_with_a_hole_is_told_as_a_gap(server, worker, added, kept):
+    """The viewer stands at 0-0; what was trimmed before the first read must not be skipped."""
+    async with connect(server, worker.thread) as ws:
+        assert (await initial(ws))["stream_id"] == "0-0"
+        at_once = worker.redis.pipeline(transaction=True)
+        for n in range(added):
+            at_once.xadd(worker.stream, {"n": n}, maxlen=kept, approximate=False)
+        at_once.execute()
+        gap = await receive(ws)
+        assert (gap["update_type"], gap["requested"], gap["reason"]) == ("gap", "0-0", "trimmed")
