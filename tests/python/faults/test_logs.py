@@ -6,7 +6,7 @@ import pytest
 
 from oracle import assert_everything, new_worker
 from rawsocket import Raw
-from support import in_order, task_path
+from support import connect, in_order, initial, receive, task_path
 
 
 @pytest.fixture
