@@ -54,12 +54,17 @@ impl Hints {
             if self.0.everything.swap(false, Relaxed) {
                 return Hinted::Everything;
             }
-            into.extend(self.0.keys.lock().drain());
+            self.take_keys(into);
             if !into.is_empty() {
                 return Hinted::Keys;
             }
             notified.await;
         }
+    }
+
+    /// Takes the keys that are there now.
+    pub fn take_keys(&self, into: &mut Vec<Bytes>) {
+        into.extend(self.0.keys.lock().drain());
     }
 
     /// Adds a key.

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config;
 use crate::core::encode;
@@ -28,6 +28,11 @@ use sweep::{MISSED_SWEEPS_MAX, SWEEP_PARTS};
 
 /// Entries that one read takes of a stream; where there are more, it is read again at once.
 const ENTRIES_PER_READ_MAX: usize = 256;
+
+/// A read begins at least so long after the last one, rounded up to the runtime's millisecond: under
+/// load, what changes meanwhile is read together. An idle tail reads at once. It saves the server
+/// and Redis a wake-up each; `loadtest wide` shows it.
+const READ_PACE: Duration = Duration::from_micros(500);
 
 /// An entry at the head that is larger than this is not read again as proof; the sweep looks.
 const PROOF_BYTES_MAX: usize = 16 * 1024;
@@ -153,7 +158,14 @@ impl Tail {
         let mut sweep = tokio::time::interval(sweep_every.max(Duration::from_millis(10)));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut keys = Vec::new();
+        let mut next_read = Instant::now();
         loop {
+            if !self.due.is_empty() && Instant::now() < next_read {
+                sleep_until(next_read).await;
+                hints.take_keys(&mut keys);
+                self.are_due(&mut keys);
+            }
+            next_read = Instant::now() + READ_PACE;
             self.take_messages();
             if let Err(error) = self.read_due(source).await {
                 return error;
@@ -168,15 +180,7 @@ impl Tail {
             tokio::select! {
                 // Dropped: the hints stay where they are until they are taken.
                 hinted = hints.next(&mut keys) => match hinted {
-                    Hinted::Keys => {
-                        self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
-                        for key in keys.drain(..) {
-                            if let Some(watched) = self.watched.get_mut(&key) {
-                                watched.hinted = true;
-                                self.due.insert(key);
-                            }
-                        }
-                    }
+                    Hinted::Keys => self.are_due(&mut keys),
                     Hinted::Everything => self.rescan(),
                     Hinted::ConnectionLost => {
                         return LogError::Unavailable("the connection was closed".into());
@@ -193,6 +197,17 @@ impl Tail {
                         return LogError::Unavailable("hints went missing".into());
                     }
                 }
+            }
+        }
+    }
+
+    /// These streams changed.
+    fn are_due(&mut self, keys: &mut Vec<Bytes>) {
+        self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
+        for key in keys.drain(..) {
+            if let Some(watched) = self.watched.get_mut(&key) {
+                watched.hinted = true;
+                self.due.insert(key);
             }
         }
     }
