@@ -1,7 +1,9 @@
 """What Taskcast asks of Redis, and what it bears: few reads, few connections, odd keys, absence."""
 
 import asyncio
+import contextlib
 import json
+import urllib.request
 
 import pytest
 
@@ -276,3 +278,26 @@ def test_print_config_shows_what_is_in_force(redis_server):
     )
     assert shown.returncode == 0 and "workers = 3" in shown.stdout
     assert "ping_interval_ms = 30000" in shown.stdout and "stream_length_max = 10000" in shown.stdout
+
+
+async def test_an_entry_is_encoded_once_whatever_the_number_of_viewers_and_workers(
+    start_server, redis_server
+):
+    server = start_server(redis_server, "--workers", "2")
+    worker = Worker(redis_server.client())
+
+    def encoded():
+        with urllib.request.urlopen(server.http + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("taskcast_entries_read_total "))
+
+    async with contextlib.AsyncExitStack() as stack:
+        viewers = [await stack.enter_async_context(connect(server, worker.thread)) for _ in range(20)]
+        for ws in viewers:
+            await initial(ws)
+        before = encoded()
+        for n in range(30):
+            worker.publish("event", n=n)
+        for ws in viewers:
+            assert [frame["n"] for frame in await collect(ws, 30)] == list(range(30))
+        assert encoded() - before == 30
