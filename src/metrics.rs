@@ -28,6 +28,8 @@ pub struct Metrics {
     pub rescans: AtomicU64,
     /// Streams in which a sweep found what no hint had told of.
     pub sweep_finds: AtomicU64,
+    /// Streams that were given to the lane, for their large entries.
+    pub lane_streams: AtomicU64,
     /// Connections that the tails opened.
     pub redis_connects: AtomicU64,
     /// Resumes that were served from memory.
@@ -174,6 +176,7 @@ impl Metrics {
             ("tail_reads_total", "Reads of what changed.", &self.tail_reads),
             ("hints_total", "Streams that Redis said had changed.", &self.hints),
             ("rescans_total", "Times every stream was looked at.", &self.rescans),
+            ("lane_streams_total", "Streams given to the lane.", &self.lane_streams),
             ("sweep_finds_total", "Streams whose change no hint had told.", &self.sweep_finds),
             ("redis_connects_total", "Connections the tails opened.", &self.redis_connects),
             ("replays_from_memory_total", "Resumes from memory.", &self.replays_from_memory),

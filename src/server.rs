@@ -16,6 +16,7 @@ use crate::id::ThreadId;
 use crate::log::Log;
 use crate::metrics::Gauges;
 use crate::publish::ThreadManager;
+use crate::worker::lane::{Lane, LaneThread};
 use crate::worker::shared::Shared;
 use crate::worker::thread;
 
@@ -63,7 +64,9 @@ pub async fn run(
     raise_open_files();
     let (listeners, address) = listen(config.listen, config.workers)?;
     let config = Arc::new(config);
-    let shared = Arc::new(Shared::new(config.clone(), log.clone()));
+    let (lane, runtime) = Lane::new(&config, &log).map_err(ServerError::System)?;
+    let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane));
+    let _lane = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
     shared.listen_to_embedded();
     let api = Arc::new(Api {
         log: log.clone(),
@@ -218,12 +221,13 @@ impl Live for Shared {
             mode: self.mode(),
             ..Gauges::default()
         };
-        if let Log::Redis(log) = &self.log {
+        for log in [&self.log, self.lane.log()] {
+            let Log::Redis(log) = log else { continue };
             let counters = log.counters();
-            gauges.redis_round_trips = counters.round_trips.load(Relaxed);
-            gauges.redis_errors = counters.errors.load(Relaxed);
-            gauges.state_reads = counters.state_reads.load(Relaxed);
-            gauges.page_reads = counters.page_reads.load(Relaxed);
+            gauges.redis_round_trips += counters.round_trips.load(Relaxed);
+            gauges.redis_errors += counters.errors.load(Relaxed);
+            gauges.state_reads += counters.state_reads.load(Relaxed);
+            gauges.page_reads += counters.page_reads.load(Relaxed);
         }
         self.metrics.render(&gauges)
     }

@@ -121,11 +121,16 @@ async fn redis_and_memory_read_the_same() {
             [Ok(one), Ok(other)] => assert_eq!(one == StreamId::ZERO, other == StreamId::ZERO),
             [one, other] => assert_eq!([one, other], [NOT_FOUND, NOT_FOUND], "{publication:?}"),
         }
-        let page = PageWants { from: StreamId::ZERO, entries_max: random.random_range(1..9) };
+        let page = PageWants {
+            from: StreamId::ZERO,
+            entries_max: random.random_range(1..9),
+            bytes_max: u64::MAX,
+        };
         let wants = SnapshotWants {
             updates_max: random.random_bool(0.8).then(|| random.random_range(0..12)),
             newest_max: random.random_range(0..5),
             page: random.random_bool(0.5).then_some(page),
+            bytes_max: None,
         };
         let read = [read(&redis, number, wants).await, read(&memory, number, wants).await];
         assert_eq!(read[0], read[1], "after {publication:?}, with {wants:?}");

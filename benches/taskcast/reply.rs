@@ -1,10 +1,13 @@
-//! The reply parser: an XREAD's answer of 100 usual updates, from its bytes and from its values.
+//! The reply parser: an XREAD's answer of 100 usual updates, by the reader of our own, and by the
+//! Redis client into values of its own.
 
 use std::fmt::Write;
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput};
-use taskcast::log::redis::reply;
+use bytes::Bytes;
+use criterion::{Criterion, Throughput};
+use taskcast::log::redis::resp::Scanner;
+use taskcast::log::redis::xread;
 
 use crate::sample;
 
@@ -31,16 +34,18 @@ fn answer() -> Vec<u8> {
 }
 
 pub(crate) fn bench(criterion: &mut Criterion) {
-    let answer = answer();
-    let value = redis::parse_redis_value(&answer).unwrap();
-    assert_eq!(reply::streams(value.clone())[0].1.len(), ENTRIES);
+    let answer = Bytes::from(answer());
+    assert_eq!(xread::streams(&answer).unwrap()[0].1.len(), ENTRIES);
     let mut group = criterion.benchmark_group("reply, 100 entries");
     group.throughput(Throughput::Elements(ENTRIES as u64));
-    group.bench_function("from bytes", |bencher| {
-        bencher.iter(|| reply::streams(redis::parse_redis_value(black_box(&answer)).unwrap()));
+    group.bench_function("own reader", |bencher| {
+        bencher.iter(|| {
+            let end = Scanner::default().scan(black_box(&answer)).unwrap().unwrap();
+            xread::streams(&answer.slice(..end))
+        });
     });
-    group.bench_function("from values", |bencher| {
-        bencher.iter_batched(|| value.clone(), reply::streams, BatchSize::SmallInput);
+    group.bench_function("Redis client", |bencher| {
+        bencher.iter(|| redis::parse_redis_value(black_box(&answer)).unwrap());
     });
     group.finish();
 }

@@ -3,12 +3,13 @@
 
 #![no_main]
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 use taskcast::core::encode;
 use taskcast::id::{StreamId, ThreadId};
-use taskcast::log::redis::reply;
+use taskcast::log::redis::resp::{Cursor, Scanner};
+use taskcast::log::redis::{reply, xread};
 use taskcast::log::{Entry, State};
 
 /// The payload of the text frame that `bytes` begin with, and what is behind it.
@@ -60,16 +61,33 @@ fn check_state(thread: &ThreadId, state: &State) {
     assert_json(payload);
 }
 
+/// What the tail's own reader makes of it, however it comes: the same message, read to its end.
+fn check_own_reader(thread: &ThreadId, input: &[u8]) {
+    let Ok(whole) = Scanner::default().scan(input) else { return };
+    let mut in_steps = Scanner::default();
+    let found = (1..=input.len()).find_map(|len| in_steps.scan(&input[..len]).unwrap());
+    assert_eq!(found, whole);
+    let Some(end) = whole else { return };
+    let message = Bytes::copy_from_slice(&input[..end]);
+    // One value, with all that is in it.
+    Cursor::new(&message).skip(1).unwrap();
+    for (_, entries) in xread::streams(&message).unwrap_or_default() {
+        check_entries(thread, &entries);
+    }
+    for len in 0..end {
+        // Where it breaks off, what is there is read.
+        _ = xread::streams(&message.slice(..len));
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
-    let Ok(value) = redis::parse_redis_value(input) else { return };
     let thread: ThreadId = "t1".parse().unwrap();
+    check_own_reader(&thread, input);
+    let Ok(value) = redis::parse_redis_value(input) else { return };
     let snapshot = reply::snapshot(value.clone());
     check_entries(&thread, &snapshot.newest);
     check_entries(&thread, &snapshot.page);
     check_state(&thread, &snapshot.state.unwrap_or_default());
-    for (_, entries) in reply::streams(value.clone()) {
-        check_entries(&thread, &entries);
-    }
     check_entries(&thread, &reply::entries(value.clone()));
     reply::pairs(value);
 });

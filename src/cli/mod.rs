@@ -51,7 +51,7 @@ impl From<&LogError> for Outcome {
     fn from(error: &LogError) -> Self {
         match error {
             LogError::Unavailable(_) => Self::RedisAway,
-            LogError::NotFound | LogError::Refused(_) => Self::Failed,
+            LogError::NotFound | LogError::TooLarge | LogError::Refused(_) => Self::Failed,
         }
     }
 }

@@ -191,6 +191,6 @@ fn explained(error: &LogError, redis: &str) -> String {
             "{error} in {redis}; is it the right Redis (--redis) and --key-prefix? \
              `taskcast task new` makes a task"
         ),
-        LogError::Refused(_) => format!("{error}; asked {redis}"),
+        LogError::TooLarge | LogError::Refused(_) => format!("{error}; asked {redis}"),
     }
 }

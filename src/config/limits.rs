@@ -149,6 +149,14 @@ durations! {
     sweep_interval: sweep_interval_ms;
 }
 
+impl Limits {
+    /// An answer of Redis with more bytes, about, is not read on a worker's thread: a page and as
+    /// much again of state.
+    pub fn answer_bytes_max(&self) -> u64 {
+        2 * self.page_bytes_max as u64
+    }
+}
+
 /// What has to hold between two limits.
 pub(super) struct Relation {
     pub(super) smaller: &'static str,

@@ -1,10 +1,8 @@
 //! Accept: connections, the requests on them, and the hand-over of those that become sockets.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -32,7 +31,7 @@ pub(crate) async fn run(
 ) {
     let draining = shutdown.clone();
     let serve = |stream: TcpStream| {
-        tokio::task::spawn_local(connection(stream, worker.clone(), api.clone(), draining.clone()));
+        tokio::spawn(connection(stream, worker.clone(), api.clone(), draining.clone()));
     };
     let mut failing = false;
     loop {
@@ -84,7 +83,7 @@ async fn connection(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let becomes: Rc<RefCell<Option<(OnUpgrade, Purpose)>>> = Rc::default();
+    let becomes: Arc<Mutex<Option<(OnUpgrade, Purpose)>>> = Arc::default();
     let service = service_fn(|mut request| {
         let (api, becomes) = (api.clone(), becomes.clone());
         async move {
@@ -92,7 +91,7 @@ async fn connection(
                 Some((response, purpose)) => {
                     if let Some(purpose) = purpose {
                         let upgrade = hyper::upgrade::on(&mut request);
-                        *becomes.borrow_mut() = Some((upgrade, purpose));
+                        *becomes.lock() = Some((upgrade, purpose));
                     }
                     response
                 }
@@ -112,7 +111,7 @@ async fn connection(
         // Not dropped before it is done.
         served = serving.as_mut() => served,
         // Dropped: the value stays.
-        _ = draining.wait_for(|begun| *begun) => {
+        () = async { _ = draining.wait_for(|begun| *begun).await } => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -121,7 +120,7 @@ async fn connection(
         tracing::debug!(%error, "connection_failed");
         return;
     }
-    let Some((upgrade, purpose)) = becomes.take() else { return };
+    let Some((upgrade, purpose)) = becomes.lock().take() else { return };
     if let Ok(upgraded) = upgrade.await
         && let Err(error) = hand_over(upgraded, &worker, purpose)
     {
@@ -136,5 +135,5 @@ fn hand_over(upgraded: Upgraded, worker: &SharedWorker, purpose: Purpose) -> io:
     };
     let stream = parts.io.into_inner().into_std()?;
     // A client may send frames along with its handshake.
-    worker.borrow_mut().adopt(stream, parts.read_buf.to_vec(), purpose)
+    worker.lock().adopt(stream, parts.read_buf.to_vec(), purpose)
 }

@@ -42,7 +42,9 @@ impl From<LogError> for ApiError {
         let status = match error {
             LogError::NotFound => StatusCode::NOT_FOUND,
             // Nothing was written; the detail says whether trying again is of use.
-            LogError::Unavailable(_) | LogError::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            LogError::Unavailable(_) | LogError::TooLarge | LogError::Refused(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         Self::new(status, error.to_string())
     }

@@ -5,6 +5,7 @@
 
 pub mod embedded;
 pub mod redis;
+pub mod tail;
 
 use std::fmt;
 use std::sync::Arc;
@@ -87,14 +88,17 @@ impl TaskPart {
 }
 
 /// What a [`Log::snapshot`] is to hold, beside the stream's facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SnapshotWants {
     /// How many of the newest updates; none means that no state is wanted at all.
     pub updates_max: Option<u64>,
     /// How many of the stream's newest entries.
     pub newest_max: u64,
-    /// Entries from this id on, inclusive, at most that many and about that many bytes.
+    /// A part of the stream.
     pub page: Option<PageWants>,
+    /// Where it would be more than so many bytes, about, [`LogError::TooLarge`] is the answer; none
+    /// where that does not matter.
+    pub bytes_max: Option<u64>,
 }
 
 /// A part of a stream, from a position on.
@@ -102,8 +106,10 @@ pub struct SnapshotWants {
 pub struct PageWants {
     /// The first id that may be in the page (inclusive).
     pub from: StreamId,
-    /// At most that many entries.
+    /// At most that many entries; more than one, as the first is often known.
     pub entries_max: u64,
+    /// No more entries once there are so many bytes and at least two entries.
+    pub bytes_max: u64,
 }
 
 /// State, facts and entries of one task, all of one instant.
@@ -117,6 +123,8 @@ pub struct Snapshot {
     pub newest: Vec<Entry>,
     /// The page that was asked for, oldest first.
     pub page: Vec<Entry>,
+    /// The stream may go on behind the page.
+    pub page_goes_on: bool,
     /// The log's clock, in milliseconds since the epoch.
     pub now_ms: u64,
 }
@@ -179,6 +187,8 @@ pub enum LogError {
     Unavailable(String),
     /// There is no such thread.
     NotFound,
+    /// The answer would have more than [`SnapshotWants::bytes_max`].
+    TooLarge,
     /// The log refused for a reason that will not pass by itself; nothing was written.
     Refused(String),
 }
@@ -188,6 +198,7 @@ impl fmt::Display for LogError {
         match self {
             Self::Unavailable(why) => write!(f, "Redis cannot be used now: {why}"),
             Self::NotFound => f.write_str("Thread not found"),
+            Self::TooLarge => f.write_str("what Redis holds is larger than was asked for"),
             Self::Refused(why) => write!(f, "Redis refused: {why}"),
         }
     }
@@ -230,7 +241,7 @@ impl Log {
     /// State, facts and entries of one task, in one atomic step.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] and [`LogError::Refused`].
+    /// [`LogError::Unavailable`], [`LogError::Refused`] and [`LogError::TooLarge`].
     pub async fn snapshot(
         &self,
         thread: &ThreadId,

@@ -54,7 +54,7 @@ impl TaskStreamManager {
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`].
     pub async fn info(&self, thread: &ThreadId) -> Result<StreamFacts, LogError> {
-        let wants = SnapshotWants { updates_max: None, newest_max: 0, page: None };
+        let wants = SnapshotWants::default();
         Ok(self.log.snapshot(thread, wants).await?.stream)
     }
 }

@@ -26,8 +26,8 @@ impl Fixture {
 
     /// Every event of a task: the fields in their order, times and thread ids checked and left out.
     async fn events(&self, thread: &ThreadId) -> Vec<Vec<(String, String)>> {
-        let page = PageWants { from: StreamId::ZERO, entries_max: 99 };
-        let wants = SnapshotWants { updates_max: None, newest_max: 0, page: Some(page) };
+        let page = PageWants { from: StreamId::ZERO, entries_max: 99, bytes_max: u64::MAX };
+        let wants = SnapshotWants { page: Some(page), ..SnapshotWants::default() };
         let page = self.log.snapshot(thread, wants).await.unwrap().page;
         page.into_iter()
             .map(|entry| {

@@ -110,7 +110,7 @@ impl ThreadManager {
     /// # Errors
     /// Each [`LogError`].
     pub async fn state(&self, thread: &ThreadId) -> Result<TaskState, LogError> {
-        let wants = SnapshotWants { updates_max: Some(u64::MAX), newest_max: 0, page: None };
+        let wants = SnapshotWants { updates_max: Some(u64::MAX), ..SnapshotWants::default() };
         let snapshot = self.log.snapshot(thread, wants).await?;
         if !snapshot.thread_exists() {
             return Err(LogError::NotFound);

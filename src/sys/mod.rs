@@ -1,6 +1,8 @@
 //! What is asked of the operating system directly: the one module in which `unsafe` is allowed.
 
+pub(crate) mod pause;
 pub(crate) mod queue;
+pub(crate) mod quiet;
 pub mod send;
 #[cfg(target_os = "linux")]
 mod uring;

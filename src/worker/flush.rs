@@ -68,19 +68,12 @@ impl Worker {
         let topic = local.topic.clone();
         // From here on news is told again: it came after what this slice sees.
         topic.on_worker[self.number].told.store(false, Relaxed);
-        let visited = local.roster.next_slice(VIEWERS_PER_SLICE).to_vec();
-        let mut ready = Vec::with_capacity(visited.len());
-        for viewer in visited {
-            match self.place_to_send_from(viewer) {
-                Some((position, socket)) => ready.push((viewer, socket, position)),
-                None => self.push(viewer),
+        match local.roster.next_slice(VIEWERS_PER_SLICE) {
+            &[alone] => self.push(alone),
+            visited => {
+                let visited = visited.to_vec();
+                self.flush_together(&topic, visited);
             }
-        }
-        // Nearly all stand at the same place: one group, one look at the log.
-        while let Some(&(_, _, position)) = ready.first() {
-            let (group, others) = ready.into_iter().partition(|(_, _, at)| *at == position);
-            ready = others;
-            self.send_group(&topic, position, group);
         }
         let Some(local) = self.topics.get_mut(key) else { return false };
         if !local.roster.pass_is_over() {
@@ -92,6 +85,23 @@ impl Worker {
             local.roster.begin_pass();
         }
         again
+    }
+
+    /// Gives viewers what they lack, as many as possible in one batch.
+    fn flush_together(&mut self, topic: &Topic, visited: Vec<Key>) {
+        let mut ready = Vec::with_capacity(visited.len());
+        for viewer in visited {
+            match self.place_to_send_from(viewer) {
+                Some((position, socket)) => ready.push((viewer, socket, position)),
+                None => self.push(viewer),
+            }
+        }
+        // Nearly all stand at the same place: one group, one look at the log.
+        while let Some(&(_, _, position)) = ready.first() {
+            let (group, others) = ready.into_iter().partition(|(_, _, at)| *at == position);
+            ready = others;
+            self.send_group(topic, position, group);
+        }
     }
 
     /// Where a viewer stands, if all it needs is a send from there.

@@ -9,6 +9,7 @@ pub(crate) mod desk;
 mod flush;
 mod heartbeat;
 mod lag;
+pub(crate) mod lane;
 mod outbox;
 mod read;
 mod seam;
@@ -215,7 +216,6 @@ impl Worker {
 
     /// Does what there is to do, up to a slice of each kind of work. Whether there is more.
     pub(crate) fn turn(&mut self) -> bool {
-        self.take_events();
         self.take_messages();
         self.take_time();
         self.read_some();
@@ -248,7 +248,8 @@ impl Worker {
         self.started.elapsed().as_millis() as u32
     }
 
-    fn take_events(&mut self) {
+    /// Takes what the kernel tells of the sockets.
+    pub(crate) fn take_events(&mut self) {
         let Some(mut events) = self.events.take() else { return };
         loop {
             if let Err(error) = self.poll.poll(&mut events, Some(Duration::ZERO)) {
@@ -277,7 +278,7 @@ impl Worker {
     }
 
     fn take_messages(&mut self) {
-        for message in self.shared.clone().workers[self.number].inbox.take() {
+        for message in self.shared.clone().inboxes[self.number].take() {
             match message {
                 Message::New(topic) => self.topic_has_news(&topic),
                 Message::Answer(viewer, answer) => self.answered(viewer, answer),

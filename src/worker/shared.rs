@@ -11,9 +11,10 @@ use crate::config::Config;
 use crate::core::chunk::Chunk;
 use crate::core::slots::Key;
 use crate::log::Log;
-use crate::log::redis::tail::Hints;
+use crate::log::tail::Hints;
 use crate::metrics::Metrics;
 use crate::worker::desk::Answer;
+use crate::worker::lane::Lane;
 use crate::worker::topic::{Registry, Topic};
 
 /// One per process.
@@ -21,7 +22,12 @@ pub(crate) struct Shared {
     pub config: Arc<Config>,
     pub log: Log,
     pub topics: Registry,
-    pub workers: Box<[Mailboxes]>,
+    /// For the viewers of each worker. Bounded by topics (a worker is told once of each) and by
+    /// viewers (each waits for one answer at the most).
+    pub inboxes: Box<[Mailbox<Message>]>,
+    /// For the tail of each worker, and behind them the lane's. Bounded likewise.
+    pub tails: Box<[Mailbox<TailMessage>]>,
+    pub lane: Lane,
     pub metrics: Metrics,
     /// What the embedded log says has changed, for each worker's tail.
     pub embedded_hints: Box<[Hints]>,
@@ -33,16 +39,6 @@ pub(crate) struct Shared {
     started: Instant,
 }
 
-/// Where a worker is told something.
-#[derive(Default)]
-pub(crate) struct Mailboxes {
-    /// For its viewers. Bounded by topics (a worker is told once of each) and by viewers (each
-    /// waits for one answer at the most).
-    pub inbox: Mailbox<Message>,
-    /// For its tail. Bounded likewise.
-    pub tail: Mailbox<TailMessage>,
-}
-
 /// For a worker's viewers.
 pub(crate) enum Message {
     /// There is something new in a topic.
@@ -51,7 +47,7 @@ pub(crate) enum Message {
     Answer(Key, Answer),
 }
 
-/// For a worker's tail.
+/// For a tail.
 pub(crate) enum TailMessage {
     /// Watch this topic from its head on.
     Watch(Arc<Topic>),
@@ -90,11 +86,13 @@ impl<T> Mailbox<T> {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, log: Log) -> Self {
+    pub(crate) fn new(config: Arc<Config>, log: Log, lane: Lane) -> Self {
         let workers = config.workers;
         Self {
             topics: Registry::new(config.keys.clone(), workers),
-            workers: (0..workers).map(|_| Mailboxes::default()).collect(),
+            inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
+            tails: (0..=workers).map(|_| Mailbox::default()).collect(),
+            lane,
             metrics: Metrics::new(workers),
             embedded_hints: (0..workers).map(|_| Hints::default()).collect(),
             tails_connected: AtomicUsize::new(0),
@@ -112,11 +110,24 @@ impl Shared {
     }
 
     pub(crate) fn ready(&self) -> bool {
-        self.tails_connected.load(Relaxed) == self.workers.len() && !self.draining()
+        self.tails_connected.load(Relaxed) == self.lane_number() && !self.draining()
     }
 
     pub(crate) fn draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// The number of the lane's tail: it stands behind those of the workers.
+    pub(crate) fn lane_number(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Has the lane read a stream. For the tail that has let go of it.
+    pub(crate) fn give_to_lane(&self, topic: &Arc<Topic>) {
+        tracing::debug!(thread_id = %topic.thread, "to_lane");
+        self.metrics.lane_streams.fetch_add(1, Relaxed);
+        topic.move_to(self.lane_number());
+        self.tails[self.lane_number()].put(TailMessage::Watch(topic.clone()));
     }
 
     /// Has the embedded log tell the tails what changed.
@@ -127,7 +138,7 @@ impl Shared {
             if let Some(shared) = shared.upgrade()
                 && let Some(topic) = shared.topics.find(thread)
             {
-                shared.embedded_hints[topic.owner].key(topic.key.clone());
+                shared.embedded_hints[topic.owner()].key(topic.key.clone());
             }
         }));
     }
@@ -163,7 +174,7 @@ impl Shared {
         }
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {
             if on_worker.viewers.load(Relaxed) > 0 && !on_worker.told.swap(true, Relaxed) {
-                self.workers[worker].inbox.put(Message::New(topic.clone()));
+                self.inboxes[worker].put(Message::New(topic.clone()));
             }
         }
     }

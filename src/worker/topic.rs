@@ -21,8 +21,10 @@ pub(crate) struct Topic {
     pub thread: ThreadId,
     /// The key of the stream.
     pub key: Bytes,
-    /// The worker whose tail reads the stream.
-    pub owner: usize,
+    /// Whose tail reads the stream: a worker's, or the lane's.
+    owner: AtomicUsize,
+    /// Reads of its state or its entries may be too large for a worker.
+    pub large: AtomicBool,
     pub recent: Mutex<Recent>,
     pub desks: Desks,
     /// Viewers on all workers.
@@ -47,13 +49,22 @@ pub(crate) struct Recent {
     pub log: Option<TopicLog>,
     /// How many entries the stream had ever been given when its last entry was the log's head.
     pub entries_added: Option<u64>,
-    /// The size of an entry, roughly, for the size of pages.
-    pub entry_bytes: usize,
     /// When the log was last appended to, in milliseconds of the process' clock.
     pub appended_ms: u64,
 }
 
 impl Topic {
+    /// Whose tail reads the stream: that of the worker with this number, or the lane's.
+    pub(crate) fn owner(&self) -> usize {
+        self.owner.load(Relaxed)
+    }
+
+    /// Its stream is read by the lane from now on. For the tail that has let go of it.
+    pub(crate) fn move_to(&self, lane: usize) {
+        self.large.store(true, Relaxed);
+        self.owner.store(lane, Relaxed);
+    }
+
     /// The position of the head, once it is known.
     pub(crate) fn head(&self) -> Option<StreamId> {
         self.recent.lock().log.as_ref().map(TopicLog::head)
@@ -122,13 +133,9 @@ impl Registry {
         Topic {
             thread: thread.clone(),
             key: self.keys.stream(thread).into(),
-            owner: (hash % self.workers as u64) as usize,
-            recent: Mutex::new(Recent {
-                log: None,
-                entries_added: None,
-                entry_bytes: 1024,
-                appended_ms: 0,
-            }),
+            owner: AtomicUsize::new((hash % self.workers as u64) as usize),
+            large: AtomicBool::new(false),
+            recent: Mutex::new(Recent { log: None, entries_added: None, appended_ms: 0 }),
             desks: Desks::default(),
             viewers: AtomicUsize::new(0),
             lagging: AtomicUsize::new(0),

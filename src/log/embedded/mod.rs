@@ -148,8 +148,13 @@ impl Tasks {
         if let Some(stream) = &task.stream {
             snapshot.stream = stream.facts();
             snapshot.newest = stream.newest(wants.newest_max);
-            snapshot.page =
-                wants.page.map_or_else(Vec::new, |page| stream.from(page.from, page.entries_max));
+            if let Some(page) = wants.page {
+                snapshot.page = stream.from(page.from, page.entries_max, page.bytes_max);
+                // As Redis: where the page is full, nobody has looked behind it.
+                let bytes: usize = snapshot.page.iter().map(Entry::bytes_len).sum();
+                snapshot.page_goes_on = snapshot.page.len() as u64 == page.entries_max
+                    || bytes as u64 >= page.bytes_max;
+            }
         }
         snapshot
     }

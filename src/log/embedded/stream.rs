@@ -75,9 +75,17 @@ impl Stream {
         self.entries.iter().skip(skipped).cloned().collect()
     }
 
-    /// Entries from an id on, inclusive.
-    pub(super) fn from(&self, from: StreamId, entries_max: u64) -> Vec<Entry> {
-        self.page(self.entries.partition_point(|entry| entry.id < from), entries_max)
+    /// Entries from an id on, inclusive; no more once there are so many bytes and two entries.
+    pub(super) fn from(&self, from: StreamId, entries_max: u64, bytes_max: u64) -> Vec<Entry> {
+        let mut page =
+            self.page(self.entries.partition_point(|entry| entry.id < from), entries_max);
+        let mut bytes = 0;
+        let full = page.iter().position(|entry| {
+            bytes += entry.bytes_len() as u64;
+            bytes >= bytes_max
+        });
+        page.truncate(full.map_or(usize::MAX, |last| (last + 1).max(2)));
+        page
     }
 
     /// Entries after an id.
@@ -178,8 +186,9 @@ mod tests {
             stream.add(&event(&now_ms.to_string()), now_ms);
         }
         let ids = |entries: Vec<Entry>| entries.iter().map(|e| e.id.ms).collect::<Vec<_>>();
-        assert_eq!(ids(stream.from(id("3-0"), 9)), [3, 5]);
-        assert_eq!(ids(stream.from(id("2-0"), 1)), [3]);
+        assert_eq!(ids(stream.from(id("3-0"), 9, u64::MAX)), [3, 5]);
+        assert_eq!(ids(stream.from(id("2-0"), 1, u64::MAX)), [3]);
+        assert_eq!(ids(stream.from(id("1-0"), 9, 1)).len(), 2);
         assert_eq!(ids(stream.after(id("3-0"), 9)), [5]);
         assert!(stream.after(StreamId::MAX, 9).is_empty());
         assert_eq!(ids(stream.newest(2)), [3, 5]);

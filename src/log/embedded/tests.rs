@@ -28,7 +28,8 @@ fn with_status(status: &str) -> Publication {
 const EVERYTHING: SnapshotWants = SnapshotWants {
     updates_max: Some(u64::MAX),
     newest_max: u64::MAX,
-    page: Some(PageWants { from: StreamId::ZERO, entries_max: u64::MAX }),
+    page: Some(PageWants { from: StreamId::ZERO, entries_max: u64::MAX, bytes_max: u64::MAX }),
+    bytes_max: None,
 };
 
 fn names(threads: &[ThreadId]) -> Vec<&str> {

@@ -1,15 +1,16 @@
 //! Connections to Redis: where it is, how to get there, and which errors mean that it is away.
 
+use std::future::Future;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
-    ServerErrorKind,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
 };
 
+use super::wire::Wire;
 use crate::config::redis_url::SentinelUrl;
 use crate::log::LogError;
 
@@ -54,70 +55,79 @@ impl Connector {
         Ok(Self { address, timeouts })
     }
 
-    /// Opens a connection. `push` gets what Redis says unasked, and that the connection is lost;
-    /// with it the connection speaks RESP3.
+    /// Opens a connection of the `redis` crate.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] where Redis does not answer in time, and as [`log_error`].
-    pub async fn connect(
-        &self,
-        push: Option<impl redis::aio::AsyncPushSender>,
-    ) -> Result<MultiplexedConnection, LogError> {
-        let protocol = if push.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
-        let mut config = AsyncConnectionConfig::new()
+    pub async fn connect(&self) -> Result<MultiplexedConnection, LogError> {
+        let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeouts.connect))
             .set_response_timeout(Some(self.timeouts.response));
-        if let Some(push) = push {
-            config = config.set_push_sender(push);
-        }
-        let connecting = async {
-            match &self.address {
-                Address::Server(info) => {
-                    let redis = info.redis_settings().clone().set_protocol(protocol);
-                    let tcp = TcpSettings::default().set_nodelay(true);
-                    let info = info.clone().set_redis_settings(redis).set_tcp_settings(tcp);
-                    Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
-                }
-                Address::Sentinel(sentinel) => {
-                    let mut client = sentinel_client(sentinel, protocol)?;
-                    client.get_async_connection_with_config(&config).await
-                }
-            }
-        };
-        match tokio::time::timeout(self.timeouts.connect, connecting).await {
-            Ok(connected) => connected.map_err(|error| log_error(&error)),
-            Err(_) => Err(LogError::Unavailable(format!(
-                "no connection within {} ms",
-                self.timeouts.connect.as_millis()
-            ))),
-        }
+        self.in_time(async {
+            let server = self.server().await?;
+            let tcp = TcpSettings::default().set_nodelay(true);
+            let client = Client::open(server.set_tcp_settings(tcp))?;
+            client.get_multiplexed_async_connection_with_config(&config).await
+        })
+        .await?
+        .map_err(|error| log_error(&error))
     }
-}
 
-impl Connector {
+    /// Opens a connection that is read as the bytes come. With `resp3` it speaks that version of
+    /// the protocol; longer strings than `string_bytes_max` are let go.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] where Redis does not answer in time; [`LogError::Refused`] says
+    /// what Redis does not like.
+    pub(super) async fn wire(
+        &self,
+        resp3: bool,
+        string_bytes_max: usize,
+    ) -> Result<Wire, LogError> {
+        self.in_time(async {
+            let server = self.server().await.map_err(|error| log_error(&error))?;
+            let patience = self.timeouts.response;
+            Ok(Wire::connect(&server, resp3, string_bytes_max, patience).await?)
+        })
+        .await?
+    }
+
     /// Which server the Sentinels say is the master now; none where there are no Sentinels, or they
     /// do not say.
     pub async fn master(&self) -> Option<String> {
-        let Address::Sentinel(url) = &self.address else { return None };
-        let mut client = sentinel_client(url, ProtocolVersion::RESP2).ok()?;
-        let asking = tokio::time::timeout(self.timeouts.connect, client.async_get_client());
-        Some(asking.await.ok()?.ok()?.get_connection_info().addr().to_string())
+        let Address::Sentinel(_) = &self.address else { return None };
+        let asking = tokio::time::timeout(self.timeouts.connect, self.server());
+        Some(asking.await.ok()?.ok()?.addr().to_string())
+    }
+
+    /// The server to connect to; behind Sentinels it is the one that says it is the master.
+    async fn server(&self) -> Result<redis::ConnectionInfo, RedisError> {
+        match &self.address {
+            Address::Server(info) => Ok(info.clone()),
+            Address::Sentinel(url) => {
+                let client = sentinel_client(url)?.async_get_client().await?;
+                Ok(client.get_connection_info().clone())
+            }
+        }
+    }
+
+    /// What connecting comes to, if it does within its time.
+    async fn in_time<T>(&self, connecting: impl Future<Output = T>) -> Result<T, LogError> {
+        tokio::time::timeout(self.timeouts.connect, connecting).await.map_err(|_| {
+            let ms = self.timeouts.connect.as_millis();
+            LogError::Unavailable(format!("no connection within {ms} ms"))
+        })
     }
 }
 
 /// A client that asks the Sentinels which server is the master now.
-fn sentinel_client(
-    url: &SentinelUrl,
-    protocol: ProtocolVersion,
-) -> Result<SentinelClient, RedisError> {
+fn sentinel_client(url: &SentinelUrl) -> Result<SentinelClient, RedisError> {
     let mut builder = SentinelClientBuilder::new(
         url.sentinels.iter().cloned(),
         url.master_name.clone(),
         SentinelServerType::Master,
     )?
-    .set_client_to_redis_protocol(protocol)
-    .set_client_to_redis_db(url.db)
-    .set_client_to_redis_tcp_settings(TcpSettings::default().set_nodelay(true));
+    .set_client_to_redis_db(url.db);
     if let Some(user) = &url.username {
         builder = builder.set_client_to_redis_username(user);
     }

@@ -6,7 +6,12 @@
 pub mod connection;
 pub mod publish;
 pub mod reply;
+pub mod resp;
+mod stream;
 pub mod tail;
+mod waiter;
+mod wire;
+pub mod xread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -119,9 +124,9 @@ impl RedisLog {
             Some(max) => max.to_string(),
             None => String::new(),
         };
-        let (from, entries_max) = match wants.page {
-            Some(page) => (page.from.to_string(), page.entries_max),
-            None => (String::new(), 0),
+        let (from, entries_max, page_bytes_max) = match wants.page {
+            Some(page) => (page.from.to_string(), page.entries_max, page.bytes_max),
+            None => (String::new(), 0, 0),
         };
         let mut call = self.snapshot.prepare_invoke();
         call.key(keys.stream(thread))
@@ -130,8 +135,13 @@ impl RedisLog {
             .arg(updates)
             .arg(wants.newest_max)
             .arg(from)
-            .arg(entries_max);
-        Ok(reply::snapshot(self.run(&call).await?))
+            .arg(entries_max)
+            .arg(page_bytes_max)
+            .arg(wants.bytes_max);
+        match self.run(&call).await? {
+            Value::Nil => Err(LogError::TooLarge),
+            answer => Ok(reply::snapshot(answer)),
+        }
     }
 
     /// See [`Log::publish`](crate::log::Log::publish).
@@ -220,7 +230,7 @@ impl RedisLog {
     /// A task with its state, where there is some.
     async fn listed(&self, thread: ThreadId, updated_at: f64) -> Result<Option<Listed>, LogError> {
         let updates_max = Some(LISTED_UPDATES_MAX);
-        let wants = SnapshotWants { updates_max, newest_max: 0, page: None };
+        let wants = SnapshotWants { updates_max, ..SnapshotWants::default() };
         let state = self.snapshot(&thread, wants).await?.state;
         Ok(state.map(|state| Listed { thread, updated_at, state }))
     }
@@ -248,7 +258,7 @@ impl RedisLog {
         if let Some(connection) = connection.as_ref() {
             return Ok(connection.clone());
         }
-        let mut fresh = self.connector.connect(None::<tail::Hints>).await?;
+        let mut fresh = self.connector.connect().await?;
         let time: redis::RedisResult<(i64, i64)> = redis::cmd("TIME").query_async(&mut fresh).await;
         let (seconds, micros) = time.map_err(|error| connection::log_error(&error))?;
         let theirs_ms = seconds * 1000 + micros / 1000;

@@ -16,7 +16,9 @@ pub fn snapshot(reply: Value) -> Snapshot {
     let state = state(next());
     let mut newest = entries(next());
     newest.reverse();
-    Snapshot { stream, state, newest, page: entries(next()), now_ms: now_us / 1000 }
+    let page = entries(next());
+    let page_goes_on = number(&next()) == Some(1);
+    Snapshot { stream, state, newest, page, page_goes_on, now_ms: now_us / 1000 }
 }
 
 fn facts(reply: Value) -> StreamFacts {
@@ -53,23 +55,6 @@ fn state(reply: Value) -> Option<State> {
     let task_metadata = pairs(next());
     let task = task_id.map(|task_id| TaskPart { task_id, metadata: task_metadata });
     Some(State { status, updates, updates_total, result, error, metadata, context, task })
-}
-
-/// The reply of XREAD: each stream's key with its entries.
-pub fn streams(reply: Value) -> Vec<(Bytes, Vec<Entry>)> {
-    match reply {
-        Value::Map(map) => {
-            map.into_iter().filter_map(|(key, value)| Some((bytes(key)?, entries(value)))).collect()
-        }
-        Value::Array(streams) => streams
-            .into_iter()
-            .filter_map(|stream| {
-                let mut parts = array(stream).into_iter();
-                Some((bytes(parts.next()?)?, entries(parts.next()?)))
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Entries as XRANGE gives them. One whose fields cannot be read keeps its place, without fields.

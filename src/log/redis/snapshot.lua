@@ -7,8 +7,14 @@
 -- ARGV[3]  how many of the stream's newest entries
 -- ARGV[4]  the id that the page begins with, inclusive; empty for no page
 -- ARGV[5]  at most that many entries in the page
+-- ARGV[6]  about that many bytes in the page
+-- ARGV[7]  at most about that many bytes in all; empty where it does not matter
 --
--- Answers {time, facts, state, newest, page}. What is not there, or is of a wrong type, is nil.
+-- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page}. What is
+-- not there, or is of a wrong type, is nil. Where it would be too many bytes, the answer is nil.
+
+local NEWEST_BYTES_MAX = 262144
+local TOO_LARGE = {}
 
 local function read(...)
   local reply = redis.pcall(...)
@@ -16,8 +22,50 @@ local function read(...)
   return reply
 end
 
+-- What has been read, in bytes.
+local weight, weight_max = 0, tonumber(ARGV[7])
+
+local function weigh(bytes)
+  weight = weight + bytes
+  if weight_max and weight > weight_max then error(TOO_LARGE) end
+  return bytes
+end
+
+local function weigh_all(strings)
+  local bytes = 0
+  for _, text in ipairs(strings) do bytes = bytes + #text end
+  return weigh(bytes)
+end
+
+-- Entries from an id on, at most `count`, and no more once there are `bytes_max`. Nobody knows how
+-- large the next ones are: each step is judged by those before it.
+local function entries(command, from, to, count, bytes_max)
+  local found, bytes, step = {}, 0, math.min(count, 2)
+  while #found < count and bytes < bytes_max do
+    -- The last one is read again, as old versions of Redis have no exclusive ranges.
+    local again = #found > 0 and 1 or 0
+    local reply = read(command, KEYS[1], from, to, 'COUNT', step + again) or {}
+    for i = 1 + again, #reply do
+      found[#found + 1] = reply[i]
+      bytes = bytes + weigh_all(reply[i][2])
+    end
+    if #reply < step + again then return found, false end
+    from = found[#found][1]
+    local room = (bytes_max - bytes) / math.max(1, bytes / #found)
+    step = math.max(1, math.min(math.floor(room), 8 * #found, count - #found))
+  end
+  return found, true
+end
+
 local function hash(key)
-  return read('HGETALL', key) or {}
+  local pairs_read = read('HGETALL', key) or {}
+  weigh_all(pairs_read)
+  return pairs_read
+end
+
+local function text(key)
+  weigh(read('STRLEN', key) or 0)
+  return read('GET', key)
 end
 
 local function facts()
@@ -26,6 +74,8 @@ local function facts()
   local by_name = {}
   for i = 1, #info, 2 do by_name[info[i]] = info[i + 1] end
   local first, last = by_name['first-entry'], by_name['last-entry']
+  -- Who reads this stream will read it.
+  if last then weigh_all(last[2]) end
   return {
     by_name['length'],
     by_name['last-generated-id'],
@@ -41,7 +91,7 @@ local function state(updates_max)
   local newest = read('ZREVRANGE', thread .. ':tasks', 0, 0)
   local task_id = newest and newest[1] or false
   local base = task_id and (ARGV[1] .. ':' .. task_id) or thread
-  local status = read('GET', base .. ':status')
+  local status = text(base .. ':status')
   if not task_id and not status and redis.call('EXISTS', thread .. ':metadata') == 0 then
     return false
   end
@@ -52,32 +102,43 @@ local function state(updates_max)
     else
       updates = read('LRANGE', base .. ':updates', 0, updates_max < 0 and -1 or updates_max - 1)
     end
+    weigh_all(updates or {})
   end
   return {
     task_id,
     status,
     updates or {},
     read('LLEN', base .. ':updates') or 0,
-    read('GET', base .. ':result'),
-    read('GET', base .. ':error'),
+    text(base .. ':result'),
+    text(base .. ':error'),
     hash(thread .. ':metadata'),
     hash(thread .. ':context'),
     task_id and hash(base .. ':metadata') or {},
   }
 end
 
-local newest, page = {}, {}
-if tonumber(ARGV[3]) > 0 then
-  newest = read('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[3]) or {}
+local function answer()
+  local now = redis.call('TIME')
+  local stream = facts()
+  local newest, page, goes_on = {}, {}, false
+  local newest_max = tonumber(ARGV[3])
+  if newest_max > 0 then
+    newest = entries('XREVRANGE', '+', '-', newest_max, NEWEST_BYTES_MAX)
+  end
+  if ARGV[4] ~= '' then
+    page, goes_on = entries('XRANGE', ARGV[4], '+', tonumber(ARGV[5]), tonumber(ARGV[6]))
+  end
+  return {
+    now[1] .. string.format('%06d', now[2]),
+    stream,
+    ARGV[2] ~= '' and state(tonumber(ARGV[2])),
+    newest,
+    page,
+    goes_on and 1 or 0,
+  }
 end
-if ARGV[4] ~= '' then
-  page = read('XRANGE', KEYS[1], ARGV[4], '+', 'COUNT', ARGV[5]) or {}
-end
-local now = redis.call('TIME')
-return {
-  now[1] .. string.format('%06d', now[2]),
-  facts(),
-  ARGV[2] ~= '' and state(tonumber(ARGV[2])),
-  newest,
-  page,
-}
+
+local answered, result = pcall(answer)
+if answered then return result end
+if result == TOO_LARGE then return false end
+error(result)

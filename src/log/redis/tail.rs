@@ -4,108 +4,24 @@
 //! of the next change. What it tells is a hint; it only ever makes a read come sooner. Where
 //! tracking is refused, a second connection waits with `XREAD BLOCK` and makes the hints itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use parking_lot::Mutex;
-use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
-use redis::{Cmd, ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
-use tokio::sync::Notify;
+use futures_util::FutureExt;
 
+use super::connection::Connector;
+use super::resp::{Cursor, Value};
+use super::waiter::Waiter;
+use super::wire::{Message, Wire, WireError};
+use super::xread;
 use crate::id::StreamId;
-use crate::log::redis::connection::{Connector, log_error, spoils_connection};
-use crate::log::redis::reply;
-use crate::log::{Entry, LogError};
+use crate::log::LogError;
+use crate::log::tail::{Hinted, Hints, Question, Read};
 
-/// How many streams one `XREAD` asks for.
-pub const STREAMS_PER_READ_MAX: usize = 128;
-
-/// How many streams one `XREAD BLOCK` waits for.
-const STREAMS_PER_BLOCK: usize = 128;
-
-/// How long one `XREAD BLOCK` waits: so long may a stream that was just added stay unwatched.
-const BLOCK_MS: u64 = 50;
-
-/// What is known to have changed since it was last asked for.
-#[derive(Clone, Default)]
-pub struct Hints(Arc<HintsInner>);
-
-#[derive(Default)]
-struct HintsInner {
-    /// Bounded by the number of watched streams: Redis tells of a key once per read.
-    keys: Mutex<HashSet<Bytes>>,
-    everything: AtomicBool,
-    lost: AtomicBool,
-    notify: Notify,
-}
-
-impl Hints {
-    /// Waits until there is something, and takes it.
-    pub async fn next(&self, into: &mut Vec<Bytes>) -> Hinted {
-        loop {
-            let notified = self.0.notify.notified();
-            if self.0.lost.swap(false, Relaxed) {
-                return Hinted::ConnectionLost;
-            }
-            if self.0.everything.swap(false, Relaxed) {
-                return Hinted::Everything;
-            }
-            self.take_keys(into);
-            if !into.is_empty() {
-                return Hinted::Keys;
-            }
-            notified.await;
-        }
-    }
-
-    /// Takes the keys that are there now.
-    pub fn take_keys(&self, into: &mut Vec<Bytes>) {
-        into.extend(self.0.keys.lock().drain());
-    }
-
-    /// Adds a key.
-    pub fn key(&self, key: Bytes) {
-        self.0.keys.lock().insert(key);
-        self.0.notify.notify_one();
-    }
-
-    fn raise(&self, flag: &AtomicBool) {
-        flag.store(true, Relaxed);
-        self.0.notify.notify_one();
-    }
-}
-
-impl AsyncPushSender for Hints {
-    fn send(&self, push: PushInfo) -> Result<(), SendError> {
-        match push.kind {
-            PushKind::Disconnection => self.raise(&self.0.lost),
-            PushKind::Invalidate => match push.data.into_iter().next() {
-                Some(Value::Array(keys)) => {
-                    self.0.keys.lock().extend(keys.into_iter().filter_map(reply::bytes));
-                    self.0.notify.notify_one();
-                }
-                _ => self.raise(&self.0.everything),
-            },
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// What [`Hints::next`] took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hinted {
-    /// These streams, at least.
-    Keys,
-    /// Redis was flushed, or lost track: any stream may have changed.
-    Everything,
-    /// The connection is gone: connect again, and then look at every stream.
-    ConnectionLost,
-}
+/// How often the Sentinels are asked who the master is.
+const MASTER_CHECK: Duration = Duration::from_secs(1);
 
 /// How the hints come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,82 +42,106 @@ impl TailMode {
     }
 }
 
-/// What is new in one stream.
-#[derive(Debug)]
-pub enum Read {
-    /// Entries from the position that was asked for on; there may be none, and there may be more.
-    Entries(Vec<Entry>),
-    /// There is something else than a stream under the key.
-    WrongType,
-}
-
 /// The connection of one worker that reads what changed.
 pub struct RedisTail {
-    connection: MultiplexedConnection,
+    wire: Wire,
     /// How hints come on this connection.
     pub mode: TailMode,
-    /// The hints.
-    pub hints: Hints,
+    /// Keys that Redis told of. Bounded by the number of watched streams: it tells of a key once
+    /// per read.
+    keys: HashSet<Bytes>,
+    everything: bool,
+    /// What others find out: that the connection is lost, and in [`TailMode::Block`] the keys.
+    hints: Hints,
     waiter: Option<Waiter>,
     /// Behind Sentinels: sees that the master is another one before the old one says so.
     _master_watch: Option<AbortOnDrop>,
 }
 
-/// How often the Sentinels are asked who the master is.
-const MASTER_CHECK: Duration = Duration::from_secs(1);
-
 impl RedisTail {
-    /// Connects. `preferred` is tried; where Redis refuses tracking, it is [`TailMode::Block`].
+    /// Connects. `preferred` is tried; where Redis refuses tracking, it is [`TailMode::Block`]. An
+    /// entry with a longer value than `string_bytes_max` is [`Read::TooLarge`].
     ///
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`].
     pub async fn connect(
         connector: &Arc<Connector>,
         preferred: TailMode,
+        string_bytes_max: usize,
     ) -> Result<Self, LogError> {
         let hints = Hints::default();
+        let tail = |wire, mode, waiter, master_watch| Self {
+            wire,
+            mode,
+            keys: HashSet::new(),
+            everything: false,
+            hints: hints.clone(),
+            waiter,
+            _master_watch: master_watch,
+        };
         let master_watch = watch_master(connector, &hints).await;
         if preferred == TailMode::Tracking {
-            match connector.connect(Some(hints.clone())).await {
-                Ok(mut connection) => {
-                    let mut tracking = Cmd::new();
-                    tracking.arg("CLIENT").arg("TRACKING").arg("ON");
-                    match tracking.query_async::<Value>(&mut connection).await {
-                        Ok(_) => {
-                            return Ok(Self {
-                                connection,
-                                mode: TailMode::Tracking,
-                                hints,
-                                waiter: None,
-                                _master_watch: master_watch,
-                            });
-                        }
-                        Err(error) if spoils_connection(&error) => return Err(log_error(&error)),
-                        Err(error) => tracing::warn!(%error, "tracking_refused"),
+            match connector.wire(true, string_bytes_max).await {
+                Ok(mut wire) => match wire.ask(&["CLIENT", "TRACKING", "ON"]).await {
+                    Ok(()) => return Ok(tail(wire, TailMode::Tracking, None, master_watch)),
+                    Err(WireError::Refused(error)) => {
+                        tracing::warn!(%error, "tracking_refused");
                     }
-                }
+                    Err(error) => return Err(error.into()),
+                },
                 Err(LogError::Refused(error)) if is_resp3_refusal(&error) => {
                     tracing::warn!(%error, "resp3_refused");
                 }
                 Err(error) => return Err(error),
             }
         }
-        let connection = connector.connect(None::<Hints>).await?;
-        let waiter = Waiter::start(connector.connect(None::<Hints>).await?, hints.clone());
-        Ok(Self {
-            connection,
-            mode: TailMode::Block,
-            hints,
-            waiter: Some(waiter),
-            _master_watch: master_watch,
-        })
+        let wire = connector.wire(false, string_bytes_max).await?;
+        let waiter = Waiter::start(connector.wire(false, string_bytes_max).await?, hints.clone());
+        Ok(tail(wire, TailMode::Block, Some(waiter), master_watch))
     }
 
     /// Says which streams are watched, and from where; only [`TailMode::Block`] needs to know.
     pub fn watch<'a>(&self, streams: impl Iterator<Item = (&'a Bytes, StreamId)>) {
         if let Some(waiter) = &self.waiter {
-            *waiter.streams.lock() = streams.map(|(key, after)| (key.clone(), after)).collect();
+            waiter.watch(streams);
         }
+    }
+
+    /// Waits for a hint, and takes all there are. May be dropped: what came stays.
+    pub async fn hinted(&mut self, keys: &mut Vec<Bytes>) -> Hinted {
+        loop {
+            // All that is there: hints that came with the last reply, and those behind it.
+            while let Some(message) = self.wire.message().now_or_never() {
+                if let Err(error) = message.map(|message| self.take(message)) {
+                    tracing::debug!(%error, "tail_broken");
+                    return Hinted::ConnectionLost;
+                }
+            }
+            if std::mem::take(&mut self.everything) {
+                return Hinted::Everything;
+            }
+            if !self.keys.is_empty() {
+                keys.extend(self.keys.drain());
+                return Hinted::Keys;
+            }
+            tokio::select! {
+                // Dropped: what came stays in the wire.
+                message = self.wire.message() => match message {
+                    Ok(message) => self.take(message),
+                    Err(error) => {
+                        tracing::debug!(%error, "tail_broken");
+                        return Hinted::ConnectionLost;
+                    }
+                },
+                // Dropped: hints stay until they are taken.
+                hinted = self.hints.next(keys) => return hinted,
+            }
+        }
+    }
+
+    /// Between reads, has hints wake nobody up; they are there afterwards.
+    pub fn keep_still(&self, still: bool) {
+        self.wire.keep_still(still);
     }
 
     /// Whether the connection still answers: a peer that vanished says nothing by itself.
@@ -209,82 +149,131 @@ impl RedisTail {
     /// # Errors
     /// [`LogError::Unavailable`] where it does not within the response timeout.
     pub async fn ping(&mut self) -> Result<(), LogError> {
-        let answer = redis::cmd("PING").query_async::<Value>(&mut self.connection).await;
-        answer.map(drop).map_err(|error| log_error(&error))
+        super::wire::put_head(self.wire.out(), 1);
+        super::wire::put_word(self.wire.out(), b"PING");
+        self.wire.send().await?;
+        self.reply().await?;
+        Ok(())
     }
 
-    /// Reads streams, each from behind a position, at most `entries_max` entries of each. The
-    /// answers stand in the order of the questions.
+    /// Reads streams, at most `entries_max` entries of each. The answers stand in the order of the
+    /// questions.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`]: nothing of it was read.
     pub async fn read(
         &mut self,
-        streams: &[(Bytes, StreamId)],
+        questions: &[Question],
         entries_max: usize,
     ) -> Result<Vec<Read>, LogError> {
-        match self.read_together(streams, entries_max).await {
-            Ok(reads) => Ok(reads),
-            Err(error) if is_wrong_type(&error) => {
-                // One key of a wrong type fails the whole command: ask for each by itself.
-                let mut reads = Vec::with_capacity(streams.len());
-                for stream in streams {
-                    let alone = std::slice::from_ref(stream);
-                    match self.read_together(alone, entries_max).await {
-                        Ok(read) => reads.extend(read),
-                        Err(error) if is_wrong_type(&error) => reads.push(Read::WrongType),
-                        Err(error) => return Err(log_error(&error)),
-                    }
-                }
-                Ok(reads)
-            }
-            Err(error) => Err(log_error(&error)),
+        match self.read_together(questions, entries_max).await {
+            Err(LogError::Refused(error)) if error.starts_with("WRONGTYPE") => {}
+            result => return result,
         }
-    }
-
-    /// [`RedisTail::read`], and in the same round trip how many entries were ever taken out of some
-    /// of the streams; Redis before version 7 does not say.
-    ///
-    /// # Errors
-    /// As [`RedisTail::read`].
-    pub async fn read_with_removed(
-        &mut self,
-        streams: &[(Bytes, StreamId)],
-        entries_max: usize,
-        of: &[Bytes],
-    ) -> Result<(Vec<Read>, HashMap<Bytes, u64>), LogError> {
-        let asking = join_all(of.iter().map(|key| removed(self.connection.clone(), key.clone())));
-        // The read comes first: what is removed after it shows, and makes the answer look worse,
-        // never better.
-        let (reads, removed) = tokio::join!(self.read(streams, entries_max), asking);
-        Ok((reads?, removed.into_iter().flatten().collect()))
+        // One key of a wrong type fails the whole command: ask for each by itself.
+        let mut reads = Vec::with_capacity(questions.len());
+        for question in questions {
+            match self.read_together(std::slice::from_ref(question), entries_max).await {
+                Ok(read) => reads.extend(read),
+                Err(LogError::Refused(error)) if error.starts_with("WRONGTYPE") => {
+                    reads.push(Read::WrongType);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(reads)
     }
 
     async fn read_together(
         &mut self,
-        streams: &[(Bytes, StreamId)],
+        questions: &[Question],
         entries_max: usize,
-    ) -> Result<Vec<Read>, RedisError> {
-        let command = read_command(streams, entries_max, None);
-        let reply = self.connection.send_packed_command(&command).await?;
-        let reply = reply.extract_error()?;
-        let mut found: HashMap<Bytes, Vec<Entry>> = reply::streams(reply).into_iter().collect();
-        Ok(streams
-            .iter()
-            .map(|(key, _)| Read::Entries(found.remove(key).unwrap_or_default()))
-            .collect())
+    ) -> Result<Vec<Read>, LogError> {
+        let streams = questions.iter().map(|question| (&question.key, question.after));
+        xread::put(self.wire.out(), streams, entries_max, None);
+        // The read comes first: what is removed after it shows, and makes the answer look worse,
+        // never better.
+        for question in questions.iter().filter(|question| question.asks_removed) {
+            xread::put_info(self.wire.out(), &question.key);
+        }
+        self.wire.send().await?;
+        let answer = self.reply().await?;
+        let mut nothing_removed = Vec::with_capacity(questions.len());
+        for question in questions {
+            let removed = if question.asks_removed {
+                // Where an entry is too large, nothing is known of its stream.
+                self.reply().await?.whole().as_ref().and_then(xread::removed)
+            } else {
+                None
+            };
+            nothing_removed.push(removed == Some(0));
+        }
+        let reply = match answer {
+            Answer::Whole(reply) => reply,
+            Answer::Cut(beginning) => return find_too_large(questions, &beginning),
+        };
+        let mut found = xread::streams(&reply).map_err(WireError::Refused)?.into_iter().peekable();
+        let read = |(question, nothing_removed): (&Question, bool)| {
+            let entries = found.next_if(|(key, _)| *key == question.key);
+            let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
+            Read::Entries { entries, nothing_removed }
+        };
+        Ok(questions.iter().zip(nothing_removed).map(read).collect())
+    }
+
+    /// The next reply; pushes that come before it are taken.
+    async fn reply(&mut self) -> Result<Answer, LogError> {
+        loop {
+            match self.wire.reply().await? {
+                Message::Reply(reply) => return Ok(Answer::Whole(reply)),
+                Message::Cut(beginning) => return Ok(Answer::Cut(beginning)),
+                push @ Message::Push(_) => self.take(push),
+            }
+        }
+    }
+
+    /// Takes what Redis says unasked. Replies are asked for; one that comes here is of no use.
+    fn take(&mut self, message: Message) {
+        let Message::Push(push) = message else { return };
+        let mut cursor = Cursor::new(&push);
+        let kind = cursor.values().and_then(|_| cursor.text());
+        if kind.as_deref() != Some(b"invalidate") {
+            return;
+        }
+        match cursor.value() {
+            Some(Value::Values(number)) => {
+                // Copied, so that a key does not hold on to all that came with it.
+                let keys = (0..number).map_while(|_| cursor.text());
+                self.keys.extend(keys.map(|key| Bytes::copy_from_slice(&key)));
+            }
+            _ => self.everything = true,
+        }
     }
 }
 
-async fn removed(mut connection: MultiplexedConnection, key: Bytes) -> Option<(Bytes, u64)> {
-    let mut command = redis::cmd("XINFO");
-    command.arg("STREAM").arg(key.as_ref());
-    let facts = reply::pairs(command.query_async(&mut connection).await.ok()?);
-    let number = |name: &str| {
-        let (_, value) = facts.iter().find(|(key, _)| key == name)?;
-        std::str::from_utf8(value).ok()?.parse::<u64>().ok()
-    };
-    Some((key, number("entries-added")?.checked_sub(number("length")?)?))
+enum Answer {
+    Whole(Bytes),
+    Cut(Bytes),
+}
+
+impl Answer {
+    fn whole(self) -> Option<Bytes> {
+        match self {
+            Self::Whole(reply) => Some(reply),
+            Self::Cut(_) => None,
+        }
+    }
+}
+
+/// An answer broke off at an entry that is too large: it is the last stream in it.
+fn find_too_large(questions: &[Question], beginning: &Bytes) -> Result<Vec<Read>, LogError> {
+    let too_large = xread::last_key(beginning);
+    let is_it = |question: &Question| Some(&question.key) == too_large.as_ref();
+    if !questions.iter().any(is_it) {
+        return Err(LogError::Unavailable("an answer that is too large".into()));
+    }
+    let read = |question| if is_it(question) { Read::TooLarge } else { Read::NotRead };
+    Ok(questions.iter().map(read).collect())
 }
 
 /// An old server or a proxy that does not know `HELLO 3`, as opposed to one that wants a password.
@@ -304,88 +293,16 @@ async fn watch_master(connector: &Arc<Connector>, hints: &Hints) -> Option<Abort
         loop {
             tokio::time::sleep(MASTER_CHECK).await;
             if connector.master().await.is_some_and(|now| now != master) {
-                return hints.raise(&hints.0.lost);
+                return hints.lose();
             }
         }
     })))
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-fn read_command(streams: &[(Bytes, StreamId)], entries_max: usize, block: Option<u64>) -> Cmd {
-    let mut command = Cmd::new();
-    command.arg("XREAD").arg("COUNT").arg(entries_max);
-    if let Some(ms) = block {
-        command.arg("BLOCK").arg(ms);
-    }
-    command.arg("STREAMS");
-    for (key, _) in streams {
-        command.arg(key.as_ref());
-    }
-    for (_, after) in streams {
-        command.arg(after.to_string());
-    }
-    command
-}
-
-fn is_wrong_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
-        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ResponseError))
-            && error.to_string().contains("WRONGTYPE")
-}
-
-/// Waits for changes with `XREAD BLOCK`, group by group, on a connection of its own.
-struct Waiter {
-    streams: Arc<Mutex<Vec<(Bytes, StreamId)>>>,
-    _task: AbortOnDrop,
-}
-
-impl Waiter {
-    fn start(mut connection: MultiplexedConnection, hints: Hints) -> Self {
-        let streams: Arc<Mutex<Vec<(Bytes, StreamId)>>> = Arc::default();
-        let watched = streams.clone();
-        let task = tokio::spawn(async move {
-            let mut from = 0;
-            loop {
-                let (group, groups) = {
-                    let watched = watched.lock();
-                    from = if from < watched.len() { from } else { 0 };
-                    let to = watched.len().min(from + STREAMS_PER_BLOCK);
-                    (watched[from..to].to_vec(), watched.len().div_ceil(STREAMS_PER_BLOCK))
-                };
-                if group.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(BLOCK_MS)).await;
-                    continue;
-                }
-                from += group.len();
-                let wait = (BLOCK_MS / groups as u64).max(1);
-                let command = read_command(&group, 1, Some(wait));
-                match connection.send_packed_command(&command).await {
-                    Ok(found) => {
-                        for (key, _) in reply::streams(found) {
-                            hints.key(key);
-                        }
-                    }
-                    Err(error) if is_wrong_type(&error) => {
-                        // The reader sets such a key aside; until then, do not spin.
-                        group.into_iter().for_each(|(key, _)| hints.key(key));
-                        tokio::time::sleep(Duration::from_millis(BLOCK_MS)).await;
-                    }
-                    Err(_) => {
-                        hints.raise(&hints.0.lost);
-                        return;
-                    }
-                }
-                // A hint that was just given is read by the tail before we ask again.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        });
-        Self { streams, _task: AbortOnDrop(task) }
     }
 }

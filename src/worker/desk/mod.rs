@@ -10,6 +10,7 @@ mod page;
 mod round;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -110,7 +111,7 @@ pub(crate) fn wait(shared: &Arc<Shared>, topic: &Arc<Topic>, waiter: Waiter) {
     desk.waiting.push(waiter);
     if !desk.open {
         desk.open = true;
-        tokio::task::spawn_local(serve(shared.clone(), topic.clone(), attaching));
+        tokio::spawn(serve(shared.clone(), topic.clone(), attaching));
     }
 }
 
@@ -130,7 +131,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
         };
         let served = waiting.len() as u64;
         if served > 0 {
-            match Round::new(&shared, &topic, waiting).run().await {
+            match round(&shared, &topic, waiting).await {
                 Ok(left) => {
                     retry_ms = RETRY_MS_MIN;
                     if !left.is_empty() {
@@ -138,6 +139,11 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
                         desk.lock().waiting.extend(left);
                         continue;
                     }
+                }
+                Err((waiting, LogError::TooLarge)) => {
+                    topic.large.store(true, Relaxed);
+                    desk.lock().waiting.extend(waiting);
+                    continue;
                 }
                 Err((waiting, LogError::Refused(error))) if attaching => {
                     tracing::error!(thread_id = %topic.thread, %error, "attach_refused");
@@ -162,6 +168,21 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
     }
 }
 
+/// One round, on the lane where its answer may be too large for a worker.
+async fn round(
+    shared: &Arc<Shared>,
+    topic: &Arc<Topic>,
+    waiting: Vec<Waiter>,
+) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
+    let large = topic.large.load(Relaxed);
+    let round = Round::new(shared.clone(), topic.clone(), large, waiting);
+    if !large {
+        return round.run().await;
+    }
+    // Where the server ends, nobody waits for an answer any more.
+    shared.lane.run(round.run()).await.unwrap_or_else(|error| Err((Vec::new(), error)))
+}
+
 /// The pause after a read that served that many.
 fn next_gather_ms(last: u64, served: u64) -> u64 {
     match served {
@@ -184,7 +205,7 @@ fn who_may_wait_on(shared: &Shared, mut waiting: Vec<Waiter>) -> Vec<Waiter> {
 }
 
 fn answer(shared: &Shared, waiter: &Waiter, answer: Answer) {
-    shared.workers[waiter.worker].inbox.put(Message::Answer(waiter.viewer, answer));
+    shared.inboxes[waiter.worker].put(Message::Answer(waiter.viewer, answer));
 }
 
 #[cfg(test)]

@@ -20,9 +20,11 @@ use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
 
 /// One read of the log and the answers that it gives.
-pub(super) struct Round<'a> {
-    shared: &'a Arc<Shared>,
-    topic: &'a Arc<Topic>,
+pub(super) struct Round {
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+    /// It is on the lane: an answer may be of any size.
+    large: bool,
     waiting: Vec<Waiter>,
     left: Vec<Waiter>,
     /// The read brought the state, where there is one.
@@ -31,13 +33,14 @@ pub(super) struct Round<'a> {
     epoch: u32,
 }
 
-impl<'a> Round<'a> {
+impl Round {
     pub(super) fn new(
-        shared: &'a Arc<Shared>,
-        topic: &'a Arc<Topic>,
+        shared: Arc<Shared>,
+        topic: Arc<Topic>,
+        large: bool,
         waiting: Vec<Waiter>,
     ) -> Self {
-        Self { shared, topic, waiting, left: Vec::new(), read_state: false, epoch: 0 }
+        Self { shared, topic, large, waiting, left: Vec::new(), read_state: false, epoch: 0 }
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
@@ -54,7 +57,7 @@ impl<'a> Round<'a> {
         for waiter in std::mem::take(&mut self.waiting) {
             match waiter.wants {
                 Wants::State if !snapshot.thread_exists() => {
-                    answer(self.shared, &waiter, Answer::NotFound);
+                    answer(&self.shared, &waiter, Answer::NotFound);
                 }
                 Wants::After(_) if waiter.attaching && !snapshot.stream.exists => {
                     // Without a stream only the state tells whether there is such a thread.
@@ -64,7 +67,7 @@ impl<'a> Round<'a> {
                         let Wants::After(after) = waiter.wants else { continue };
                         self.answer_after(waiter, after, &snapshot, &page, position);
                     } else {
-                        answer(self.shared, &waiter, Answer::NotFound);
+                        answer(&self.shared, &waiter, Answer::NotFound);
                     }
                 }
                 Wants::After(after) => {
@@ -95,14 +98,15 @@ impl<'a> Round<'a> {
             })
             .min();
         let limits = &self.shared.config.limits;
-        let entries_max = (limits.page_bytes_max / recent.entry_bytes.max(1)) as u64;
         SnapshotWants {
             updates_max: state.then_some(seam::UPDATES_READ),
             newest_max: if state { seam::ENTRIES_READ } else { 0 },
             page: oldest.map(|from| PageWants {
                 from,
-                entries_max: entries_max.clamp(2, limits.page_entries_max),
+                entries_max: limits.page_entries_max,
+                bytes_max: limits.page_bytes_max as u64,
             }),
+            bytes_max: (!self.large).then_some(limits.answer_bytes_max()),
         }
     }
 
@@ -116,7 +120,8 @@ impl<'a> Round<'a> {
     async fn read(&self, wants: SnapshotWants) -> Result<Snapshot, LogError> {
         let mut pauses_ms = seam::PAUSES_MS.iter();
         loop {
-            let reading = self.shared.log.snapshot(&self.topic.thread, wants);
+            let log = if self.large { self.shared.lane.log() } else { &self.shared.log };
+            let reading = log.snapshot(&self.topic.thread, wants);
             let Ok(read) = timeout_at(self.patience(), reading).await else {
                 return Err(LogError::Unavailable("no answer in time".into()));
             };
@@ -151,24 +156,20 @@ impl<'a> Round<'a> {
     }
 
     fn tell_tail(&self, message: fn(Arc<Topic>) -> TailMessage) {
-        self.shared.workers[self.topic.owner].tail.put(message(self.topic.clone()));
+        self.shared.tails[self.topic.owner()].put(message(self.topic.clone()));
     }
 
     /// The page's entries as chunks, without the one at the position that it begins with. A page
     /// that ends where the topic's log begins becomes part of it: those who come next find it.
     fn encode_page(&self, wants: SnapshotWants, snapshot: &Snapshot) -> Page {
-        let Some(PageWants { from, entries_max }) = wants.page else { return Page::default() };
+        let Some(PageWants { from, .. }) = wants.page else { return Page::default() };
         let entries = &snapshot.page[..];
-        let whole = (entries.len() as u64) < entries_max;
+        let whole = !snapshot.page_goes_on;
         let anchored = entries.first().is_some_and(|entry| entry.id == from);
         let entries = if anchored { &entries[1..] } else { entries };
-        let mut recent = self.topic.recent.lock();
-        if let Some(bytes) = entries.iter().map(|entry| entry.bytes_len()).reduce(|a, b| a + b) {
-            recent.entry_bytes = (bytes / entries.len()).max(1);
-        }
         let chunks: Vec<Arc<Chunk>> =
             encode::entries(&self.topic.thread, from, entries).into_iter().map(Arc::new).collect();
-        if let Some(log) = recent.log.as_mut() {
+        if let Some(log) = self.topic.recent.lock().log.as_mut() {
             let before = log.bytes();
             let bytes_max = self.shared.config.limits.topic_bytes_max;
             for chunk in chunks.iter().rev() {
@@ -207,7 +208,7 @@ impl<'a> Round<'a> {
             }
             _ => state.clone(),
         };
-        answer(self.shared, waiter, Answer::State { frames, position, epoch: self.epoch });
+        answer(&self.shared, waiter, Answer::State { frames, position, epoch: self.epoch });
     }
 
     fn answer_after(
@@ -228,7 +229,7 @@ impl<'a> Round<'a> {
         if after == stream.last_generated {
             let then = Some(position);
             return answer(
-                self.shared,
+                &self.shared,
                 &waiter,
                 Answer::After { chunks: Vec::new(), then, epoch: self.epoch },
             );
@@ -245,7 +246,7 @@ impl<'a> Round<'a> {
                 }
                 let then = page.whole.then_some(position);
                 answer(
-                    self.shared,
+                    &self.shared,
                     &waiter,
                     Answer::After { chunks: chunks.to_vec(), then, epoch: self.epoch },
                 );
@@ -257,7 +258,7 @@ impl<'a> Round<'a> {
             Found::NotInThisPage if self.is_held(after) && certainly_kept(after, stream) => {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
                 answer(
-                    self.shared,
+                    &self.shared,
                     &waiter,
                     Answer::After { chunks: Vec::new(), then: None, epoch: self.epoch },
                 );

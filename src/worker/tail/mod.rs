@@ -6,6 +6,8 @@
 //! closer. A hint only makes a read come sooner; the position per stream carries correctness.
 
 mod judge;
+mod share;
+mod source;
 mod sweep;
 mod verify;
 
@@ -15,32 +17,34 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::config;
 use crate::core::encode;
 use crate::id::StreamId;
-use crate::log::redis::tail::{Hinted, Hints, Read, RedisTail, STREAMS_PER_READ_MAX, TailMode};
+use crate::log::redis::tail::TailMode;
+use crate::log::tail::{Hinted, Question, Read};
 use crate::log::{Entry, Log, LogError};
+use crate::sys::pause::Pause;
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
+use share::Share;
+use source::Source;
 use sweep::{MISSED_SWEEPS_MAX, SWEEP_PARTS};
 
-/// Entries that one read takes of a stream; where there are more, it is read again at once.
-const ENTRIES_PER_READ_MAX: usize = 256;
+/// How long the tail rests after it has read: under load, what changes meanwhile is read together. An idle tail reads at once. Each read wakes this thread twice and Redis once,
+/// which costs more than what is read; `loadtest wide` shows it.
+const READ_PAUSE: Duration = Duration::from_micros(800);
 
-/// A read begins at least so long after the last one, rounded up to the runtime's millisecond: under
-/// load, what changes meanwhile is read together. An idle tail reads at once. It saves the server
-/// and Redis a wake-up each; `loadtest wide` shows it.
-const READ_PACE: Duration = Duration::from_micros(500);
+/// After so many bytes of entries the thread's other tasks have their turn.
+const BYTES_PER_TURN: usize = 256 * 1024;
 
-/// An entry at the head that is larger than this is not read again as proof; the sweep looks.
-const PROOF_BYTES_MAX: usize = 16 * 1024;
-
-/// The tail of one worker.
+/// The tail of one worker, or of the lane.
 pub(crate) struct Tail {
     shared: Arc<Shared>,
-    worker: usize,
+    /// The worker's number; the lane's is the one behind the last worker's.
+    number: usize,
+    share: Share,
     watched: HashMap<Bytes, Watched>,
     /// Streams to read now.
     due: HashSet<Bytes>,
@@ -51,8 +55,6 @@ pub(crate) struct Tail {
 
 struct Watched {
     topic: Arc<Topic>,
-    /// The size of the entry at the head, where this tail has read it.
-    head_bytes: usize,
     /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
     wrong_type: bool,
     swept: Instant,
@@ -60,21 +62,27 @@ struct Watched {
     hinted: bool,
 }
 
-/// How the streams are read: the log's own way.
-enum Source {
-    Redis(RedisTail),
-    Embedded,
-}
-
 impl Tail {
-    pub(crate) fn new(shared: Arc<Shared>, worker: usize) -> Self {
+    /// The tail of a worker.
+    pub(crate) fn of_worker(shared: Arc<Shared>, number: usize) -> Self {
+        Self::new(shared, number, Share::OF_WORKER)
+    }
+
+    /// The tail of the lane, for streams with entries that would hold up a worker.
+    pub(crate) fn of_lane(shared: Arc<Shared>) -> Self {
+        let number = shared.lane_number();
+        Self::new(shared, number, Share::OF_LANE)
+    }
+
+    fn new(shared: Arc<Shared>, number: usize, share: Share) -> Self {
         let mode = match shared.config.tail {
             config::TailMode::Block => TailMode::Block,
             config::TailMode::Auto | config::TailMode::Tracking => TailMode::Tracking,
         };
         Self {
             shared,
-            worker,
+            number,
+            share,
             watched: HashMap::new(),
             due: HashSet::new(),
             mode,
@@ -86,11 +94,15 @@ impl Tail {
     pub(crate) async fn run(mut self) {
         let mut attempt = 0;
         loop {
-            let (mut source, hints) = match self.connect().await {
-                Ok(connected) => connected,
+            while self.is_lane() && self.watched.is_empty() {
+                self.shared.clone().tails[self.number].filled().await;
+                self.take_messages();
+            }
+            let mut source = match self.connect().await {
+                Ok(source) => source,
                 Err(error) => {
                     if attempt == 0 {
-                        tracing::warn!(worker = self.worker, %error, "redis_unreachable");
+                        tracing::warn!(worker = self.number, %error, "redis_unreachable");
                     }
                     sleep(self.backoff(attempt)).await;
                     attempt += 1;
@@ -99,20 +111,29 @@ impl Tail {
                 }
             };
             if attempt > 0 {
-                tracing::info!(worker = self.worker, attempt, "redis_back");
+                tracing::info!(worker = self.number, attempt, "redis_back");
             }
             attempt = 1;
-            self.shared.tails_connected.fetch_add(1, Relaxed);
-            let error = self.follow(&mut source, &hints).await;
-            self.shared.tails_connected.fetch_sub(1, Relaxed);
-            self.forget_source(&source);
-            if let Log::Redis(log) = &self.shared.log {
+            self.count_connected(&source, true);
+            let error = self.follow(&mut source).await;
+            self.count_connected(&source, false);
+            if let Log::Redis(log) = self.log() {
                 // State and pages must come from the same server as what is tailed next.
                 log.disconnect().await;
             }
-            tracing::warn!(worker = self.worker, %error, "redis_lost");
+            tracing::warn!(worker = self.number, %error, "redis_lost");
             sleep(self.backoff(0)).await;
         }
+    }
+
+    /// Where it asks for state.
+    fn log(&self) -> &Log {
+        if self.is_lane() { self.shared.lane.log() } else { &self.shared.log }
+    }
+
+    /// Whether entries of any size are to be read here.
+    fn is_lane(&self) -> bool {
+        self.number == self.shared.lane_number()
     }
 
     /// Grows from `reconnect_min_ms` to `reconnect_max_ms`, with jitter.
@@ -123,52 +144,49 @@ impl Tail {
         Duration::from_millis(rand::random_range(ms / 2..=ms.max(1)))
     }
 
-    async fn connect(&mut self) -> Result<(Source, Hints), LogError> {
-        let metrics = &self.shared.metrics;
-        match &self.shared.log {
-            Log::Redis(log) => {
-                let tail = RedisTail::connect(&log.connector(), self.mode).await?;
-                metrics.redis_connects.fetch_add(1, Relaxed);
-                if tail.mode == TailMode::Block {
-                    self.shared.tails_blocking.fetch_add(1, Relaxed);
-                }
-                tracing::info!(worker = self.worker, mode = tail.mode.as_str(), "tail_connected");
-                let hints = tail.hints.clone();
-                Ok((Source::Redis(tail), hints))
-            }
-            Log::Embedded(_) => {
-                Ok((Source::Embedded, self.shared.embedded_hints[self.worker].clone()))
-            }
+    async fn connect(&mut self) -> Result<Source, LogError> {
+        let source = Source::connect(&self.shared, self.number, self.mode, &self.share).await?;
+        if let Some(mode) = source.mode() {
+            self.shared.metrics.redis_connects.fetch_add(1, Relaxed);
+            tracing::info!(worker = self.number, mode = mode.as_str(), "tail_connected");
         }
+        Ok(source)
     }
 
-    fn forget_source(&self, source: &Source) {
-        if let Source::Redis(tail) = source
-            && tail.mode == TailMode::Block
-        {
-            self.shared.tails_blocking.fetch_sub(1, Relaxed);
+    /// The server is ready while the tails of all workers are connected.
+    fn count_connected(&self, source: &Source, connected: bool) {
+        let count = |counter: &std::sync::atomic::AtomicUsize| {
+            if connected { counter.fetch_add(1, Relaxed) } else { counter.fetch_sub(1, Relaxed) }
+        };
+        if !self.is_lane() {
+            count(&self.shared.tails_connected);
+        }
+        if source.mode() == Some(TailMode::Block) {
+            count(&self.shared.tails_blocking);
         }
     }
 
     /// Follows the streams over one connection, until it fails.
-    async fn follow(&mut self, source: &mut Source, hints: &Hints) -> LogError {
+    async fn follow(&mut self, source: &mut Source) -> LogError {
         // Whatever happened while there was no connection: look at every stream.
         self.rescan();
         let sweep_every = self.shared.config.limits.sweep_interval() / SWEEP_PARTS;
         let mut sweep = tokio::time::interval(sweep_every.max(Duration::from_millis(10)));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut keys = Vec::new();
-        let mut next_read = Instant::now();
+        let mut pause = Pause::new();
         loop {
-            if !self.due.is_empty() && Instant::now() < next_read {
-                sleep_until(next_read).await;
-                hints.take_keys(&mut keys);
-                self.are_due(&mut keys);
-            }
-            next_read = Instant::now() + READ_PACE;
             self.take_messages();
-            if let Err(error) = self.read_due(source).await {
-                return error;
+            match self.read_due(source).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    source.keep_still(true);
+                    pause.last(READ_PAUSE).await;
+                    source.keep_still(false);
+                    // The runtime hears of what has come.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => return error,
             }
             if let Source::Redis(tail) = source {
                 let positions = |(key, watched): (_, &Watched)| {
@@ -179,7 +197,7 @@ impl Tail {
             let shared = self.shared.clone();
             tokio::select! {
                 // Dropped: the hints stay where they are until they are taken.
-                hinted = hints.next(&mut keys) => match hinted {
+                hinted = source.hinted(&mut keys) => match hinted {
                     Hinted::Keys => self.are_due(&mut keys),
                     Hinted::Everything => self.rescan(),
                     Hinted::ConnectionLost => {
@@ -187,7 +205,7 @@ impl Tail {
                     }
                 },
                 // Dropped: messages stay in the mailbox.
-                () = shared.workers[self.worker].tail.filled() => {}
+                () = shared.tails[self.number].filled() => {}
                 // Dropped: the next tick comes at its time.
                 _ = sweep.tick() => {
                     if let Err(error) = self.sweep(source).await {
@@ -207,16 +225,18 @@ impl Tail {
         for key in keys.drain(..) {
             if let Some(watched) = self.watched.get_mut(&key) {
                 watched.hinted = true;
-                self.due.insert(key);
+                // Its own key: the hint's is a part of what was received, which is let go.
+                self.due.insert(watched.topic.key.clone());
             }
         }
     }
 
     fn take_messages(&mut self) {
-        for message in self.shared.workers[self.worker].tail.take() {
+        for message in self.shared.tails[self.number].take() {
             let (TailMessage::Watch(topic) | TailMessage::Look(topic)) = message;
-            // A desk may speak for a topic that was retired, and made anew, in the meantime.
-            if !self.shared.topics.holds(&topic) {
+            // A desk may speak for a topic that was retired, and made anew, in the meantime; or
+            // for one that has gone to the lane.
+            if !self.shared.topics.holds(&topic) || topic.owner() != self.number {
                 continue;
             }
             let key = topic.key.clone();
@@ -224,8 +244,7 @@ impl Tail {
             let known = self.watched.get(&key);
             if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
                 let swept = Instant::now();
-                let watched =
-                    Watched { topic, head_bytes: 0, wrong_type: false, swept, hinted: false };
+                let watched = Watched { topic, wrong_type: false, swept, hinted: false };
                 self.watched.insert(key, watched);
             }
         }
@@ -236,136 +255,136 @@ impl Tail {
         self.due.extend(self.watched.keys().cloned());
     }
 
-    /// Reads what is due, until nothing is.
-    async fn read_due(&mut self, source: &mut Source) -> Result<(), LogError> {
+    /// Reads what is due, until nothing is. Whether there was something to read.
+    async fn read_due(&mut self, source: &mut Source) -> Result<bool, LogError> {
+        let any = !self.due.is_empty();
         while !self.due.is_empty() {
             let keys = self.next_due();
             let result = self.read(source, &keys).await;
             if let Err(LogError::Refused(error)) = &result {
                 // It would be refused again and again: leave these to the next hint or sweep.
-                tracing::error!(worker = self.worker, %error, streams = keys.len(), "read_refused");
+                tracing::error!(worker = self.number, %error, streams = keys.len(), "read_refused");
                 keys.iter().for_each(|key| _ = self.due.remove(key));
                 continue;
             }
             result?;
             self.take_messages();
         }
-        Ok(())
+        Ok(any)
     }
 
     /// The next streams to read together. One key of a wrong type would fail them all: such a key
     /// is read alone, until it holds a stream again.
     fn next_due(&self) -> Vec<Bytes> {
         let odd = |key: &&Bytes| self.watched.get(*key).is_some_and(|watched| watched.wrong_type);
-        let together = self.due.iter().filter(|key| !odd(key)).take(STREAMS_PER_READ_MAX);
+        let together = self.due.iter().filter(|key| !odd(key)).take(self.share.streams_per_read);
         let keys: Vec<Bytes> = together.cloned().collect();
         if keys.is_empty() { self.due.iter().take(1).cloned().collect() } else { keys }
     }
 
     /// Reads these streams once. How many of them had something new.
     async fn read(&mut self, source: &mut Source, keys: &[Bytes]) -> Result<usize, LogError> {
-        let mut questions = Vec::with_capacity(keys.len());
-        // Streams that begin: nothing before their first entries proves those to be the first.
-        let mut begin = Vec::new();
-        for key in keys {
-            let Some(watched) = self.watched.get_mut(key) else {
-                self.due.remove(key);
-                continue;
-            };
-            let hinted = std::mem::take(&mut watched.hinted);
-            let Some(head) = watched.topic.head() else {
-                self.due.remove(key);
-                continue;
-            };
-            let from = if watched.head_bytes > PROOF_BYTES_MAX { head } else { head.predecessor() };
-            questions.push((key.clone(), from));
-            if hinted && head == StreamId::ZERO {
-                begin.push(key.clone());
-            }
+        let questions: Vec<Question> = keys.iter().filter_map(|key| self.question(key)).collect();
+        if questions.is_empty() {
+            return Ok(0);
         }
-        let (reads, removed) = match source {
-            Source::Redis(tail) => {
-                self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
-                tail.read_with_removed(&questions, ENTRIES_PER_READ_MAX, &begin).await?
-            }
-            Source::Embedded => (self.read_embedded(&questions), HashMap::new()),
-        };
-        let mut news = 0;
-        for ((key, from), read) in questions.into_iter().zip(reads) {
+        self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
+        let reads = source.read(&self.shared, &questions, self.share.entries_per_read).await?;
+        let (mut news, mut bytes) = (0, 0);
+        for (question, read) in questions.iter().zip(reads) {
             // What is new from here on makes a new hint; what the read left is read again.
-            self.due.remove(&key);
+            self.due.remove(&question.key);
             match read {
-                Read::Entries(entries) => {
-                    if let Some(watched) = self.watched.get_mut(&key) {
-                        watched.wrong_type = false;
-                    }
-                    if entries.len() == ENTRIES_PER_READ_MAX {
-                        self.due.insert(key.clone());
-                    }
-                    news += usize::from(
-                        self.take(&key, from, entries, removed.get(&key) == Some(&0)).await?,
-                    );
-                }
-                Read::WrongType => {
-                    if let Some(watched) = self.watched.get_mut(&key)
-                        && !std::mem::replace(&mut watched.wrong_type, true)
-                    {
-                        let topic = watched.topic.clone();
-                        let thread_id = &topic.thread;
-                        tracing::warn!(%thread_id, "stream_key_holds_something_else");
-                        if let Some(head) = topic.head() {
-                            self.verify(&key, &topic, head).await?;
-                        }
+                Read::Entries { entries, nothing_removed } => {
+                    bytes += entries.iter().map(Entry::bytes_len).sum::<usize>();
+                    if self.take(question, entries, nothing_removed).await? {
+                        news += 1;
                     }
                 }
+                Read::WrongType => self.set_aside(&question.key).await?,
+                Read::TooLarge => self.give_to_lane(&question.key),
+                Read::NotRead => {
+                    if let Some(watched) = self.watched.get_mut(&question.key) {
+                        watched.hinted |= question.asks_removed;
+                        self.due.insert(question.key.clone());
+                    }
+                }
+            }
+            if bytes > BYTES_PER_TURN {
+                bytes = 0;
+                tokio::task::yield_now().await;
             }
         }
         Ok(news)
     }
 
-    fn read_embedded(&self, questions: &[(Bytes, StreamId)]) -> Vec<Read> {
-        let Log::Embedded(log) = &self.shared.log else { return Vec::new() };
-        questions
-            .iter()
-            .map(|(key, from)| {
-                let entries = self.watched.get(key).map(|watched| {
-                    log.read(&watched.topic.thread, *from, ENTRIES_PER_READ_MAX as u64).1
-                });
-                Read::Entries(entries.unwrap_or_default())
-            })
-            .collect()
+    /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
+    fn question(&mut self, key: &Bytes) -> Option<Question> {
+        let watched = self.watched.get_mut(key);
+        let Some((watched, head)) = watched.and_then(|it| it.topic.head().map(|head| (it, head)))
+        else {
+            self.due.remove(key);
+            return None;
+        };
+        let hinted = std::mem::take(&mut watched.hinted);
+        Some(Question {
+            thread: watched.topic.thread.clone(),
+            key: watched.topic.key.clone(),
+            after: head.predecessor(),
+            // It begins: nothing before its first entries proves those to be the first.
+            asks_removed: hinted && head == StreamId::ZERO,
+        })
+    }
+
+    /// The key holds something else than a stream.
+    async fn set_aside(&mut self, key: &Bytes) -> Result<(), LogError> {
+        let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
+        if std::mem::replace(&mut watched.wrong_type, true) {
+            return Ok(());
+        }
+        let topic = watched.topic.clone();
+        tracing::warn!(thread_id = %topic.thread, "stream_key_holds_something_else");
+        if let Some(head) = topic.head() {
+            self.verify(key, &topic, head).await?;
+        }
+        Ok(())
+    }
+
+    /// It has entries that would hold up this thread: the lane goes on from where this tail stands.
+    fn give_to_lane(&mut self, key: &Bytes) {
+        self.due.remove(key);
+        if let Some(watched) = self.watched.remove(key) {
+            self.shared.give_to_lane(&watched.topic);
+        }
     }
 
     /// Takes what one read gave of one stream, of which it may be known that nothing was ever taken
     /// out of it. Whether it was something new.
     async fn take(
         &mut self,
-        key: &Bytes,
-        from: StreamId,
+        question: &Question,
         entries: Vec<Entry>,
         nothing_removed: bool,
     ) -> Result<bool, LogError> {
+        let key = &question.key;
+        if entries.len() == self.share.entries_per_read {
+            self.due.insert(key.clone());
+        }
         let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
+        watched.wrong_type = false;
         let Some(head) = watched.topic.head() else { return Ok(false) };
-        // A large head is not read again. A stream that begins has no head, but counts.
-        let trusted = from == head && (head != StreamId::ZERO || nothing_removed);
-        let proven = entries.first().is_some_and(|entry| entry.id == head) || trusted;
+        let topic = watched.topic.clone();
         let new = match &entries[..] {
             [first, new @ ..] if first.id == head => new,
-            new => new,
+            // A stream that begins has no entry at its head, but counts what was taken out.
+            [] if head == StreamId::ZERO => &[],
+            new if head == StreamId::ZERO && nothing_removed => new,
+            _ => return self.verify(key, &topic, head).await,
         };
-        if !proven || (from == head && new.is_empty()) {
-            if new.is_empty() && head == StreamId::ZERO {
-                return Ok(false);
-            }
-            let topic = watched.topic.clone();
-            return self.verify(key, &topic, head).await;
+        if !new.is_empty() {
+            self.append(&topic, head, new);
         }
-        let Some(last) = new.last() else { return Ok(false) };
-        watched.head_bytes = last.bytes_len();
-        let topic = watched.topic.clone();
-        self.append(&topic, head, new);
-        Ok(true)
+        Ok(!new.is_empty())
     }
 
     fn append(&self, topic: &Arc<Topic>, head: StreamId, new: &[Entry]) {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Source, Tail};
 use crate::config;
-use crate::log::redis::tail::{STREAMS_PER_READ_MAX, TailMode};
+use crate::log::redis::tail::TailMode;
 use crate::log::{Log, LogError};
 use crate::worker::shared::Shared;
 use crate::worker::topic::Topic;
@@ -27,9 +27,9 @@ impl Tail {
         let limits = &self.shared.config.limits;
         let linger_ms = limits.topic_linger_ms;
         let tick = limits.sweep_interval() / SWEEP_PARTS;
-        let interval = match source {
+        let interval = match source.mode() {
             // `XREAD BLOCK` tells nothing of a stream that was deleted or began anew.
-            Source::Redis(tail) if tail.mode == TailMode::Block => tick * BLOCK_SWEEP_PARTS,
+            Some(TailMode::Block) => tick * BLOCK_SWEEP_PARTS,
             _ => limits.sweep_interval(),
         };
         let now_ms = self.shared.now_ms();
@@ -61,13 +61,11 @@ impl Tail {
         part.retain(|key| !self.due.contains(key));
         self.due.extend(odd);
         let mut found = 0;
-        for keys in part.chunks(STREAMS_PER_READ_MAX) {
+        for keys in part.chunks(self.share.streams_per_read) {
             found += self.read(source, keys).await?;
         }
-        if part.is_empty()
-            && let Source::Redis(tail) = source
-        {
-            tail.ping().await?;
+        if part.is_empty() {
+            source.check().await?;
         } else {
             self.shared.metrics.sweep_finds.fetch_add(found as u64, Relaxed);
             self.missed_sweeps = if found > 0 { self.missed_sweeps + 1 } else { 0 };
@@ -82,7 +80,7 @@ impl Tail {
             && self.shared.config.tail == config::TailMode::Auto
             && matches!(self.shared.log, Log::Redis(_));
         if fall_back {
-            tracing::warn!(worker = self.worker, "hints_unreliable");
+            tracing::warn!(worker = self.number, "hints_unreliable");
             self.mode = TailMode::Block;
         }
         fall_back

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Tail;
 use super::judge::{Verdict, added, judge};
-use super::{ENTRIES_PER_READ_MAX, Tail};
 use crate::core::chunk::{Chunk, Unit};
 use crate::core::encode::{self, GapReason};
 use crate::id::StreamId;
@@ -23,23 +23,34 @@ impl Tail {
         topic: &Arc<Topic>,
         head: StreamId,
     ) -> Result<bool, LogError> {
+        let limits = &self.shared.config.limits;
         let wants = SnapshotWants {
             updates_max: Some(seam::UPDATES_READ),
             newest_max: seam::ENTRIES_READ,
-            page: Some(PageWants { from: head, entries_max: ENTRIES_PER_READ_MAX as u64 }),
+            page: Some(PageWants {
+                from: head,
+                entries_max: self.share.entries_per_read as u64,
+                bytes_max: limits.page_bytes_max as u64,
+            }),
+            bytes_max: (!self.is_lane()).then_some(limits.answer_bytes_max()),
         };
-        let mut snapshot = self.shared.log.snapshot(&topic.thread, wants).await?;
+        let mut snapshot = match self.log().snapshot(&topic.thread, wants).await {
+            Err(LogError::TooLarge) => {
+                self.give_to_lane(key);
+                return Ok(false);
+            }
+            result => result?,
+        };
         let entries_added = topic.recent.lock().entries_added;
         let reason = match judge(head, entries_added, &snapshot) {
             Verdict::Complete => {
                 let page = &snapshot.page[..];
                 let anchored = page.first().is_some_and(|entry| entry.id == head);
                 let new = if anchored { &page[1..] } else { page };
-                let Some(last) = new.last() else { return Ok(false) };
-                if let Some(watched) = self.watched.get_mut(key) {
-                    watched.head_bytes = last.bytes_len();
+                if new.is_empty() {
+                    return Ok(false);
                 }
-                if page.len() == ENTRIES_PER_READ_MAX {
+                if snapshot.page_goes_on {
                     self.due.insert(key.clone());
                 }
                 self.append(topic, head, new);

@@ -1,0 +1,185 @@
+//! `XREAD` and `XINFO STREAM`, as the tail sends them and as it reads the answers.
+
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
+
+use super::resp::{Cursor, Value};
+use super::wire::{put_head, put_word};
+use crate::id::StreamId;
+use crate::log::Entry;
+
+/// Puts an `XREAD` of these streams, each from behind a position, at most `entries_max` entries of
+/// each. With `block_ms` it waits so long for the first of them.
+pub(super) fn put<'a>(
+    out: &mut BytesMut,
+    streams: impl ExactSizeIterator<Item = (&'a Bytes, StreamId)> + Clone,
+    entries_max: usize,
+    block_ms: Option<u64>,
+) {
+    let mut text = String::new();
+    let mut put_display = |out: &mut BytesMut, value: &dyn std::fmt::Display| {
+        text.clear();
+        // Writing to a String does not fail.
+        _ = write!(text, "{value}");
+        put_word(out, text.as_bytes());
+    };
+    put_head(out, 4 + 2 * usize::from(block_ms.is_some()) + 2 * streams.len());
+    put_word(out, b"XREAD");
+    put_word(out, b"COUNT");
+    put_display(out, &entries_max);
+    if let Some(block_ms) = block_ms {
+        put_word(out, b"BLOCK");
+        put_display(out, &block_ms);
+    }
+    put_word(out, b"STREAMS");
+    streams.clone().for_each(|(key, _)| put_word(out, key));
+    streams.for_each(|(_, after)| put_display(out, &after));
+}
+
+/// Puts an `XINFO STREAM`.
+pub(super) fn put_info(out: &mut BytesMut, key: &Bytes) {
+    put_head(out, 3);
+    put_word(out, b"XINFO");
+    put_word(out, b"STREAM");
+    put_word(out, key);
+}
+
+/// The answer to an `XREAD`: each stream's key with its entries, in the order of the question;
+/// those with nothing new are left out. Its error where it is one.
+///
+/// # Errors
+/// What Redis said, code first.
+pub fn streams(reply: &Bytes) -> Result<Vec<(Bytes, Vec<Entry>)>, String> {
+    let mut found = Vec::new();
+    let mut cursor = Cursor::new(reply);
+    let number = match cursor.value() {
+        Some(Value::Error(error)) => return Err(String::from_utf8_lossy(&error).into_owned()),
+        Some(Value::Values(number) | Value::Pairs(number)) => number,
+        _ => 0,
+    };
+    let pairs = reply.first() == Some(&b'%');
+    for _ in 0..number {
+        // In version 2 of the protocol, each stream is an array of its key and its entries.
+        if !pairs && cursor.values() != Some(2) {
+            break;
+        }
+        let Some(key) = cursor.text() else { break };
+        found.push((key, entries(&mut cursor)));
+    }
+    Ok(found)
+}
+
+/// The key of the last stream in the beginning of an answer.
+pub(super) fn last_key(beginning: &Bytes) -> Option<Bytes> {
+    streams(beginning).ok()?.pop().map(|(key, _)| key)
+}
+
+/// Entries; one whose fields cannot be read keeps its place, without them.
+fn entries(cursor: &mut Cursor<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for _ in 0..cursor.values().unwrap_or(0) {
+        let Some(2) = cursor.values() else { break };
+        let Some(id) = cursor.text().and_then(|id| StreamId::parse_bytes(&id)) else { break };
+        let mut fields = Vec::new();
+        for _ in 0..cursor.values().unwrap_or(0) / 2 {
+            let (name, value) = (cursor.text(), cursor.text());
+            let (Some(name), Some(value)) = (name, value) else { break };
+            fields.push((name, value));
+        }
+        entries.push(Entry { id, fields });
+    }
+    entries
+}
+
+/// How many entries were ever taken out of a stream, from the answer to an `XINFO STREAM`; Redis
+/// before version 7 does not say.
+pub(super) fn removed(reply: &Bytes) -> Option<u64> {
+    let mut cursor = Cursor::new(reply);
+    let members = match cursor.value()? {
+        Value::Pairs(number) => number,
+        Value::Values(number) => number / 2,
+        _ => return None,
+    };
+    let (mut length, mut added) = (None, None);
+    for _ in 0..members {
+        let name = cursor.text()?;
+        match &name[..] {
+            b"length" => length = number(&mut cursor),
+            b"entries-added" => added = number(&mut cursor),
+            _ => cursor.skip(1)?,
+        }
+    }
+    added?.checked_sub(length?)
+}
+
+fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
+    match cursor.value()? {
+        Value::Line(text) | Value::Text(text) => std::str::from_utf8(&text).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(ms: u64, fields: &[(&'static str, &'static str)]) -> Entry {
+        let fields = fields.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        Entry { id: StreamId { ms, seq: 0 }, fields: fields.collect() }
+    }
+
+    #[test]
+    fn an_answer_reads_the_same_in_both_versions_of_the_protocol() {
+        const ENTRIES: &str = "*2\r\n*2\r\n$3\r\n1-0\r\n*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$0\r\n\r\n\
+                               *2\r\n$3\r\n2-0\r\n*0\r\n";
+        let expected = vec![(
+            Bytes::from_static(b"k"),
+            vec![entry(1, &[("a", "b"), ("c", "")]), entry(2, &[])],
+        )];
+        for head in ["%1\r\n$1\r\nk\r\n", "*1\r\n*2\r\n$1\r\nk\r\n"] {
+            assert_eq!(streams(&format!("{head}{ENTRIES}").into()).unwrap(), expected);
+        }
+        for nothing in ["_\r\n", "*-1\r\n", "*0\r\n", "+OK\r\n"] {
+            assert_eq!(streams(&nothing.into()), Ok(vec![]));
+        }
+        let error = streams(&"-WRONGTYPE no\r\n".into());
+        assert_eq!(error, Err("WRONGTYPE no".into()));
+    }
+
+    #[test]
+    fn the_stream_in_which_an_answer_breaks_off_is_known() {
+        let beginning = "%2\r\n$1\r\na\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n+v\r\n\
+                         $1\r\nb\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n$999\r\nxx";
+        assert_eq!(last_key(&beginning.into()).as_deref(), Some(&b"b"[..]));
+        assert_eq!(last_key(&"%2\r\n$5\r\nab".into()), None);
+    }
+
+    #[test]
+    fn what_was_taken_out_of_a_stream_is_what_was_added_and_is_not_there() {
+        for head in ["%4", "*8"] {
+            let reply = format!(
+                "{head}\r\n+length\r\n:3\r\n+first-entry\r\n*2\r\n+1-0\r\n*0\r\n\
+                 +entries-added\r\n:5\r\n+x\r\n_\r\n"
+            );
+            assert_eq!(removed(&reply.into()), Some(2));
+        }
+        assert_eq!(removed(&"*2\r\n+length\r\n:3\r\n".into()), None);
+        assert_eq!(removed(&"-ERR no such key\r\n".into()), None);
+    }
+
+    #[test]
+    fn a_question_names_all_streams_and_then_all_positions() {
+        let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
+        let streams = [(&a, StreamId { ms: 1, seq: 2 }), (&b, StreamId::ZERO)];
+        let mut out = BytesMut::new();
+        put(&mut out, streams.into_iter(), 7, Some(50));
+        let words = std::str::from_utf8(&out)
+            .unwrap()
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['$', '*']) && !word.is_empty());
+        let expected = ["XREAD", "COUNT", "7", "BLOCK", "50", "STREAMS", "a", "b", "1-2", "0-0"];
+        assert!(words.eq(expected));
+        assert!(out.starts_with(b"*10\r\n"));
+    }
+}

@@ -1,0 +1,101 @@
+//! The tail's part of the seam: hints of what changed, questions, and what was read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::id::{StreamId, ThreadId};
+use crate::log::Entry;
+
+/// What is known to have changed since it was last asked for, as somebody else found out.
+#[derive(Clone, Default)]
+pub struct Hints(Arc<HintsInner>);
+
+#[derive(Default)]
+struct HintsInner {
+    /// Bounded by the number of watched streams.
+    keys: Mutex<HashSet<Bytes>>,
+    lost: AtomicBool,
+    notify: Notify,
+}
+
+impl Hints {
+    /// Waits until there is something, and takes it. May be dropped: hints stay until they are
+    /// taken.
+    pub async fn next(&self, into: &mut Vec<Bytes>) -> Hinted {
+        loop {
+            let notified = self.0.notify.notified();
+            if self.0.lost.swap(false, Relaxed) {
+                return Hinted::ConnectionLost;
+            }
+            self.take_keys(into);
+            if !into.is_empty() {
+                return Hinted::Keys;
+            }
+            notified.await;
+        }
+    }
+
+    /// Takes the keys that are there now.
+    pub fn take_keys(&self, into: &mut Vec<Bytes>) {
+        into.extend(self.0.keys.lock().drain());
+    }
+
+    /// Adds a key.
+    pub fn key(&self, key: Bytes) {
+        self.0.keys.lock().insert(key);
+        self.0.notify.notify_one();
+    }
+
+    /// The connection that the hints came from is gone.
+    pub(crate) fn lose(&self) {
+        self.0.lost.store(true, Relaxed);
+        self.0.notify.notify_one();
+    }
+}
+
+/// What a hint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hinted {
+    /// These streams changed, at least.
+    Keys,
+    /// Redis was flushed, or lost track: any stream may have changed.
+    Everything,
+    /// The connection is gone: connect again, and then look at every stream.
+    ConnectionLost,
+}
+
+/// What is asked of one stream.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The task.
+    pub thread: ThreadId,
+    /// The key of its stream.
+    pub key: Bytes,
+    /// The position behind which it is read.
+    pub after: StreamId,
+    /// Ask in the same round trip whether anything was ever taken out of it.
+    pub asks_removed: bool,
+}
+
+/// What is new in one stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Entries from the position that was asked for on; there may be none, and there may be more.
+    Entries {
+        /// The entries, in the stream's order.
+        entries: Vec<Entry>,
+        /// It was asked, and Redis says so (version 7 and later): nothing was ever taken out.
+        nothing_removed: bool,
+    },
+    /// There is something else than a stream under the key.
+    WrongType,
+    /// One of the entries that come next is larger than this tail takes.
+    TooLarge,
+    /// It was not read, because of another stream of the same read.
+    NotRead,
+}

@@ -1,0 +1,97 @@
+//! The lane: one thread beside the workers, for what is so large that reading and encoding it would
+//! hold up a worker's viewers.
+//!
+//! It has connections of its own. The tail of a stream moves here with the first entry that is too
+//! large for its worker's tail; a desk's read, when its answer would be too large. Both go on as
+//! they do on a worker, for as long as the topic is watched. What they make is handed to the workers
+//! as everything is.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+
+use super::shared::Shared;
+use super::tail::Tail;
+use crate::config::Config;
+use crate::log::{Log, LogError};
+
+/// The way to the lane.
+pub(crate) struct Lane {
+    runtime: Handle,
+    log: Log,
+}
+
+/// The thread of the lane, which ends when this is dropped.
+pub(crate) struct LaneThread {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lane {
+    /// The lane, and what its thread is to run.
+    ///
+    /// # Errors
+    /// Where the operating system does not give what a runtime needs.
+    pub(crate) fn new(config: &Config, log: &Log) -> io::Result<(Self, Runtime)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let log = match log {
+            Log::Redis(_) => Log::open(config).map_err(io::Error::other)?,
+            Log::Embedded(_) => log.clone(),
+        };
+        Ok((Self { runtime: runtime.handle().clone(), log }, runtime))
+    }
+
+    /// The log, over a connection of the lane's own.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Does something on the lane's thread.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] where the server ends meanwhile.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let ended = |_| LogError::Unavailable("the server ends".into());
+        self.runtime.spawn(work).await.map_err(ended)
+    }
+}
+
+impl LaneThread {
+    /// Starts the thread, and on it the tail of the streams that will be given to the lane.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub(crate) fn start(runtime: Runtime, shared: Arc<Shared>) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let tail = Tail::of_lane(shared);
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    // Dropped: the server ends.
+                    () = tail.run() => {}
+                    // Dropped: it has resolved. An error means the same: nobody needs the lane.
+                    _ = stopped => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("lane".into()).spawn(run)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for LaneThread {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say that anybody would still want to know.
+            _ = thread.join();
+        }
+    }
+}
