@@ -65,7 +65,8 @@ pub async fn run(
     let (listeners, address) = listen(config.listen, config.workers)?;
     let config = Arc::new(config);
     let (lane, runtime) = Lane::new(&config, &log).map_err(ServerError::System)?;
-    let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane));
+    let lane = Arc::new(lane);
+    let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane.clone()));
     let _lane = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
     shared.listen_to_embedded();
     let api = Arc::new(Api {
@@ -73,6 +74,7 @@ pub async fn run(
         threads: ThreadManager::new(log.clone()),
         config: config.clone(),
         live: shared.clone(),
+        lane,
     });
     let (begin_shutdown, begun) = watch::channel(false);
     let (ended, mut all_ended) = tokio::sync::mpsc::channel(config.workers);

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
+use crate::worker::lane::Lane;
 
 /// What the API is made of. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub(crate) struct Api {
     pub(crate) threads: ThreadManager,
     pub(crate) config: Arc<Config>,
     pub(crate) live: Arc<dyn Live>,
+    pub(crate) lane: Arc<Lane>,
 }
 
 /// What the API asks of the running server; the counts are of the whole process.

@@ -1,5 +1,7 @@
 //! What the API does with tasks: makes, changes, shows and lists them.
 
+use std::future::Future;
+
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use serde::Serialize;
@@ -11,7 +13,8 @@ use super::error::{Answer, ApiError, json_answer};
 use super::percent::percent_decoded;
 use super::route::Call;
 use crate::id::ThreadId;
-use crate::publish::{ListedTask, NewTask, Status, TaskStreamManager, Update};
+use crate::log::LogError;
+use crate::publish::{ListedTask, NewTask, Status, TaskStreamManager, ThreadManager, Update};
 
 /// How many tasks a list holds where the request does not say.
 const LIST_DEFAULT: u64 = 50;
@@ -24,14 +27,25 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, ApiError> {
     struct List {
         tasks: Vec<ListedTask>,
     }
-    let tasks = api.threads.newest(limit(query)?).await?;
-    Ok(json_answer(StatusCode::OK, &List { tasks }))
+    let limit = limit(query)?;
+    read(api, |threads| async move { Ok(List { tasks: threads.newest(limit).await? }) }).await
 }
 
 /// `GET /api/v1/tasks/{thread_id}`
 pub(super) async fn show(api: &Api, thread: &str) -> Result<Answer, ApiError> {
-    let state = api.threads.state(&thread_id(thread)?).await?;
-    Ok(json_answer(StatusCode::OK, &state))
+    let thread = thread_id(thread)?;
+    read(api, |threads| async move { threads.state(&thread).await }).await
+}
+
+/// The answer of a read on the lane: nobody knows how large the state of a task is.
+async fn read<T, F>(api: &Api, read: impl FnOnce(ThreadManager) -> F) -> Result<Answer, ApiError>
+where
+    T: Serialize,
+    F: Future<Output = Result<T, LogError>> + Send + 'static,
+{
+    let reading = read(ThreadManager::new(api.lane.log().clone()));
+    let answering = async move { Ok(json_answer(StatusCode::OK, &reading.await?)) };
+    api.lane.run(answering).await?
 }
 
 /// `GET /api/v1/tasks/{thread_id}/stream-info`; an unknown thread has an empty stream, as in the

@@ -16,6 +16,7 @@ use crate::id::ThreadId;
 use crate::log::Log;
 use crate::log::embedded::EmbeddedLog;
 use crate::publish::ThreadManager;
+use crate::worker::lane::Lane;
 
 #[derive(Default)]
 struct Fake {
@@ -61,13 +62,12 @@ impl Server {
         let live = Arc::new(Fake::default());
         let log = Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits)));
         let threads = ThreadManager::new(log.clone());
-        let api = Api { log, threads, config: Arc::new(config), live: live.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let lane = Arc::new(Lane::on(runtime.handle().clone(), log.clone()));
+        let api = Api { log, threads, config: Arc::new(config), live: live.clone(), lane };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(serve(listener, api));
-        });
+        std::thread::spawn(move || runtime.block_on(serve(listener, api)));
         Self { address, live }
     }
 

@@ -78,8 +78,8 @@ pub struct Question {
     pub key: Bytes,
     /// The position behind which it is read.
     pub after: StreamId,
-    /// Ask in the same round trip whether anything was ever taken out of it.
-    pub asks_removed: bool,
+    /// If there is something new, ask which entry was its first one ever.
+    pub asks_first: bool,
 }
 
 /// What is new in one stream.
@@ -89,8 +89,9 @@ pub enum Read {
     Entries {
         /// The entries, in the stream's order.
         entries: Vec<Entry>,
-        /// It was asked, and Redis says so (version 7 and later): nothing was ever taken out.
-        nothing_removed: bool,
+        /// The first entry that the stream was ever given: it was asked for, nothing was taken out
+        /// of the stream yet, and Redis says so (version 7 and later).
+        first_ever: Option<StreamId>,
     },
     /// There is something else than a stream under the key.
     WrongType,

@@ -1,7 +1,7 @@
 //! The lane: one thread beside the workers, for what is so large that reading and encoding it would
 //! hold up a worker's viewers.
 //!
-//! It has connections of its own. The tail of a stream moves here with the first entry that is too
+//! It has connections of its own. The HTTP API reads state here. The tail of a stream moves here with the first entry that is too
 //! large for its worker's tail; a desk's read, when its answer would be too large. Both go on as
 //! they do on a worker, for as long as the topic is watched. What they make is handed to the workers
 //! as everything is.
@@ -42,7 +42,12 @@ impl Lane {
             Log::Redis(_) => Log::open(config).map_err(io::Error::other)?,
             Log::Embedded(_) => log.clone(),
         };
-        Ok((Self { runtime: runtime.handle().clone(), log }, runtime))
+        Ok((Self::on(runtime.handle().clone(), log), runtime))
+    }
+
+    /// A lane on a runtime that somebody else runs.
+    pub(crate) fn on(runtime: Handle, log: Log) -> Self {
+        Self { runtime, log }
     }
 
     /// The log, over a connection of the lane's own.

@@ -39,8 +39,17 @@ pub(crate) fn close(snapshot: &mut Snapshot) -> Seam {
     let Some(state) = &mut snapshot.state else { return Seam::Closed };
     let entries: Vec<Said> = snapshot.newest.iter().filter_map(Said::by_entry).collect();
     let updates: Vec<Said> = state.updates.iter().map(|update| Said::by_update(update)).collect();
+    // Where the newest entries were too large to read as many as usual, an update that is older than
+    // those has had its chance.
+    let cut = (snapshot.newest.len() as u64) < ENTRIES_READ.min(snapshot.stream.length);
+    let oldest_us = entries.first().and_then(|entry| entry.at_us);
+    let is_older =
+        |update: &Said| update.at_us.zip(oldest_us).is_none_or(|(at, oldest)| at < oldest);
     let has_entry = |at: usize| {
         let update = &updates[at];
+        if cut && is_older(update) {
+            return true;
+        }
         let repeats = updates.iter().filter(|other| other.same(update)).count() > 1;
         entries.iter().any(|entry| {
             entry.same(update) && (!repeats || entry.at_us.is_none() || entry.at_us >= update.at_us)
@@ -174,6 +183,18 @@ mod tests {
         assert_eq!(kept(snapshot(&[("a", 60_000)], &[])), (Seam::Closed, 1));
         let entries = [("a", 60_000)];
         assert_eq!(kept(snapshot(&[("a", 60_000), ("b", 50_000)], &entries)), (Seam::Open, 2));
+    }
+
+    #[test]
+    fn an_update_older_than_the_few_large_entries_that_were_read_is_kept() {
+        let mut large = snapshot(&[("a", 2000), ("b", 1)], &[("b", 1)]);
+        large.stream.length = 2;
+        assert_eq!(kept(large.clone()), (Seam::Closed, 2));
+        large.stream.length = 1;
+        assert_eq!(kept(large), (Seam::Closed, 2));
+        let mut on_its_way = snapshot(&[("a", 2000), ("b", 1000), ("c", 1)], &[("b", 1000)]);
+        on_its_way.stream.length = 2;
+        assert_eq!(kept(on_its_way), (Seam::Closed, 2));
     }
 
     #[test]

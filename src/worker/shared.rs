@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub inboxes: Box<[Mailbox<Message>]>,
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
-    pub lane: Lane,
+    pub lane: Arc<Lane>,
     pub metrics: Metrics,
     /// What the embedded log says has changed, for each worker's tail.
     pub embedded_hints: Box<[Hints]>,
@@ -86,7 +86,7 @@ impl<T> Mailbox<T> {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, log: Log, lane: Lane) -> Self {
+    pub(crate) fn new(config: Arc<Config>, log: Log, lane: Arc<Lane>) -> Self {
         let workers = config.workers;
         Self {
             topics: Registry::new(config.keys.clone(), workers),

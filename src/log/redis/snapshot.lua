@@ -31,16 +31,24 @@ local function weigh(bytes)
   return bytes
 end
 
-local function weigh_all(strings)
+local function length_of(strings)
   local bytes = 0
   for _, text in ipairs(strings) do bytes = bytes + #text end
-  return weigh(bytes)
+  return bytes
+end
+
+local function weigh_all(strings)
+  return weigh(length_of(strings))
 end
 
 -- Entries from an id on, at most `count`, and no more once there are `bytes_max`. Nobody knows how
--- large the next ones are: each step is judged by those before it.
-local function entries(command, from, to, count, bytes_max)
+-- large the next ones are: each step is judged by those before it. The first one may be known.
+local function entries(command, from, to, count, bytes_max, first)
   local found, bytes, step = {}, 0, math.min(count, 2)
+  if first then
+    found[1], from = first, first[1]
+    bytes = length_of(first[2])
+  end
   while #found < count and bytes < bytes_max do
     -- The last one is read again, as old versions of Redis have no exclusive ranges.
     local again = #found > 0 and 1 or 0
@@ -83,7 +91,7 @@ local function facts()
     last and last[1] or false,
     by_name['entries-added'] or false,
     by_name['max-deleted-entry-id'] or false,
-  }
+  }, last
 end
 
 local function state(updates_max)
@@ -119,11 +127,11 @@ end
 
 local function answer()
   local now = redis.call('TIME')
-  local stream = facts()
+  local stream, last = facts()
   local newest, page, goes_on = {}, {}, false
   local newest_max = tonumber(ARGV[3])
   if newest_max > 0 then
-    newest = entries('XREVRANGE', '+', '-', newest_max, NEWEST_BYTES_MAX)
+    newest = entries('XREVRANGE', '+', '-', newest_max, NEWEST_BYTES_MAX, last)
   end
   if ARGV[4] ~= '' then
     page, goes_on = entries('XRANGE', ARGV[4], '+', tonumber(ARGV[5]), tonumber(ARGV[6]))

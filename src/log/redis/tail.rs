@@ -17,8 +17,11 @@ use super::waiter::Waiter;
 use super::wire::{Message, Wire, WireError};
 use super::xread;
 use crate::id::StreamId;
-use crate::log::LogError;
 use crate::log::tail::{Hinted, Hints, Question, Read};
+use crate::log::{Entry, LogError};
+
+/// A longer string in the answer to `XINFO STREAM` is let go.
+const INFO_STRING_BYTES_MAX: usize = 4096;
 
 /// How often the Sentinels are asked who the master is.
 const MASTER_CHECK: Duration = Duration::from_secs(1);
@@ -51,6 +54,7 @@ pub struct RedisTail {
     /// per read.
     keys: HashSet<Bytes>,
     everything: bool,
+    string_bytes_max: usize,
     /// What others find out: that the connection is lost, and in [`TailMode::Block`] the keys.
     hints: Hints,
     waiter: Option<Waiter>,
@@ -75,6 +79,7 @@ impl RedisTail {
             mode,
             keys: HashSet::new(),
             everything: false,
+            string_bytes_max,
             hints: hints.clone(),
             waiter,
             _master_watch: master_watch,
@@ -191,34 +196,47 @@ impl RedisTail {
     ) -> Result<Vec<Read>, LogError> {
         let streams = questions.iter().map(|question| (&question.key, question.after));
         xread::put(self.wire.out(), streams, entries_max, None);
-        // The read comes first: what is removed after it shows, and makes the answer look worse,
-        // never better.
-        for question in questions.iter().filter(|question| question.asks_removed) {
-            xread::put_info(self.wire.out(), &question.key);
-        }
         self.wire.send().await?;
-        let answer = self.reply().await?;
-        let mut nothing_removed = Vec::with_capacity(questions.len());
-        for question in questions {
-            let removed = if question.asks_removed {
-                // Where an entry is too large, nothing is known of its stream.
-                self.reply().await?.whole().as_ref().and_then(xread::removed)
-            } else {
-                None
-            };
-            nothing_removed.push(removed == Some(0));
-        }
-        let reply = match answer {
+        let reply = match self.reply().await? {
             Answer::Whole(reply) => reply,
             Answer::Cut(beginning) => return find_too_large(questions, &beginning),
         };
         let mut found = xread::streams(&reply).map_err(WireError::Refused)?.into_iter().peekable();
-        let read = |(question, nothing_removed): (&Question, bool)| {
+        let mut reads = Vec::with_capacity(questions.len());
+        for question in questions {
             let entries = found.next_if(|(key, _)| *key == question.key);
-            let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
-            Read::Entries { entries, nothing_removed }
-        };
-        Ok(questions.iter().zip(nothing_removed).map(read).collect())
+            reads.push(entries.map(|(_, entries)| entries).unwrap_or_default());
+        }
+        let first_ever = self.first_ever(questions, &reads).await?;
+        let read = |(entries, first_ever)| Read::Entries { entries, first_ever };
+        Ok(reads.into_iter().zip(first_ever).map(read).collect())
+    }
+
+    /// The first entry ever of those streams with something new that are asked for it. What is
+    /// taken out after the read makes the answer look worse, never better.
+    async fn first_ever(
+        &mut self,
+        questions: &[Question],
+        reads: &[Vec<Entry>],
+    ) -> Result<Vec<Option<StreamId>>, LogError> {
+        let mut first_ever = vec![None; questions.len()];
+        let asks = |at: &usize| questions[*at].asks_first && !reads[*at].is_empty();
+        let asked: Vec<usize> = (0..questions.len()).filter(asks).collect();
+        if asked.is_empty() {
+            return Ok(first_ever);
+        }
+        for &at in &asked {
+            xread::put_info(self.wire.out(), &questions[at].key);
+        }
+        self.wire.send().await?;
+        // It comes before the entries that are in this answer too, however large they are.
+        self.wire.take_strings_up_to(INFO_STRING_BYTES_MAX);
+        for at in asked {
+            let (Answer::Whole(reply) | Answer::Cut(reply)) = self.reply().await?;
+            first_ever[at] = xread::first_ever(&reply);
+        }
+        self.wire.take_strings_up_to(self.string_bytes_max);
+        Ok(first_ever)
     }
 
     /// The next reply; pushes that come before it are taken.
@@ -254,15 +272,6 @@ impl RedisTail {
 enum Answer {
     Whole(Bytes),
     Cut(Bytes),
-}
-
-impl Answer {
-    fn whole(self) -> Option<Bytes> {
-        match self {
-            Self::Whole(reply) => Some(reply),
-            Self::Cut(_) => None,
-        }
-    }
 }
 
 /// An answer broke off at an entry that is too large: it is the last stream in it.

@@ -161,6 +161,11 @@ impl Wire {
         }
     }
 
+    /// From now on, longer strings are let go.
+    pub(super) fn take_strings_up_to(&mut self, bytes: usize) {
+        self.string_bytes_max = bytes;
+    }
+
     /// Has what comes wake nobody up, or do so again.
     pub(super) fn keep_still(&self, still: bool) {
         if let Some(quiet) = &self.quiet {

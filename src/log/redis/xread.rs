@@ -92,25 +92,29 @@ fn entries(cursor: &mut Cursor<'_>) -> Vec<Entry> {
     entries
 }
 
-/// How many entries were ever taken out of a stream, from the answer to an `XINFO STREAM`; Redis
-/// before version 7 does not say.
-pub(super) fn removed(reply: &Bytes) -> Option<u64> {
+/// The first entry that a stream was ever given, where nothing was taken out of it yet, from the
+/// answer to an `XINFO STREAM` or its beginning. Redis before version 7 does not say.
+pub(super) fn first_ever(reply: &Bytes) -> Option<StreamId> {
     let mut cursor = Cursor::new(reply);
     let members = match cursor.value()? {
         Value::Pairs(number) => number,
         Value::Values(number) => number / 2,
         _ => return None,
     };
-    let (mut length, mut added) = (None, None);
+    let (mut length, mut added, mut first) = (None, None, None);
     for _ in 0..members {
         let name = cursor.text()?;
         match &name[..] {
-            b"length" => length = number(&mut cursor),
-            b"entries-added" => added = number(&mut cursor),
+            b"length" => length = Some(number(&mut cursor)?),
+            b"entries-added" => added = Some(number(&mut cursor)?),
+            b"recorded-first-entry-id" => first = StreamId::parse_bytes(&cursor.text()?),
             _ => cursor.skip(1)?,
         }
+        if let (Some(length), Some(added), Some(first)) = (length, added, first) {
+            return (length == added && length > 0).then_some(first);
+        }
     }
-    added?.checked_sub(length?)
+    None
 }
 
 fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
@@ -156,16 +160,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_out_of_a_stream_is_what_was_added_and_is_not_there() {
-        for head in ["%4", "*8"] {
-            let reply = format!(
-                "{head}\r\n+length\r\n:3\r\n+first-entry\r\n*2\r\n+1-0\r\n*0\r\n\
-                 +entries-added\r\n:5\r\n+x\r\n_\r\n"
-            );
-            assert_eq!(removed(&reply.into()), Some(2));
+    fn the_first_entry_is_known_where_nothing_was_taken_out() {
+        for head in ["%5", "*10"] {
+            let reply = |length| {
+                format!(
+                    "{head}\r\n+length\r\n:{length}\r\n+x\r\n*2\r\n+1-0\r\n*0\r\n\
+                     +entries-added\r\n:5\r\n+recorded-first-entry-id\r\n$3\r\n7-1\r\n\
+                     +first-entry\r\n*2\r\n$3\r\n7-1\r\n*2\r\n+f\r\n$999\r\n"
+                )
+            };
+            assert_eq!(first_ever(&reply(5).into()), Some(StreamId { ms: 7, seq: 1 }));
+            assert_eq!(first_ever(&reply(4).into()), None);
         }
-        assert_eq!(removed(&"*2\r\n+length\r\n:3\r\n".into()), None);
-        assert_eq!(removed(&"-ERR no such key\r\n".into()), None);
+        assert_eq!(first_ever(&"*2\r\n+length\r\n:3\r\n".into()), None);
+        assert_eq!(first_ever(&"-ERR no such key\r\n".into()), None);
     }
 
     #[test]

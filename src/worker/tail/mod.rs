@@ -58,8 +58,6 @@ struct Watched {
     /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
     wrong_type: bool,
     swept: Instant,
-    /// It changed since it was last read.
-    hinted: bool,
 }
 
 impl Tail {
@@ -223,8 +221,7 @@ impl Tail {
     fn are_due(&mut self, keys: &mut Vec<Bytes>) {
         self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
         for key in keys.drain(..) {
-            if let Some(watched) = self.watched.get_mut(&key) {
-                watched.hinted = true;
+            if let Some(watched) = self.watched.get(&key) {
                 // Its own key: the hint's is a part of what was received, which is let go.
                 self.due.insert(watched.topic.key.clone());
             }
@@ -244,7 +241,7 @@ impl Tail {
             let known = self.watched.get(&key);
             if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
                 let swept = Instant::now();
-                let watched = Watched { topic, wrong_type: false, swept, hinted: false };
+                let watched = Watched { topic, wrong_type: false, swept };
                 self.watched.insert(key, watched);
             }
         }
@@ -295,20 +292,15 @@ impl Tail {
             // What is new from here on makes a new hint; what the read left is read again.
             self.due.remove(&question.key);
             match read {
-                Read::Entries { entries, nothing_removed } => {
+                Read::Entries { entries, first_ever } => {
                     bytes += entries.iter().map(Entry::bytes_len).sum::<usize>();
-                    if self.take(question, entries, nothing_removed).await? {
+                    if self.take(question, entries, first_ever).await? {
                         news += 1;
                     }
                 }
                 Read::WrongType => self.set_aside(&question.key).await?,
                 Read::TooLarge => self.give_to_lane(&question.key),
-                Read::NotRead => {
-                    if let Some(watched) = self.watched.get_mut(&question.key) {
-                        watched.hinted |= question.asks_removed;
-                        self.due.insert(question.key.clone());
-                    }
-                }
+                Read::NotRead => _ = self.due.insert(question.key.clone()),
             }
             if bytes > BYTES_PER_TURN {
                 bytes = 0;
@@ -320,19 +312,18 @@ impl Tail {
 
     /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
     fn question(&mut self, key: &Bytes) -> Option<Question> {
-        let watched = self.watched.get_mut(key);
+        let watched = self.watched.get(key);
         let Some((watched, head)) = watched.and_then(|it| it.topic.head().map(|head| (it, head)))
         else {
             self.due.remove(key);
             return None;
         };
-        let hinted = std::mem::take(&mut watched.hinted);
         Some(Question {
             thread: watched.topic.thread.clone(),
             key: watched.topic.key.clone(),
             after: head.predecessor(),
             // It begins: nothing before its first entries proves those to be the first.
-            asks_removed: hinted && head == StreamId::ZERO,
+            asks_first: head == StreamId::ZERO,
         })
     }
 
@@ -358,13 +349,13 @@ impl Tail {
         }
     }
 
-    /// Takes what one read gave of one stream, of which it may be known that nothing was ever taken
-    /// out of it. Whether it was something new.
+    /// Takes what one read gave of one stream, of which the first entry ever may be known. Whether
+    /// it was something new.
     async fn take(
         &mut self,
         question: &Question,
         entries: Vec<Entry>,
-        nothing_removed: bool,
+        first_ever: Option<StreamId>,
     ) -> Result<bool, LogError> {
         let key = &question.key;
         if entries.len() == self.share.entries_per_read {
@@ -376,9 +367,9 @@ impl Tail {
         let topic = watched.topic.clone();
         let new = match &entries[..] {
             [first, new @ ..] if first.id == head => new,
-            // A stream that begins has no entry at its head, but counts what was taken out.
+            // A stream that begins has no entry at its head.
             [] if head == StreamId::ZERO => &[],
-            new if head == StreamId::ZERO && nothing_removed => new,
+            new if head == StreamId::ZERO && first_ever == Some(new[0].id) => new,
             _ => return self.verify(key, &topic, head).await,
         };
         if !new.is_empty() {

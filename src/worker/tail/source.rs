@@ -74,7 +74,7 @@ impl Source {
             (Self::Embedded(_), Log::Embedded(log)) => {
                 let read = |question: &Question| {
                     let entries = log.read(&question.thread, question.after, entries_max as u64).1;
-                    Read::Entries { entries, nothing_removed: false }
+                    Read::Entries { entries, first_ever: None }
                 };
                 Ok(questions.iter().map(read).collect())
             }
