@@ -248,6 +248,29 @@ fn length(text: &[u8]) -> Result<Option<usize>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic_and_end_at_the_same_place_however_they_come(
+            bytes in r"([$*%>~|=!:+_#,-][0-9a-z-]{0,3}\r\n|[a-z]{1,4}\r\n){0,12}",
+        ) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(whole) = Scanner::default().scan(&bytes) {
+                let mut in_steps = Scanner::default();
+                let found = (1..=bytes.len()).find_map(|len| in_steps.scan(&bytes[..len]).unwrap());
+                prop_assert_eq!(found, whole);
+                if let Some(end) = whole {
+                    prop_assert!(Cursor::new(&bytes.slice(..end)).skip(1).is_some());
+                }
+            }
+            for len in 0..=bytes.len() {
+                let beginning = bytes.slice(..len);
+                _ = Cursor::new(&beginning).skip(usize::MAX);
+                _ = crate::log::redis::xread::streams(&beginning);
+            }
+        }
+    }
 
     const MESSAGES: [&str; 12] = [
         "+OK\r\n",

@@ -44,11 +44,12 @@ end
 -- Entries from an id on, at most `count`, and no more once there are `bytes_max`. Nobody knows how
 -- large the next ones are: each step is judged by those before it. The first one may be known.
 local function entries(command, from, to, count, bytes_max, first)
-  local found, bytes, step = {}, 0, math.min(count, 2)
+  local found, bytes = {}, 0
   if first then
     found[1], from = first, first[1]
     bytes = length_of(first[2])
   end
+  local step = math.min(count - #found, 2)
   while #found < count and bytes < bytes_max do
     -- The last one is read again, as old versions of Redis have no exclusive ranges.
     local again = #found > 0 and 1 or 0
