@@ -78,7 +78,7 @@ pub struct Question {
     pub key: Bytes,
     /// The position behind which it is read.
     pub after: StreamId,
-    /// If there is something new, ask which entry was its first one ever.
+    /// Ask too which entry was its first one ever.
     pub asks_first: bool,
 }
 

@@ -10,7 +10,7 @@ import pytest
 import processes
 from processes import eventually, free_port, request
 from rawsocket import Raw
-from support import Worker, closed, collect, connect, initial, keys, new_thread, receive, task_path, until
+from support import Worker, assert_chained, closed, collect, connect, initial, keys, new_thread, receive, task_path, until
 
 
 def calls(redis):
@@ -121,6 +121,28 @@ async def test_a_wrong_type_under_a_streams_key_disturbs_no_other_task(server, r
         frames = await until(broken, lambda f: f.get("message") == "a stream again" or "a stream again" in str(f))
         assert frames
     request(server, "GET", f"/api/v1/tasks/{odd.thread}/stream-info")
+
+
+async def test_streams_that_begin_beside_a_wrong_type_are_read(server, redis_server):
+    redis = redis_server.client()
+    beginning, odd = [Worker(redis) for _ in range(5)], Worker(redis)
+    async with contextlib.AsyncExitStack() as stack:
+        viewers = [
+            await stack.enter_async_context(connect(server, worker.thread)) for worker in [*beginning, odd]
+        ]
+        for viewer in viewers:
+            await initial(viewer)
+        # At one moment, so that one read meets all of them.
+        together = redis.pipeline(transaction=True)
+        together.set(odd.stream, "not a stream")
+        for worker in beginning:
+            for n in range(3):
+                together.xadd(worker.stream, {"update_type": "progress", "message": f"update {n}"})
+        together.execute()
+        for viewer in viewers[:-1]:
+            frames = await collect(viewer, 3)
+            assert [frame["message"] for frame in frames] == [f"update {n}" for n in range(3)]
+            assert_chained(frames, "0-0")
 
 
 async def test_a_viewer_who_attaches_to_a_wrong_type_does_no_harm(server, redis_server):

@@ -17,8 +17,8 @@ use super::waiter::Waiter;
 use super::wire::{Message, Wire, WireError};
 use super::xread;
 use crate::id::StreamId;
+use crate::log::LogError;
 use crate::log::tail::{Hinted, Hints, Question, Read};
-use crate::log::{Entry, LogError};
 
 /// A longer string in the answer to `XINFO STREAM` is let go.
 const INFO_STRING_BYTES_MAX: usize = 4096;
@@ -196,44 +196,39 @@ impl RedisTail {
     ) -> Result<Vec<Read>, LogError> {
         let streams = questions.iter().map(|question| (&question.key, question.after));
         xread::put(self.wire.out(), streams, entries_max, None);
+        for question in questions.iter().filter(|question| question.asks_first) {
+            xread::put_info(self.wire.out(), &question.key);
+        }
         self.wire.send().await?;
-        let reply = match self.reply().await? {
+        let reply = self.reply().await?;
+        let first_ever = self.first_ever(questions).await?;
+        let reply = match reply {
             Answer::Whole(reply) => reply,
             Answer::Cut(beginning) => return find_too_large(questions, &beginning),
         };
         let mut found = xread::streams(&reply).map_err(WireError::Refused)?.into_iter().peekable();
-        let mut reads = Vec::with_capacity(questions.len());
-        for question in questions {
+        let read = |(question, first_ever): (&Question, _)| {
             let entries = found.next_if(|(key, _)| *key == question.key);
-            reads.push(entries.map(|(_, entries)| entries).unwrap_or_default());
-        }
-        let first_ever = self.first_ever(questions, &reads).await?;
-        let read = |(entries, first_ever)| Read::Entries { entries, first_ever };
-        Ok(reads.into_iter().zip(first_ever).map(read).collect())
+            let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
+            Read::Entries { entries, first_ever }
+        };
+        Ok(questions.iter().zip(first_ever).map(read).collect())
     }
 
-    /// The first entry ever of those streams with something new that are asked for it. What is
-    /// taken out after the read makes the answer look worse, never better.
+    /// The first entry ever of those streams that are asked for it. It is asked for after the
+    /// entries: what is taken out between makes the answer look worse, never better.
     async fn first_ever(
         &mut self,
         questions: &[Question],
-        reads: &[Vec<Entry>],
     ) -> Result<Vec<Option<StreamId>>, LogError> {
         let mut first_ever = vec![None; questions.len()];
-        let asks = |at: &usize| questions[*at].asks_first && !reads[*at].is_empty();
-        let asked: Vec<usize> = (0..questions.len()).filter(asks).collect();
-        if asked.is_empty() {
-            return Ok(first_ever);
-        }
-        for &at in &asked {
-            xread::put_info(self.wire.out(), &questions[at].key);
-        }
-        self.wire.send().await?;
         // It comes before the entries that are in this answer too, however large they are.
         self.wire.take_strings_up_to(INFO_STRING_BYTES_MAX);
-        for at in asked {
-            let (Answer::Whole(reply) | Answer::Cut(reply)) = self.reply().await?;
-            first_ever[at] = xread::first_ever(&reply);
+        for (question, first_ever) in questions.iter().zip(&mut first_ever) {
+            if question.asks_first {
+                let (Answer::Whole(reply) | Answer::Cut(reply)) = self.reply().await?;
+                *first_ever = xread::first_ever(&reply);
+            }
         }
         self.wire.take_strings_up_to(self.string_bytes_max);
         Ok(first_ever)

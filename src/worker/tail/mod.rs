@@ -11,12 +11,13 @@ mod source;
 mod sweep;
 mod verify;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 use tokio::time::{Instant, sleep};
 
 use crate::config;
@@ -45,7 +46,10 @@ pub(crate) struct Tail {
     /// The worker's number; the lane's is the one behind the last worker's.
     number: usize,
     share: Share,
-    watched: HashMap<Bytes, Watched>,
+    /// In an order, so that the sweep can go through them in steps.
+    watched: IndexMap<Bytes, Watched>,
+    /// The sweep's place in `watched`.
+    swept_to: usize,
     /// Streams to read now.
     due: HashSet<Bytes>,
     /// The mode to try first.
@@ -57,7 +61,8 @@ struct Watched {
     topic: Arc<Topic>,
     /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
     wrong_type: bool,
-    swept: Instant,
+    /// When it was read; the sweep reads what was not for long.
+    read_at: Instant,
 }
 
 impl Tail {
@@ -81,7 +86,8 @@ impl Tail {
             shared,
             number,
             share,
-            watched: HashMap::new(),
+            watched: IndexMap::new(),
+            swept_to: 0,
             due: HashSet::new(),
             mode,
             missed_sweeps: 0,
@@ -240,8 +246,7 @@ impl Tail {
             self.due.insert(key.clone());
             let known = self.watched.get(&key);
             if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
-                let swept = Instant::now();
-                let watched = Watched { topic, wrong_type: false, swept };
+                let watched = Watched { topic, wrong_type: false, read_at: Instant::now() };
                 self.watched.insert(key, watched);
             }
         }
@@ -267,6 +272,8 @@ impl Tail {
             result?;
             self.take_messages();
         }
+        // To walk over an empty set costs its capacity, which a rescan leaves large.
+        self.due.shrink_to(self.share.streams_per_read);
         Ok(any)
     }
 
@@ -330,6 +337,7 @@ impl Tail {
     /// The key holds something else than a stream.
     async fn set_aside(&mut self, key: &Bytes) -> Result<(), LogError> {
         let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
+        watched.read_at = Instant::now();
         if std::mem::replace(&mut watched.wrong_type, true) {
             return Ok(());
         }
@@ -344,7 +352,7 @@ impl Tail {
     /// It has entries that would hold up this thread: the lane goes on from where this tail stands.
     fn give_to_lane(&mut self, key: &Bytes) {
         self.due.remove(key);
-        if let Some(watched) = self.watched.remove(key) {
+        if let Some(watched) = self.watched.swap_remove(key) {
             self.shared.give_to_lane(&watched.topic);
         }
     }
@@ -363,6 +371,7 @@ impl Tail {
         }
         let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
         watched.wrong_type = false;
+        watched.read_at = Instant::now();
         let Some(head) = watched.topic.head() else { return Ok(false) };
         let topic = watched.topic.clone();
         let new = match &entries[..] {

@@ -18,6 +18,12 @@ pub(super) const SWEEP_PARTS: u32 = 60;
 /// Without hints for them, deleted streams are looked for in so few parts.
 const BLOCK_SWEEP_PARTS: u32 = 3;
 
+/// Each tick goes over at least so many streams, or all,
+const STEP_MIN: usize = 1_000;
+
+/// and over all of them in at most so many ticks.
+const STEPS_MAX: usize = 10;
+
 /// After so many sweeps in a row that found what no hint had told of, hints are not relied on.
 pub(super) const MISSED_SWEEPS_MAX: u32 = 3;
 
@@ -34,30 +40,28 @@ impl Tail {
         };
         let now_ms = self.shared.now_ms();
         let now = Instant::now();
-        let ticks = interval.as_micros() / tick.as_micros().max(1);
-        let part_max = self.watched.len().div_ceil((ticks as usize).saturating_sub(1).max(1));
+        let ticks = (interval.as_micros() / tick.as_micros().max(1)) as usize;
+        let part_max = self.watched.len().div_ceil(ticks.saturating_sub(1).max(1));
         let (mut part, mut odd) = (Vec::new(), Vec::new());
-        let shared = self.shared.clone();
-        self.watched.retain(|key, watched| {
-            let topic = &watched.topic;
-            release_idle(&shared, topic, now_ms, linger_ms);
-            let left_for = now_ms.saturating_sub(topic.left_ms.load(Relaxed));
-            if topic.viewers.load(Relaxed) == 0
-                && left_for >= linger_ms
-                && shared.topics.retire(topic)
-            {
-                let mut recent = topic.recent.lock();
-                if let Some(log) = recent.log.take() {
-                    shared.count_bytes(log.bytes(), 0);
-                }
-                return false;
+        for _ in 0..self.step(ticks) {
+            if self.swept_to >= self.watched.len() {
+                self.swept_to = 0;
             }
-            if part.len() + odd.len() < part_max && now.duration_since(watched.swept) >= interval {
-                watched.swept = now;
+            let Some((key, watched)) = self.watched.get_index_mut(self.swept_to) else { break };
+            let topic = &watched.topic;
+            release_idle(&self.shared, topic, now_ms, linger_ms);
+            if let_go(&self.shared, topic, now_ms, linger_ms) {
+                // The last one takes its place, and is next.
+                self.watched.swap_remove_index(self.swept_to);
+                continue;
+            }
+            if part.len() + odd.len() < part_max && now.duration_since(watched.read_at) >= interval
+            {
+                watched.read_at = now;
                 if watched.wrong_type { &mut odd } else { &mut part }.push(key.clone());
             }
-            true
-        });
+            self.swept_to += 1;
+        }
         part.retain(|key| !self.due.contains(key));
         self.due.extend(odd);
         let mut found = 0;
@@ -73,6 +77,12 @@ impl Tail {
         Ok(())
     }
 
+    /// How many streams to go over in this tick: a part of them, where all would hold up the thread.
+    fn step(&self, ticks: usize) -> usize {
+        let all = self.watched.len();
+        all.div_ceil(ticks.clamp(1, STEPS_MAX)).max(STEP_MIN).min(all)
+    }
+
     /// Goes on without tracking, where that is allowed. Whether to connect again.
     pub(super) fn give_up_hints(&mut self) -> bool {
         self.missed_sweeps = 0;
@@ -85,6 +95,17 @@ impl Tail {
         }
         fall_back
     }
+}
+
+/// A topic that nobody has watched for a while is forgotten. Whether it was.
+fn let_go(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) -> bool {
+    let left_for = now_ms.saturating_sub(topic.left_ms.load(Relaxed));
+    let forgotten =
+        topic.viewers.load(Relaxed) == 0 && left_for >= linger_ms && shared.topics.retire(topic);
+    if forgotten && let Some(log) = topic.recent.lock().log.take() {
+        shared.count_bytes(log.bytes(), 0);
+    }
+    forgotten
 }
 
 /// An idle topic holds no bytes.
