@@ -78,8 +78,20 @@ pub struct Question {
     pub key: Bytes,
     /// The position behind which it is read.
     pub after: StreamId,
-    /// Ask too which entry was its first one ever.
-    pub asks_first: bool,
+    /// Ask too how it began.
+    pub asks_beginning: bool,
+}
+
+/// How a stream began; Redis counts what it was given from version 7 on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// It was not asked for, there is no stream yet, or something was taken out of it.
+    #[default]
+    Unknown,
+    /// This was the first entry that it was ever given: nothing was taken out of it yet.
+    FirstEver(StreamId),
+    /// All that it was ever given was taken out of it.
+    Emptied,
 }
 
 /// What is new in one stream.
@@ -89,9 +101,8 @@ pub enum Read {
     Entries {
         /// The entries, in the stream's order.
         entries: Vec<Entry>,
-        /// The first entry that the stream was ever given: it was asked for, nothing was taken out
-        /// of the stream yet, and Redis says so (version 7 and later).
-        first_ever: Option<StreamId>,
+        /// How the stream began, where it was asked for.
+        beginning: Beginning,
     },
     /// There is something else than a stream under the key.
     WrongType,

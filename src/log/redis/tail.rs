@@ -18,7 +18,7 @@ use super::wire::{Message, Wire, WireError};
 use super::xread;
 use crate::id::StreamId;
 use crate::log::LogError;
-use crate::log::tail::{Hinted, Hints, Question, Read};
+use crate::log::tail::{Beginning, Hinted, Hints, Question, Read};
 
 /// A longer string in the answer to `XINFO STREAM` is let go.
 const INFO_STRING_BYTES_MAX: usize = 4096;
@@ -196,42 +196,39 @@ impl RedisTail {
     ) -> Result<Vec<Read>, LogError> {
         let streams = questions.iter().map(|question| (&question.key, question.after));
         xread::put(self.wire.out(), streams, entries_max, None);
-        for question in questions.iter().filter(|question| question.asks_first) {
+        for question in questions.iter().filter(|question| question.asks_beginning) {
             xread::put_info(self.wire.out(), &question.key);
         }
         self.wire.send().await?;
         let reply = self.reply().await?;
-        let first_ever = self.first_ever(questions).await?;
+        let beginnings = self.beginnings(questions).await?;
         let reply = match reply {
             Answer::Whole(reply) => reply,
             Answer::Cut(beginning) => return find_too_large(questions, &beginning),
         };
         let mut found = xread::streams(&reply).map_err(WireError::Refused)?.into_iter().peekable();
-        let read = |(question, first_ever): (&Question, _)| {
+        let read = |(question, beginning): (&Question, _)| {
             let entries = found.next_if(|(key, _)| *key == question.key);
             let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
-            Read::Entries { entries, first_ever }
+            Read::Entries { entries, beginning }
         };
-        Ok(questions.iter().zip(first_ever).map(read).collect())
+        Ok(questions.iter().zip(beginnings).map(read).collect())
     }
 
-    /// The first entry ever of those streams that are asked for it. It is asked for after the
-    /// entries: what is taken out between makes the answer look worse, never better.
-    async fn first_ever(
-        &mut self,
-        questions: &[Question],
-    ) -> Result<Vec<Option<StreamId>>, LogError> {
-        let mut first_ever = vec![None; questions.len()];
-        // It comes before the entries that are in this answer too, however large they are.
+    /// How those streams began that are asked for it. They are asked after the entries were read:
+    /// what is taken out between makes the answer look worse, never better.
+    async fn beginnings(&mut self, questions: &[Question]) -> Result<Vec<Beginning>, LogError> {
+        let mut beginnings = vec![Beginning::Unknown; questions.len()];
+        // That comes before the entries that are in the answer too, however large they are.
         self.wire.take_strings_up_to(INFO_STRING_BYTES_MAX);
-        for (question, first_ever) in questions.iter().zip(&mut first_ever) {
-            if question.asks_first {
+        for (question, beginning) in questions.iter().zip(&mut beginnings) {
+            if question.asks_beginning {
                 let (Answer::Whole(reply) | Answer::Cut(reply)) = self.reply().await?;
-                *first_ever = xread::first_ever(&reply);
+                *beginning = xread::beginning(&reply);
             }
         }
         self.wire.take_strings_up_to(self.string_bytes_max);
-        Ok(first_ever)
+        Ok(beginnings)
     }
 
     /// The next reply; pushes that come before it are taken.

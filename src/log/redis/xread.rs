@@ -8,6 +8,7 @@ use super::resp::{Cursor, Value};
 use super::wire::{put_head, put_word};
 use crate::id::StreamId;
 use crate::log::Entry;
+use crate::log::tail::Beginning;
 
 /// Puts an `XREAD` of these streams, each from behind a position, at most `entries_max` entries of
 /// each. With `block_ms` it waits so long for the first of them.
@@ -92,9 +93,17 @@ fn entries(cursor: &mut Cursor<'_>) -> Vec<Entry> {
     entries
 }
 
-/// The first entry that a stream was ever given, where nothing was taken out of it yet, from the
-/// answer to an `XINFO STREAM` or its beginning. Redis before version 7 does not say.
-pub(super) fn first_ever(reply: &Bytes) -> Option<StreamId> {
+/// How a stream began, from the answer to an `XINFO STREAM` or its first part.
+pub fn beginning(reply: &Bytes) -> Beginning {
+    facts(reply).map_or(Beginning::Unknown, |(length, added, first)| match length {
+        0 if added > 0 => Beginning::Emptied,
+        length if length == added && length > 0 => Beginning::FirstEver(first),
+        _ => Beginning::Unknown,
+    })
+}
+
+/// How many entries there are, how many there ever were, and the first one.
+fn facts(reply: &Bytes) -> Option<(u64, u64, StreamId)> {
     let mut cursor = Cursor::new(reply);
     let members = match cursor.value()? {
         Value::Pairs(number) => number,
@@ -111,7 +120,7 @@ pub(super) fn first_ever(reply: &Bytes) -> Option<StreamId> {
             _ => cursor.skip(1)?,
         }
         if let (Some(length), Some(added), Some(first)) = (length, added, first) {
-            return (length == added && length > 0).then_some(first);
+            return Some((length, added, first));
         }
     }
     None
@@ -160,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_entry_is_known_where_nothing_was_taken_out() {
+    fn it_is_known_how_a_stream_began() {
         for head in ["%5", "*10"] {
             let reply = |length| {
                 format!(
@@ -169,11 +178,13 @@ mod tests {
                      +first-entry\r\n*2\r\n$3\r\n7-1\r\n*2\r\n+f\r\n$999\r\n"
                 )
             };
-            assert_eq!(first_ever(&reply(5).into()), Some(StreamId { ms: 7, seq: 1 }));
-            assert_eq!(first_ever(&reply(4).into()), None);
+            let first = StreamId { ms: 7, seq: 1 };
+            assert_eq!(beginning(&reply(5).into()), Beginning::FirstEver(first));
+            assert_eq!(beginning(&reply(4).into()), Beginning::Unknown);
+            assert_eq!(beginning(&reply(0).into()), Beginning::Emptied);
         }
-        assert_eq!(first_ever(&"*2\r\n+length\r\n:3\r\n".into()), None);
-        assert_eq!(first_ever(&"-ERR no such key\r\n".into()), None);
+        assert_eq!(beginning(&"*2\r\n+length\r\n:3\r\n".into()), Beginning::Unknown);
+        assert_eq!(beginning(&"-ERR no such key\r\n".into()), Beginning::Unknown);
     }
 
     #[test]

@@ -46,11 +46,21 @@ impl Round {
     pub(super) async fn run(mut self) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
         let wants = self.wants();
         self.read_state = wants.updates_max.is_some();
-        self.epoch = self.topic.recent.lock().log.as_ref().map_or(0, TopicLog::epoch);
+        let head = {
+            let recent = self.topic.recent.lock();
+            self.epoch = recent.log.as_ref().map_or(0, TopicLog::epoch);
+            recent.log.as_ref().map_or(StreamId::ZERO, TopicLog::head)
+        };
         let snapshot = match self.read(wants).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Err((self.waiting, error)),
         };
+        if snapshot.stream.last_generated < head {
+            // What is held is of another stream than what was read; the tail tells the viewers.
+            self.tell_tail(TailMessage::Look);
+            let error = LogError::Unavailable("the stream is another one".into());
+            return Err((self.waiting, error));
+        }
         let position = self.start(&snapshot.stream);
         let page = self.encode_page(wants, &snapshot);
         let mut encoded = None;
@@ -146,13 +156,18 @@ impl Round {
             return stream.last_generated;
         };
         let head = log.head();
-        let last = stream.last.unwrap_or(stream.last_generated);
-        if last <= head && head <= stream.last_generated {
+        let has_all = match stream.last {
+            Some(last) => last <= head,
+            None if stream.last_generated == head => true,
+            // Without a new entry, the last id may have been moved on (`XSETID`).
+            None => stream.entries_added.is_some() && stream.entries_added == recent.entries_added,
+        };
+        if has_all && head <= stream.last_generated {
             return head;
         }
         // The tail is behind this read, or the stream is another one: let it look.
         self.tell_tail(TailMessage::Look);
-        last
+        stream.last.unwrap_or(stream.last_generated)
     }
 
     fn tell_tail(&self, message: fn(Arc<Topic>) -> TailMessage) {
@@ -255,7 +270,9 @@ impl Round {
                 waiter.wants = Wants::Gap { requested: after, reason: reason(after, stream) };
                 self.left.push(waiter);
             }
-            Found::NotInThisPage if self.is_held(after) && certainly_kept(after, stream) => {
+            Found::NotInThisPage
+                if self.is_held(after, position) && certainly_kept(after, stream) =>
+            {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
                 answer(
                     &self.shared,
@@ -270,8 +287,11 @@ impl Round {
         }
     }
 
-    fn is_held(&self, position: StreamId) -> bool {
+    /// Whether the topic holds everything from behind `after` up to `position`: it does not where
+    /// the tail is behind this read.
+    fn is_held(&self, after: StreamId, position: StreamId) -> bool {
         let recent = self.topic.recent.lock();
-        recent.log.as_ref().is_some_and(|log| log.locate(position).is_some())
+        let held = |log: &TopicLog| position <= log.head() && log.locate(after).is_some();
+        recent.log.as_ref().is_some_and(held)
     }
 }

@@ -2,10 +2,11 @@
 //! topics. One task per worker, ended with the worker's runtime.
 //!
 //! Each read begins with the entry at the topic's head: that it is still there proves that the
-//! stream is the same and nothing is missing. Where it is not there, `verify` looks
-//! closer. A hint only makes a read come sooner; the position per stream carries correctness.
+//! stream is the same and nothing is missing. Where it is not there, `verify` looks closer. A hint
+//! only makes a read come sooner; the position per stream carries correctness.
 
 mod judge;
+mod read;
 mod share;
 mod source;
 mod sweep;
@@ -21,11 +22,9 @@ use indexmap::IndexMap;
 use tokio::time::{Instant, sleep};
 
 use crate::config;
-use crate::core::encode;
-use crate::id::StreamId;
 use crate::log::redis::tail::TailMode;
-use crate::log::tail::{Hinted, Question, Read};
-use crate::log::{Entry, Log, LogError};
+use crate::log::tail::Hinted;
+use crate::log::{Log, LogError};
 use crate::sys::pause::Pause;
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
@@ -33,12 +32,10 @@ use share::Share;
 use source::Source;
 use sweep::{MISSED_SWEEPS_MAX, SWEEP_PARTS};
 
-/// How long the tail rests after it has read: under load, what changes meanwhile is read together. An idle tail reads at once. Each read wakes this thread twice and Redis once,
-/// which costs more than what is read; `loadtest wide` shows it.
+/// How long the tail rests after it has read: under load, what changes meanwhile is read together.
+/// An idle tail reads at once. Each read wakes this thread twice and Redis once, which costs more
+/// than what is read; `loadtest wide` shows it.
 const READ_PAUSE: Duration = Duration::from_micros(800);
-
-/// After so many bytes of entries the thread's other tasks have their turn.
-const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// The tail of one worker, or of the lane.
 pub(crate) struct Tail {
@@ -255,144 +252,5 @@ impl Tail {
     fn rescan(&mut self) {
         self.shared.metrics.rescans.fetch_add(1, Relaxed);
         self.due.extend(self.watched.keys().cloned());
-    }
-
-    /// Reads what is due, until nothing is. Whether there was something to read.
-    async fn read_due(&mut self, source: &mut Source) -> Result<bool, LogError> {
-        let any = !self.due.is_empty();
-        while !self.due.is_empty() {
-            let keys = self.next_due();
-            let result = self.read(source, &keys).await;
-            if let Err(LogError::Refused(error)) = &result {
-                // It would be refused again and again: leave these to the next hint or sweep.
-                tracing::error!(worker = self.number, %error, streams = keys.len(), "read_refused");
-                keys.iter().for_each(|key| _ = self.due.remove(key));
-                continue;
-            }
-            result?;
-            self.take_messages();
-        }
-        // To walk over an empty set costs its capacity, which a rescan leaves large.
-        self.due.shrink_to(self.share.streams_per_read);
-        Ok(any)
-    }
-
-    /// The next streams to read together. One key of a wrong type would fail them all: such a key
-    /// is read alone, until it holds a stream again.
-    fn next_due(&self) -> Vec<Bytes> {
-        let odd = |key: &&Bytes| self.watched.get(*key).is_some_and(|watched| watched.wrong_type);
-        let together = self.due.iter().filter(|key| !odd(key)).take(self.share.streams_per_read);
-        let keys: Vec<Bytes> = together.cloned().collect();
-        if keys.is_empty() { self.due.iter().take(1).cloned().collect() } else { keys }
-    }
-
-    /// Reads these streams once. How many of them had something new.
-    async fn read(&mut self, source: &mut Source, keys: &[Bytes]) -> Result<usize, LogError> {
-        let questions: Vec<Question> = keys.iter().filter_map(|key| self.question(key)).collect();
-        if questions.is_empty() {
-            return Ok(0);
-        }
-        self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
-        let reads = source.read(&self.shared, &questions, self.share.entries_per_read).await?;
-        let (mut news, mut bytes) = (0, 0);
-        for (question, read) in questions.iter().zip(reads) {
-            // What is new from here on makes a new hint; what the read left is read again.
-            self.due.remove(&question.key);
-            match read {
-                Read::Entries { entries, first_ever } => {
-                    bytes += entries.iter().map(Entry::bytes_len).sum::<usize>();
-                    if self.take(question, entries, first_ever).await? {
-                        news += 1;
-                    }
-                }
-                Read::WrongType => self.set_aside(&question.key).await?,
-                Read::TooLarge => self.give_to_lane(&question.key),
-                Read::NotRead => _ = self.due.insert(question.key.clone()),
-            }
-            if bytes > BYTES_PER_TURN {
-                bytes = 0;
-                tokio::task::yield_now().await;
-            }
-        }
-        Ok(news)
-    }
-
-    /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
-    fn question(&mut self, key: &Bytes) -> Option<Question> {
-        let watched = self.watched.get(key);
-        let Some((watched, head)) = watched.and_then(|it| it.topic.head().map(|head| (it, head)))
-        else {
-            self.due.remove(key);
-            return None;
-        };
-        Some(Question {
-            thread: watched.topic.thread.clone(),
-            key: watched.topic.key.clone(),
-            after: head.predecessor(),
-            // It begins: nothing before its first entries proves those to be the first.
-            asks_first: head == StreamId::ZERO,
-        })
-    }
-
-    /// The key holds something else than a stream.
-    async fn set_aside(&mut self, key: &Bytes) -> Result<(), LogError> {
-        let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
-        watched.read_at = Instant::now();
-        if std::mem::replace(&mut watched.wrong_type, true) {
-            return Ok(());
-        }
-        let topic = watched.topic.clone();
-        tracing::warn!(thread_id = %topic.thread, "stream_key_holds_something_else");
-        if let Some(head) = topic.head() {
-            self.verify(key, &topic, head).await?;
-        }
-        Ok(())
-    }
-
-    /// It has entries that would hold up this thread: the lane goes on from where this tail stands.
-    fn give_to_lane(&mut self, key: &Bytes) {
-        self.due.remove(key);
-        if let Some(watched) = self.watched.swap_remove(key) {
-            self.shared.give_to_lane(&watched.topic);
-        }
-    }
-
-    /// Takes what one read gave of one stream, of which the first entry ever may be known. Whether
-    /// it was something new.
-    async fn take(
-        &mut self,
-        question: &Question,
-        entries: Vec<Entry>,
-        first_ever: Option<StreamId>,
-    ) -> Result<bool, LogError> {
-        let key = &question.key;
-        if entries.len() == self.share.entries_per_read {
-            self.due.insert(key.clone());
-        }
-        let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
-        watched.wrong_type = false;
-        watched.read_at = Instant::now();
-        let Some(head) = watched.topic.head() else { return Ok(false) };
-        let topic = watched.topic.clone();
-        let new = match &entries[..] {
-            [first, new @ ..] if first.id == head => new,
-            // A stream that begins has no entry at its head.
-            [] if head == StreamId::ZERO => &[],
-            new if head == StreamId::ZERO && first_ever == Some(new[0].id) => new,
-            _ => return self.verify(key, &topic, head).await,
-        };
-        if !new.is_empty() {
-            self.append(&topic, head, new);
-        }
-        Ok(!new.is_empty())
-    }
-
-    fn append(&self, topic: &Arc<Topic>, head: StreamId, new: &[Entry]) {
-        self.shared.metrics.entries_read.fetch_add(new.len() as u64, Relaxed);
-        {
-            let mut recent = topic.recent.lock();
-            recent.entries_added = recent.entries_added.map(|added| added + new.len() as u64);
-        }
-        self.shared.append(topic, encode::entries(&topic.thread, head, new));
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Share;
 use crate::log::redis::tail::{RedisTail, TailMode};
-use crate::log::tail::{Hinted, Hints, Question, Read};
+use crate::log::tail::{Beginning, Hinted, Hints, Question, Read};
 use crate::log::{Log, LogError};
 use crate::worker::shared::Shared;
 
@@ -74,7 +74,7 @@ impl Source {
             (Self::Embedded(_), Log::Embedded(log)) => {
                 let read = |question: &Question| {
                     let entries = log.read(&question.thread, question.after, entries_max as u64).1;
-                    Read::Entries { entries, first_ever: None }
+                    Read::Entries { entries, beginning: Beginning::Unknown }
                 };
                 Ok(questions.iter().map(read).collect())
             }
