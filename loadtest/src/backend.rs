@@ -19,7 +19,7 @@ pub(crate) struct Redis {
     pub(crate) url: String,
     pub(crate) pids: Vec<u32>,
     pub(crate) ours: bool,
-    _child: Option<Child>,
+    child: Option<Child>,
 }
 
 /// Something that viewers connect to.
@@ -34,7 +34,7 @@ pub(crate) struct Server {
 impl Redis {
     pub(crate) fn start(common: &Common, cores: &Cores, logs: &Path) -> Result<Self> {
         if let Some(url) = &common.redis {
-            let mut given = Self { url: url.clone(), pids: Vec::new(), ours: false, _child: None };
+            let mut given = Self { url: url.clone(), pids: Vec::new(), ours: false, child: None };
             let pid = given.info("server")?.remove("process_id").and_then(|pid| pid.parse().ok());
             given.pids = pid.into_iter().filter(|pid| sample::exists(*pid)).collect();
             return Ok(given);
@@ -57,7 +57,7 @@ impl Redis {
         loop {
             if connect(&url).is_ok() {
                 let pids = vec![child.pid()];
-                return Ok(Self { url, pids, ours: true, _child: Some(child) });
+                return Ok(Self { url, pids, ours: true, child: Some(child) });
             }
             still_starting(
                 &mut child,
@@ -69,6 +69,11 @@ impl Redis {
 
     pub(crate) fn connect(&self) -> Result<Connection> {
         connect(&self.url)
+    }
+
+    /// An error when a Redis of ours has ended; its last words are in it.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        still_there(self.child.as_mut(), "Redis")
     }
 
     /// A section of INFO.
@@ -185,15 +190,15 @@ impl Server {
 
     /// An error when a server of ours has ended; its last words are in it.
     pub(crate) fn check(&mut self) -> Result<()> {
-        let Some(child) = &mut self.child else { return Ok(()) };
-        match child.ended() {
-            None => Ok(()),
-            Some(status) => Err(Failure::new(format!(
-                "the server ended in the middle of the run ({status}):\n{}",
-                child.last_words()
-            ))),
-        }
+        still_there(self.child.as_mut(), "the server")
     }
+}
+
+fn still_there(child: Option<&mut Child>, name: &str) -> Result<()> {
+    let Some(child) = child else { return Ok(()) };
+    let Some(status) = child.ended() else { return Ok(()) };
+    let words = child.last_words();
+    Err(Failure::new(format!("{name} ended in the middle of the run ({status}):\n{words}")))
 }
 
 /// Waits a moment for a child that is not ready yet.
@@ -240,7 +245,7 @@ fn server_binary(common: &Common) -> Result<PathBuf> {
 }
 
 /// `http://host:port` as the Host header and an address.
-fn parse_url(url: &str) -> Result<(String, SocketAddr)> {
+pub(crate) fn parse_url(url: &str) -> Result<(String, SocketAddr)> {
     let bad = |why: &str| Failure::new(format!("--url {url}: {why}; give it as http://HOST:PORT"));
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://"));
     let host = rest.ok_or_else(|| bad("only http and ws"))?.trim_end_matches('/');

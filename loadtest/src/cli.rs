@@ -84,6 +84,29 @@ pub(crate) enum FloorKind {
     Coalesced,
 }
 
+/// Updates, or connections, per second.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    between(text, 0.0, 1e6)
+}
+
+/// A length of time, in seconds.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    between(text, 0.0, 1e6)
+}
+
+/// A part of all, in percent.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    between(text, 0.0, 100.0)
+}
+
+fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match number > least && number <= most {
+        true => Ok(number),
+        false => Err(format!("must be above {least}, and at most {most}")),
+    }
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// A running server, as http://HOST:PORT, instead of starting one
@@ -124,13 +147,23 @@ pub(crate) struct Common {
     )]
     pub(crate) floor: Vec<FloorKind>,
     /// Bytes of an update on the wire, with its frame's header
-    #[arg(long, default_value_t = 420, help_heading = "Measuring")]
-    pub(crate) size: usize,
+    #[arg(
+        long,
+        default_value_t = 420,
+        value_parser = clap::value_parser!(u32).range(1..=16 << 20),
+        help_heading = "Measuring"
+    )]
+    pub(crate) size: u32,
     /// Client processes [default: as many as the open files need]
-    #[arg(long, help_heading = "Measuring")]
-    pub(crate) clients: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Measuring")]
+    pub(crate) clients: Option<u16>,
     /// Handshakes at the same time while viewers arrive
-    #[arg(long, default_value_t = 1000, help_heading = "Measuring")]
+    #[arg(
+        long,
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Measuring"
+    )]
     pub(crate) in_flight: u32,
     /// Write the report as JSON, for `loadtest compare`
     #[arg(long, value_name = "FILE", help_heading = "Report")]
@@ -148,6 +181,25 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused() {
+        for args in [
+            &["hot", "--rate", "nan"][..],
+            &["hot", "--rate", "inf"],
+            &["hot", "--rate", "0"],
+            &["hot", "--seconds", "1e300"],
+            &["hot", "--size", "99999999999"],
+            &["hot", "--clients", "0"],
+            &["hot", "--in-flight", "0"],
+            &["slow", "--share", "101"],
+            &["churn", "--connect-rate", "1e9"],
+            &["churn", "--connects", "0"],
+            &["burst", "--updates", "0"],
+        ] {
+            assert!(Cli::try_parse_from([&["loadtest"], args].concat()).is_err(), "{args:?}");
+        }
     }
 
     #[test]

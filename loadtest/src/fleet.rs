@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Files that a client process has open besides its sockets.
-const OTHER_FILES: u64 = 100;
+/// Files that a process has open besides its sockets.
+pub(crate) const OTHER_FILES: u64 = 100;
+/// So many processes would not run, but only fill the machine.
+const PROCESSES_MAX: usize = 256;
 /// How long nothing may change before a wait is given up.
 const STALL_WAIT: Duration = Duration::from_secs(10);
 /// The same, once the user wants to stop.
@@ -60,6 +62,12 @@ impl Fleet {
     ) -> Result<Self> {
         let most = file_limit().saturating_sub(OTHER_FILES).max(1);
         let needed = sockets.div_ceil(most).max(1) as usize;
+        if needed > PROCESSES_MAX {
+            return Err(Failure::new(format!(
+                "{sockets} connections need {needed} client processes, and {PROCESSES_MAX} is the \
+                 most: take fewer viewers, or let a process open more files (`ulimit -Hn`)"
+            )));
+        }
         let board = Arc::new(Board::default());
         let processes = (0..wanted.unwrap_or(needed).max(needed))
             .map(|number| Process::start(number, cores, logs, board.clone()))
@@ -135,11 +143,12 @@ impl Fleet {
     }
 
     /// Waits until the group's counts are as wanted: whether they came to be. Gives up when nothing
-    /// has changed for long.
+    /// has come for long, or something of the run has ended.
     pub(crate) fn wait(
         &mut self,
         group: GroupId,
         done: impl Fn(&Counters) -> bool,
+        mut check: impl FnMut() -> Result<()>,
     ) -> Result<bool> {
         let mut last = Counters::default();
         let mut changed_at = Instant::now();
@@ -148,13 +157,14 @@ impl Fleet {
             if done(&totals) {
                 return Ok(true);
             }
-            if totals != last {
-                (last, changed_at) = (totals, Instant::now());
+            if totals.progress() != last {
+                (last, changed_at) = (totals.progress(), Instant::now());
             }
             if changed_at.elapsed() > patience(&self.stop) {
                 return Ok(false);
             }
             self.check()?;
+            check()?;
             self.board.wait(Duration::from_millis(100));
         }
     }

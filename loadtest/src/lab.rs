@@ -1,22 +1,27 @@
 //! All that one scenario runs on: Redis, the server and its floors, the client processes, and the
 //! sampler that watches them.
 
-use crate::backend::{Redis, Server};
-use crate::child;
+use crate::backend::{Redis, Server, parse_url};
+use crate::child::{self, file_limit};
 use crate::cli::{Common, FloorKind};
 use crate::client::control::GroupId;
-use crate::clock::now_ns;
+use crate::client::counters::Counters;
+use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::cores::{self, Cores};
-use crate::failure::{Context, Result};
-use crate::fleet::Fleet;
+use crate::failure::{Context, Failure, Result};
+use crate::fleet::{Fleet, OTHER_FILES};
 use crate::progress::{Progress, Watched};
 use crate::publish::{self, Feed, Publisher};
 use crate::sample;
+use crate::wire::Shape;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Pauses are cut into these, so that Ctrl-C is heard.
+const NAP_NS: u64 = SECOND_NS / 10;
 
 /// Groups of viewers that each side may have.
 pub(crate) const GROUPS_PER_SIDE: GroupId = 8;
@@ -67,6 +72,10 @@ pub(crate) struct Needs {
 
 impl Lab {
     pub(crate) fn start(common: &Common, stop: &Arc<AtomicBool>, needs: &Needs) -> Result<Self> {
+        check_file_limit(common, needs.sockets)?;
+        common.url.as_deref().map(parse_url).transpose()?;
+        let prefix = format!("lt-{:x}-", now_ns() >> 16);
+        Shape::of_size(common.size as usize, &prefix)?;
         let cores = match common.pin {
             true => Cores::pinned(common.workers, cores::given())?,
             false => Cores::default(),
@@ -83,8 +92,13 @@ impl Lab {
             sides.push(Side { name, server, feed: Some(feed) });
         }
         let sockets = needs.sockets * sides.len() as u64;
-        let fleet = Fleet::start(sockets, common.clients, &cores.others, &logs.0, stop.clone())?;
-        let prefix = format!("lt-{:x}-", now_ns() >> 16);
+        let fleet = Fleet::start(
+            sockets,
+            common.clients.map(usize::from),
+            &cores.others,
+            &logs.0,
+            stop.clone(),
+        )?;
         publish::create_tasks(&mut redis.connect()?, &prefix, needs.tasks)?;
         let watched = Watched {
             scenario: needs.scenario,
@@ -118,7 +132,13 @@ impl Lab {
                 Feed::Floor(feed.try_clone().while_doing(|| "cannot share a floor's feed".into())?)
             }
         };
-        Publisher::new(feed, &self.prefix, tasks, self.common.size, stream_length_max(updates))
+        Publisher::new(
+            feed,
+            &self.prefix,
+            tasks,
+            self.common.size as usize,
+            stream_length_max(updates),
+        )
     }
 
     pub(crate) fn cpu(&self, side: usize) -> Cpu {
@@ -144,9 +164,47 @@ impl Lab {
         Ok(clients.saturating_sub(2))
     }
 
+    /// Waits until a group's counts are as wanted: whether they came to be.
+    pub(crate) fn wait(
+        &mut self,
+        group: GroupId,
+        done: impl Fn(&Counters) -> bool,
+    ) -> Result<bool> {
+        let Self { fleet, sides, redis, .. } = self;
+        fleet.wait(group, done, || check(sides, redis))
+    }
+
+    /// Lets time pass, unless the user wants to stop or something has ended.
+    pub(crate) fn rest(&mut self, seconds: f64) -> Result<()> {
+        let end_ns = now_ns() + (seconds * SECOND_NS as f64) as u64;
+        while now_ns() < end_ns && !self.is_stopped() {
+            check(&mut self.sides, &mut self.redis)?;
+            sleep_until(end_ns.min(now_ns() + NAP_NS));
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// An error when a server, or the Redis, that was started here has ended.
+fn check(sides: &mut [Side], redis: &mut Redis) -> Result<()> {
+    redis.check()?;
+    sides.iter_mut().try_for_each(|side| side.server.check())
+}
+
+/// How many files the server will have open, if it is ours.
+fn check_file_limit(common: &Common, sockets: u64) -> Result<()> {
+    let (needed, limit) = (sockets + OTHER_FILES, file_limit());
+    if common.url.is_some() || needed <= limit {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the server would have {needed} files open, and a process may open {limit} here: take fewer \
+         viewers, or raise the limit (`ulimit -Hn`)"
+    )))
 }
 
 impl Drop for Lab {

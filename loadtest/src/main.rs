@@ -24,6 +24,7 @@ use clap::Parser;
 use cli::{Action, Cli};
 use failure::{Context, Result};
 use report::Report;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,14 +53,24 @@ fn main() -> ExitCode {
 }
 
 fn compare(a: &std::path::Path, b: &std::path::Path) -> Result<()> {
-    print!("{}", report::compare::table(&report::json::read(a)?, &report::json::read(b)?));
-    Ok(())
+    show(&report::compare::table(&report::json::read(a)?, &report::json::read(b)?)?)
+}
+
+/// Prints. Who reads may have gone.
+fn show(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).while_doing(|| "cannot print the report".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Runs a scenario, or several, and reports: whether every viewer got what it should.
 fn run(action: &Action) -> Result<bool> {
     let stop = stop_on_signals()?;
     let Some(common) = action.common() else { return Ok(true) };
+    report::check_paths(&common.json, &common.html)?;
     let mut report = Report::new();
     let ended = scenario::run(action, &stop, &mut report);
     if stop.load(Ordering::Relaxed)
@@ -67,15 +78,20 @@ fn run(action: &Action) -> Result<bool> {
     {
         run.notes.push("stopped before the end, as asked: these are the figures so far".into());
     }
-    print!("{}", report::table::render(&report));
-    if let Some(path) = &common.json {
-        report::json::write(&report, path)?;
+    if report.runs.is_empty() {
+        // A report of an earlier run stays.
+        ended?;
+        return Ok(true);
     }
-    if let Some(path) = &common.html {
+    let json = common.json.as_ref().map(|path| report::json::write(&report, path));
+    let html = common.html.as_ref().map(|path| {
         std::fs::write(path, report::html::render(&report))
-            .while_doing(|| format!("cannot write {}", path.display()))?;
-    }
+            .while_doing(|| format!("cannot write {}", path.display()))
+    });
+    show(&report::table::render(&report))?;
     ended?;
+    json.transpose()?;
+    html.transpose()?;
     Ok(report.is_faultless())
 }
 

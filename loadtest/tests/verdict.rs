@@ -238,3 +238,39 @@ fn a_started_server_gets_the_environment_without_the_variables_that_it_may_refus
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("KEPT=yes") && !said.contains("TASKCAST_"), "{said}");
 }
+
+#[test]
+fn ctrl_c_ends_a_run_with_what_it_has() {
+    let redis = Redis::start();
+    let url = format!("http://127.0.0.1:{}", start_relay(&redis, Fault::None));
+    let process = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["churn", "--url", &url, "--redis", &redis.url, "--viewers", "10"])
+        .args(["--connects", "20000", "--connect-rate", "50"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the harness runs");
+    // Viewers come and go by now; where they do not yet, the end must come all the same.
+    std::thread::sleep(Duration::from_secs(8));
+    let pid = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    let Output { status, stdout, .. } = process.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&stdout);
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("note: stopped before the end, as asked"), "{said}");
+    let came = said.lines().find(|line| line.contains("viewers who came and went"));
+    let came = came.and_then(|line| line.split_whitespace().last());
+    assert_ne!(came, Some("20,000"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let redis = Redis::start();
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["hot", "--url", &url, "--redis", &redis.url, "--viewers", "3"])
+        .output()
+        .expect("the harness runs");
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot connect: Connection refused"), "{said}");
+}

@@ -41,6 +41,12 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Without what a failing server makes grow for ever: whoever waits sees by it whether it goes
+    /// on.
+    pub(crate) fn progress(self) -> Self {
+        Self { connects: 0, retries: 0, lost: 0, refused: 0, pings: 0, ..self }
+    }
+
     /// Whether nothing that came was wrong. What never came is for the parent to say.
     pub(crate) fn faultless(&self) -> bool {
         self.missing == 0

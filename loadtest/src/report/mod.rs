@@ -7,9 +7,11 @@ pub(crate) mod plot;
 pub(crate) mod table;
 
 use crate::client::counters::Counters;
+use crate::failure::{Failure, Result};
 use crate::latency::{Latencies, Summary};
 use crate::witness::Testimony;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// All scenarios of one call.
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,6 +119,9 @@ impl Side {
     /// Adds the usual percentiles, and the curve.
     pub(crate) fn latency(&mut self, latencies: &Latencies) {
         let summary = latencies.summary();
+        if summary.count == 0 {
+            return;
+        }
         for (name, us) in [
             ("latency p50", summary.p50),
             ("latency p90", summary.p90),
@@ -151,6 +156,22 @@ impl Checks {
         self.missing += other.missing;
         self.counters += other.counters;
     }
+}
+
+/// Whether the report can be written, as far as that can be known before the run.
+pub(crate) fn check_paths(json: &Option<PathBuf>, html: &Option<PathBuf>) -> Result<()> {
+    if json.is_some() && json == html {
+        return Err(Failure::new("--json and --html name the same file: give each its own"));
+    }
+    for path in json.iter().chain(html) {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        if path.is_dir() || dir.is_some_and(|dir| !dir.is_dir()) {
+            let why =
+                if path.is_dir() { "it is a directory" } else { "there is no such directory" };
+            return Err(Failure::new(format!("cannot write {}: {why}", path.display())));
+        }
+    }
+    Ok(())
 }
 
 /// The command line, whatever directory this binary lies in.

@@ -9,7 +9,7 @@ use super::slow::Slow;
 use super::storm::Storm;
 use super::wide::Wide;
 use super::{Stop, run};
-use crate::cli::{Action, Common};
+use crate::cli::{self, Action, Common};
 use crate::failure::Result;
 use crate::report::Report;
 use clap::Args;
@@ -23,7 +23,7 @@ pub(crate) struct All {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..))]
     pub(crate) viewers: u32,
     /// Seconds of each scenario
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
 }
 

@@ -3,12 +3,13 @@
 use super::crowd::{Crowd, warm_up};
 use super::work::{Work, publishing};
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::publish::Pace;
 use crate::report::{Checks, Run, Side};
 use clap::Args;
+use std::sync::atomic::Ordering;
 
 /// Those who come and go are at least as many as arrive within this, so that a viewer whose arrival
 /// takes long does not hold up the next one.
@@ -22,13 +23,13 @@ pub(crate) struct Churn {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Viewers who come, and go, in all
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) connects: u64,
     /// Connects, and disconnects, per second
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = cli::rate)]
     pub(crate) connect_rate: f64,
     /// Updates per second
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = cli::rate)]
     pub(crate) rate: f64,
 }
 
@@ -82,8 +83,14 @@ impl Churn {
         for replacements in [half, self.connects - half] {
             let so_far = lab.fleet.totals(pass_by.id(0)).attached;
             lab.fleet.churn(pass_by.id(0), self.connect_rate, replacements)?;
-            lab.fleet.wait(pass_by.id(0), |totals| totals.attached >= so_far + replacements)?;
+            let stop = lab.stop.clone();
+            lab.wait(pass_by.id(0), |totals| {
+                stop.load(Ordering::Relaxed) || totals.attached >= so_far + replacements
+            })?;
             resident_kib.push(lab.resident_kib(0));
+        }
+        if lab.is_stopped() {
+            lab.fleet.churn(pass_by.id(0), self.connect_rate, 0)?;
         }
         let cpu = lab.cpu(0).since(before);
         let came = lab.fleet.totals(pass_by.id(0)).attached - first;

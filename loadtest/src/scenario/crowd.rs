@@ -73,7 +73,7 @@ impl Crowd {
         let before = lab.cpu(side);
         self.connect(lab, side)?;
         let viewers = u64::from(self.viewers);
-        if !lab.fleet.wait(self.id(side), |totals| totals.attached >= viewers)? {
+        if !lab.wait(self.id(side), |totals| totals.attached >= viewers)? {
             return Err(self.not_all_arrived(lab, side));
         }
         let cpu = lab.cpu(side).since(before);
@@ -94,9 +94,13 @@ impl Crowd {
             Err(failure) => failure.to_string(),
             Ok(()) => lab.fleet.trouble(id).unwrap_or_else(|| "no error was reported".into()),
         };
+        let hint = match why.contains("Thread not found") {
+            true => " (does the server use this Redis, and this database of it?)",
+            false => "",
+        };
         Failure::new(format!(
             "only {attached} of {} viewers got their initial_state from the {name} ({open} are \
-             connected): {why}",
+             connected): {why}{hint}",
             self.viewers
         ))
     }
@@ -104,7 +108,7 @@ impl Crowd {
     /// Closes the viewers' connections.
     pub(crate) fn leave(&self, lab: &mut Lab, side: usize) -> Result<()> {
         lab.fleet.tell(&Command::Drop { group: self.id(side) })?;
-        lab.fleet.wait(self.id(side), |totals| totals.open == 0).map(|_| ())
+        lab.wait(self.id(side), |totals| totals.open == 0).map(|_| ())
     }
 }
 
@@ -140,7 +144,11 @@ impl Arrival {
         if self.cpu_us_each > 0.0 {
             side.measure("CPU per new viewer", "us", self.cpu_us_each);
             let [before, after] = self.resident_kib.map(|kib| kib as f64);
-            side.measure("memory per viewer", "KiB", (after - before) / f64::from(self.viewers));
+            // A few viewers weigh less than what a process takes and gives back by itself.
+            if after > before {
+                let each = (after - before) / f64::from(self.viewers);
+                side.measure("memory per viewer", "KiB", each);
+            }
             side.measure("memory before they came", "MiB", before / 1024.0);
             side.measure("memory with all of them", "MiB", after / 1024.0);
         }

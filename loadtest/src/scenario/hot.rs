@@ -3,7 +3,7 @@
 use super::crowd::Crowd;
 use super::fanout::{Fanout, turns};
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::failure::Result;
 use crate::report::Run;
 use clap::Args;
@@ -16,10 +16,10 @@ pub(crate) struct Hot {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Updates per second
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = cli::rate)]
     pub(crate) rate: f64,
     /// How long each side works
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
 }
 

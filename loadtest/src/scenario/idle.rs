@@ -3,15 +3,13 @@
 use super::crowd::{Crowd, warm_up};
 use super::work::percent;
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::report::{Checks, Run, Side};
 use clap::Args;
 
-/// Pauses are cut into these, so that Ctrl-C is heard.
-const NAP_NS: u64 = SECOND_NS / 10;
 /// Time for a server to notice that its viewers have gone.
 const DEPARTURE_NS: u64 = SECOND_NS;
 
@@ -23,7 +21,7 @@ pub(crate) struct Idle {
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// How long they stay; a heartbeat comes every 30 s
-    #[arg(long, default_value_t = 35.0)]
+    #[arg(long, default_value_t = 35.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
 }
 
@@ -55,7 +53,7 @@ impl Idle {
         lab.progress.phase(format!("{} idles", lab.sides[side].name));
         let before = lab.cpu(side);
         let pings_before = lab.fleet.totals(crowd.id(side)).pings;
-        rest(lab, self.seconds);
+        lab.rest(self.seconds)?;
         let cpu = lab.cpu(side).since(before);
         let counters = lab.fleet.totals(crowd.id(side));
         let pings = counters.pings - pings_before;
@@ -73,13 +71,5 @@ impl Idle {
         let viewers = f64::from(self.viewers);
         found.measure("CPU per departure", "us", cpu.server as f64 / 1000.0 / viewers);
         Ok(found)
-    }
-}
-
-/// Lets time pass, unless the user wants to stop.
-pub(super) fn rest(lab: &Lab, seconds: f64) {
-    let end_ns = now_ns() + (seconds * SECOND_NS as f64) as u64;
-    while now_ns() < end_ns && !lab.is_stopped() {
-        sleep_until(end_ns.min(now_ns() + NAP_NS));
     }
 }

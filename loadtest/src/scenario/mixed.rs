@@ -1,10 +1,9 @@
 //! `mixed`: a hot task, many small ones, viewers who come and go, and slow ones, all at once.
 
 use super::crowd::{Crowd, warm_up};
-use super::idle::rest;
 use super::work::{Work, percent, publishing};
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::client::control::Command;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
@@ -20,12 +19,12 @@ pub(crate) struct Mixed {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..))]
     pub(crate) viewers: u32,
     /// Updates per second to the hot task; ten times as many to the others
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 20.0, value_parser = cli::rate)]
     pub(crate) rate: f64,
     /// Viewers of the hot task who come, and go, per second
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = cli::rate)]
     pub(crate) connect_rate: f64,
-    #[arg(long, default_value_t = 12.0)]
+    #[arg(long, default_value_t = 12.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
 }
 
@@ -61,7 +60,7 @@ impl Mixed {
         hot.drain(&mut lab)?;
         wide.drain(&mut lab)?;
         let expected_slow = hot.publisher.total() * u64::from(slow.viewers);
-        lab.fleet.wait(slow.id(0), |totals| totals.delivered >= expected_slow)?;
+        lab.wait(slow.id(0), |totals| totals.delivered >= expected_slow)?;
         let cpu = lab.cpu(0).since(before);
 
         let mut side = Side::new("server");
@@ -108,9 +107,9 @@ impl Mixed {
             publishing(lab, &mut wide.publisher, pace, |lab| {
                 let replacements = (self.connect_rate * seconds * 0.8) as u64;
                 lab.fleet.churn(pass_by.id(0), self.connect_rate, replacements)?;
-                rest(lab, seconds / 4.0);
+                lab.rest(seconds / 4.0)?;
                 lab.fleet.tell(&Command::Pause { group: slow.id(0) })?;
-                rest(lab, seconds / 2.0);
+                lab.rest(seconds / 2.0)?;
                 lab.fleet.tell(&Command::Unpause { group: slow.id(0) })
             })
         })?;

@@ -4,7 +4,7 @@
 use super::crowd::{Crowd, warm_up};
 use super::work::Work;
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::client::control::Command;
 use crate::clock::{now_ns, seconds};
 use crate::failure::Result;
@@ -21,13 +21,13 @@ pub(crate) struct Slow {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) viewers: u32,
     /// How many of them do not read, in percent
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::percent)]
     pub(crate) share: f64,
     /// Updates per second
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, default_value_t = 100.0, value_parser = cli::rate)]
     pub(crate) rate: f64,
     /// How long they do not read, and how long all read before that
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
 }
 
@@ -87,7 +87,7 @@ impl Slow {
         let start_ns = now_ns();
         lab.fleet.tell(&Command::Unpause { group: slow.id(0) })?;
         let expected = work.publisher.total() * u64::from(slow.viewers);
-        lab.fleet.wait(slow.id(0), |totals| totals.delivered >= expected)?;
+        lab.wait(slow.id(0), |totals| totals.delivered >= expected)?;
         let totals = lab.fleet.totals(slow.id(0));
         let catch_up_s = seconds(totals.last_delivery_ns.saturating_sub(start_ns));
 

@@ -1,11 +1,11 @@
 //! `storm`: all viewers drop and come back at once with their last position, while updates go on.
 
 use super::crowd::{Crowd, warm_up};
-use super::idle::rest;
 use super::work::{Work, publishing};
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::client::control::Command;
+use crate::client::counters::Counters;
 use crate::clock::{now_ns, seconds};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
@@ -23,16 +23,17 @@ pub(crate) struct Storm {
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Updates per second
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = cli::rate)]
     pub(crate) rate: f64,
     /// How long updates go on; the viewers drop after a third of it
-    #[arg(long, default_value_t = 12.0)]
+    #[arg(long, default_value_t = 12.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
 }
 
 /// What the storm itself took.
 struct Outcome {
-    all_back: bool,
+    /// Viewers who never came back.
+    missing: u64,
     seconds: f64,
     cpu_us_each: f64,
     calls: BTreeMap<String, u64>,
@@ -56,19 +57,21 @@ impl Storm {
         work.drain(&mut lab)?;
 
         let mut side = Side::new("server");
-        side.measure("all caught up after", "s", outcome.seconds);
-        side.measure("CPU per viewer that came back", "us", outcome.cpu_us_each);
-        for (command, calls) in &outcome.calls {
-            side.measure(&format!("Redis calls meanwhile: {command}"), "", *calls as f64);
+        if let Some(outcome) = &outcome {
+            side.measure("all caught up after", "s", outcome.seconds);
+            side.measure("CPU per viewer that came back", "us", outcome.cpu_us_each);
+            for (command, calls) in &outcome.calls {
+                side.measure(&format!("Redis calls meanwhile: {command}"), "", *calls as f64);
+            }
         }
         side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
         arrival.report(&mut side);
         work.judge(&lab, &mut side);
         let mut run = Run { scenario: "storm".into(), sides: vec![side], ..Run::default() };
-        if !outcome.all_back {
-            let back = lab.fleet.totals(work.crowd.id(0)).caught_up;
-            run.notes.push(format!("only {back} of {viewers} viewers ever caught up"));
-            run.sides[0].checks.missing += u64::from(viewers).saturating_sub(back);
+        let missing = outcome.map_or(0, |outcome| outcome.missing);
+        if missing > 0 {
+            run.notes.push(format!("{missing} of {viewers} viewers never came back"));
+            run.sides[0].checks.missing += missing;
         }
         run.notes.extend(lab.fleet.trouble(work.crowd.id(0)));
         run.ticks = lab.progress.take_ticks();
@@ -80,8 +83,16 @@ impl Storm {
         Ok(run)
     }
 
-    fn storm(&self, lab: &mut Lab, crowd: &Crowd, witness: Option<&Witness>) -> Result<Outcome> {
-        rest(lab, self.seconds / 3.0);
+    fn storm(
+        &self,
+        lab: &mut Lab,
+        crowd: &Crowd,
+        witness: Option<&Witness>,
+    ) -> Result<Option<Outcome>> {
+        lab.rest(self.seconds / 3.0)?;
+        if lab.is_stopped() {
+            return Ok(None);
+        }
         lab.progress.phase("all drop and come back");
         let (calls_before, before, start_ns) = (lab.redis.calls()?, lab.cpu(0), now_ns());
         lab.fleet.tell(&Command::Reconnect { group: crowd.id(0) })?;
@@ -89,20 +100,24 @@ impl Storm {
             witness.come_back();
         }
         let viewers = u64::from(self.viewers);
-        let all_back = lab.fleet.wait(crowd.id(0), |totals| totals.caught_up >= viewers)?;
+        // Who had no update yet has no position to come back with, and gets the state again.
+        let attached = lab.fleet.totals(crowd.id(0)).attached;
+        let back = |totals: &Counters| totals.caught_up + totals.attached - attached;
+        let all_back = lab.wait(crowd.id(0), |totals| back(totals) >= viewers)?;
         let cpu = lab.cpu(0).since(before);
         let mut calls = lab.redis.calls()?;
         for (command, calls) in &mut calls {
             *calls = calls.saturating_sub(calls_before.get(command).copied().unwrap_or(0));
         }
         calls.retain(|command, calls| *calls > 0 && command != "info");
-        let end_ns = lab.fleet.totals(crowd.id(0)).last_caught_up_ns;
+        let totals = lab.fleet.totals(crowd.id(0));
+        let end_ns = totals.last_caught_up_ns.max(totals.last_attach_ns);
         lab.progress.phase("all are back");
-        Ok(Outcome {
-            all_back,
+        Ok(Some(Outcome {
+            missing: viewers.saturating_sub(if all_back { viewers } else { back(&totals) }),
             seconds: seconds(end_ns.saturating_sub(start_ns)),
             cpu_us_each: cpu.server as f64 / 1000.0 / viewers as f64,
             calls,
-        })
+        }))
     }
 }

@@ -3,7 +3,7 @@
 use super::crowd::Crowd;
 use super::fanout::{Fanout, turns};
 use super::{Stop, settings};
-use crate::cli::Common;
+use crate::cli::{self, Common};
 use crate::failure::Result;
 use crate::report::Run;
 use clap::Args;
@@ -17,10 +17,10 @@ pub(crate) struct Wide {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers_per_task: u32,
     /// Updates per second, over all tasks
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = cli::rate)]
     pub(crate) rate: f64,
     /// How long each side works
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::seconds)]
     pub(crate) seconds: f64,
     /// Subscribe to all tasks over few sockets of /api/v1/ws, which floors do not have
     #[arg(long, conflicts_with_all = ["floor", "viewers_per_task"])]

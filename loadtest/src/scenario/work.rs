@@ -1,7 +1,7 @@
 //! Publishing to a crowd until everything has arrived, and what that cost.
 
 use super::crowd::Crowd;
-use crate::clock::{now_ns, seconds};
+use crate::clock::{SECOND_NS, now_ns, seconds};
 use crate::failure::{Failure, Result};
 use crate::lab::{Cpu, Lab};
 use crate::publish::{Pace, Published, Publisher};
@@ -63,7 +63,11 @@ impl Work {
         let totals = lab.fleet.totals(id);
         let deliveries = totals.delivered - before_totals.delivered;
         let end_ns = totals.last_delivery_ns.max(match pace {
-            Pace::Steady { .. } => published_ns,
+            // The last update has its part of the time too.
+            Pace::Steady { per_second, .. } => {
+                let all = published.updates as f64 / per_second;
+                published_ns.max(published.first_due_ns + (all * SECOND_NS as f64) as u64)
+            }
             Pace::Burst { .. } => published.first_due_ns,
         });
         self.tally.cpu += cpu;
@@ -79,7 +83,7 @@ impl Work {
     pub(crate) fn drain(&mut self, lab: &mut Lab) -> Result<()> {
         let expected = self.expected();
         let id = self.crowd.id(self.side);
-        lab.fleet.wait(id, |totals| {
+        lab.wait(id, |totals| {
             totals.delivered - totals.repeated.min(totals.delivered) >= expected
         })?;
         lab.sides[self.side].server.check()
