@@ -110,8 +110,7 @@ impl Server {
         cores: &Cores,
         logs: &Path,
     ) -> Result<Self> {
-        if let Some(url) = &common.url {
-            let (host, address) = parse_url(url)?;
+        if let Some(Url { host, address }) = common.url.clone() {
             let pids = common.pid.clone();
             if let Some(pid) = pids.iter().find(|pid| !sample::exists(**pid)) {
                 return Err(Failure::new(format!("--pid {pid}: there is no such process here")));
@@ -244,9 +243,17 @@ fn server_binary(common: &Common) -> Result<PathBuf> {
     )))
 }
 
-/// `http://host:port` as the Host header and an address.
-pub(crate) fn parse_url(url: &str) -> Result<(String, SocketAddr)> {
-    let bad = |why: &str| Failure::new(format!("--url {url}: {why}; give it as http://HOST:PORT"));
+/// Where a running server is.
+#[derive(Debug, Clone)]
+pub(crate) struct Url {
+    /// As the Host header has it.
+    pub(crate) host: String,
+    pub(crate) address: SocketAddr,
+}
+
+/// Reads `http://host:port`.
+pub(crate) fn parse_url(url: &str) -> std::result::Result<Url, String> {
+    let bad = |why: &str| format!("{why}; give it as http://HOST:PORT");
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://"));
     let host = rest.ok_or_else(|| bad("only http and ws"))?.trim_end_matches('/');
     if host.contains('/') {
@@ -255,7 +262,7 @@ pub(crate) fn parse_url(url: &str) -> Result<(String, SocketAddr)> {
     let with_port = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
     let mut addresses = with_port.to_socket_addrs().map_err(|error| bad(&error.to_string()))?;
     let address = addresses.next().ok_or_else(|| bad("the host has no address"))?;
-    Ok((host.to_string(), address))
+    Ok(Url { host: host.to_string(), address })
 }
 
 /// A port that nobody listens on now.
@@ -270,9 +277,9 @@ mod tests {
 
     #[test]
     fn urls_are_parsed_or_explained() {
-        let (host, address) = parse_url("http://127.0.0.1:8000/").expect("a url");
+        let Url { host, address } = parse_url("http://127.0.0.1:8000/").expect("a url");
         assert_eq!((host.as_str(), address.port()), ("127.0.0.1:8000", 8000));
-        assert_eq!(parse_url("ws://127.0.0.1").expect("a url").1.port(), 80);
+        assert_eq!(parse_url("ws://127.0.0.1").expect("a url").address.port(), 80);
         for bad in ["https://127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000/api"] {
             assert!(parse_url(bad).is_err(), "{bad}");
         }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::backend::{Url, parse_url};
 use crate::scenario::{all, burst, churn, hot, idle, mixed, slow, storm, wide};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -84,34 +85,34 @@ pub(crate) enum FloorKind {
     Coalesced,
 }
 
-/// Updates, or connections, per second.
-pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    between(text, 0.0, 1e6)
-}
-
-/// A length of time, in seconds.
-pub(crate) fn seconds(text: &str) -> Result<f64, String> {
-    between(text, 0.0, 1e6)
+/// A rate per second, or a length of time in seconds.
+pub(crate) fn some(text: &str) -> Result<f64, String> {
+    at_most(1e6, text)
 }
 
 /// A part of all, in percent.
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
-    between(text, 0.0, 100.0)
+    at_most(100.0, text)
 }
 
-fn between(text: &str, least: f64, most: f64) -> Result<f64, String> {
+fn at_most(most: f64, text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    match number > least && number <= most {
+    match number > 0.0 && number <= most {
         true => Ok(number),
-        false => Err(format!("must be above {least}, and at most {most}")),
+        false => Err(format!("must be above 0, and at most {most}")),
     }
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// A running server, as http://HOST:PORT, instead of starting one
-    #[arg(long, requires = "redis", help_heading = "Server and Redis")]
-    pub(crate) url: Option<String>,
+    #[arg(
+        long,
+        requires = "redis",
+        value_parser = parse_url,
+        help_heading = "Server and Redis"
+    )]
+    pub(crate) url: Option<Url>,
     /// A running Redis, as redis://HOST:PORT, instead of starting one
     #[arg(long, help_heading = "Server and Redis")]
     pub(crate) redis: Option<String>,

@@ -1,7 +1,7 @@
 //! All that one scenario runs on: Redis, the server and its floors, the client processes, and the
 //! sampler that watches them.
 
-use crate::backend::{Redis, Server, parse_url};
+use crate::backend::{Redis, Server};
 use crate::child::{self, file_limit};
 use crate::cli::{Common, FloorKind};
 use crate::client::control::GroupId;
@@ -37,6 +37,7 @@ pub(crate) struct Lab {
     pub(crate) stop: Arc<AtomicBool>,
     /// The ids of this run's tasks begin with it.
     pub(crate) prefix: String,
+    shape: Shape,
     tasks: u32,
     _logs: Logs,
 }
@@ -73,9 +74,8 @@ pub(crate) struct Needs {
 impl Lab {
     pub(crate) fn start(common: &Common, stop: &Arc<AtomicBool>, needs: &Needs) -> Result<Self> {
         check_file_limit(common, needs.sockets)?;
-        common.url.as_deref().map(parse_url).transpose()?;
         let prefix = format!("lt-{:x}-", now_ns() >> 16);
-        Shape::of_size(common.size as usize, &prefix)?;
+        let shape = Shape::of_size(common.size as usize, &prefix)?;
         let cores = match common.pin {
             true => Cores::pinned(common.workers, cores::given())?,
             false => Cores::default(),
@@ -114,6 +114,7 @@ impl Lab {
             common: common.clone(),
             stop: stop.clone(),
             prefix,
+            shape,
             tasks: needs.tasks,
             _logs: logs,
         })
@@ -132,13 +133,8 @@ impl Lab {
                 Feed::Floor(feed.try_clone().while_doing(|| "cannot share a floor's feed".into())?)
             }
         };
-        Publisher::new(
-            feed,
-            &self.prefix,
-            tasks,
-            self.common.size as usize,
-            stream_length_max(updates),
-        )
+        let length_max = stream_length_max(updates);
+        Ok(Publisher::new(feed, &self.prefix, tasks, self.shape.clone(), length_max))
     }
 
     pub(crate) fn cpu(&self, side: usize) -> Cpu {

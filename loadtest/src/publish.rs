@@ -67,19 +67,19 @@ impl Publisher {
         feed: Feed,
         prefix: &str,
         tasks: std::ops::Range<u32>,
-        frame_bytes: usize,
+        shape: Shape,
         stream_length_max: u64,
-    ) -> Result<Self> {
+    ) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Self {
+        Self {
             feed,
             prefix: prefix.into(),
             first_task: tasks.start,
-            shape: Shape::of_size(frame_bytes, prefix)?,
+            shape,
             stream_length_max,
             counts: vec![0; tasks.len()],
             first_ms: since_epoch.as_millis() as u64,
-        })
+        }
     }
 
     /// Brings out updates until the schedule is done or `stop` is set.

@@ -48,6 +48,7 @@ fn hex(digits: &[u8]) -> Option<u64> {
 }
 
 /// The shape that all updates of a run share: how much text each one carries.
+#[derive(Clone)]
 pub(crate) struct Shape {
     text: String,
 }

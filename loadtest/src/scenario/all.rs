@@ -23,7 +23,7 @@ pub(crate) struct All {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..))]
     pub(crate) viewers: u32,
     /// Seconds of each scenario
-    #[arg(long, default_value_t = 5.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 5.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
 }
 

@@ -26,10 +26,10 @@ pub(crate) struct Churn {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) connects: u64,
     /// Connects, and disconnects, per second
-    #[arg(long, default_value_t = 1000.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 1000.0, value_parser = cli::some)]
     pub(crate) connect_rate: f64,
     /// Updates per second
-    #[arg(long, default_value_t = 5.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 5.0, value_parser = cli::some)]
     pub(crate) rate: f64,
 }
 

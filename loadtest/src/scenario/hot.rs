@@ -16,10 +16,10 @@ pub(crate) struct Hot {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Updates per second
-    #[arg(long, default_value_t = 50.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 50.0, value_parser = cli::some)]
     pub(crate) rate: f64,
     /// How long each side works
-    #[arg(long, default_value_t = 10.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
 }
 

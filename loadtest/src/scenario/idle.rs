@@ -21,7 +21,7 @@ pub(crate) struct Idle {
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// How long they stay; a heartbeat comes every 30 s
-    #[arg(long, default_value_t = 35.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 35.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
 }
 

@@ -19,12 +19,12 @@ pub(crate) struct Mixed {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..))]
     pub(crate) viewers: u32,
     /// Updates per second to the hot task; ten times as many to the others
-    #[arg(long, default_value_t = 20.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 20.0, value_parser = cli::some)]
     pub(crate) rate: f64,
     /// Viewers of the hot task who come, and go, per second
-    #[arg(long, default_value_t = 50.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 50.0, value_parser = cli::some)]
     pub(crate) connect_rate: f64,
-    #[arg(long, default_value_t = 12.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 12.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
 }
 

@@ -24,10 +24,10 @@ pub(crate) struct Slow {
     #[arg(long, default_value_t = 10.0, value_parser = cli::percent)]
     pub(crate) share: f64,
     /// Updates per second
-    #[arg(long, default_value_t = 100.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 100.0, value_parser = cli::some)]
     pub(crate) rate: f64,
     /// How long they do not read, and how long all read before that
-    #[arg(long, default_value_t = 10.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
 }
 

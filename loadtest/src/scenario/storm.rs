@@ -23,10 +23,10 @@ pub(crate) struct Storm {
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Updates per second
-    #[arg(long, default_value_t = 5.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 5.0, value_parser = cli::some)]
     pub(crate) rate: f64,
     /// How long updates go on; the viewers drop after a third of it
-    #[arg(long, default_value_t = 12.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 12.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
 }
 

@@ -17,10 +17,10 @@ pub(crate) struct Wide {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers_per_task: u32,
     /// Updates per second, over all tasks
-    #[arg(long, default_value_t = 1000.0, value_parser = cli::rate)]
+    #[arg(long, default_value_t = 1000.0, value_parser = cli::some)]
     pub(crate) rate: f64,
     /// How long each side works
-    #[arg(long, default_value_t = 10.0, value_parser = cli::seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = cli::some)]
     pub(crate) seconds: f64,
     /// Subscribe to all tasks over few sockets of /api/v1/ws, which floors do not have
     #[arg(long, conflicts_with_all = ["floor", "viewers_per_task"])]

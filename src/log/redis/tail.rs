@@ -204,7 +204,7 @@ impl RedisTail {
         let beginnings = self.beginnings(questions).await?;
         let reply = match reply {
             Answer::Whole(reply) => reply,
-            Answer::Cut(beginning) => return find_too_large(questions, &beginning),
+            Answer::Cut(part) => return find_too_large(questions, &part),
         };
         let mut found = xread::streams(&reply).map_err(WireError::Refused)?.into_iter().peekable();
         let read = |(question, beginning): (&Question, _)| {
@@ -267,8 +267,8 @@ enum Answer {
 }
 
 /// An answer broke off at an entry that is too large: it is the last stream in it.
-fn find_too_large(questions: &[Question], beginning: &Bytes) -> Result<Vec<Read>, LogError> {
-    let too_large = xread::last_key(beginning);
+fn find_too_large(questions: &[Question], part: &Bytes) -> Result<Vec<Read>, LogError> {
+    let too_large = xread::last_key(part);
     let is_it = |question: &Question| Some(&question.key) == too_large.as_ref();
     if !questions.iter().any(is_it) {
         return Err(LogError::Unavailable("an answer that is too large".into()));

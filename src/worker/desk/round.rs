@@ -46,11 +46,9 @@ impl Round {
     pub(super) async fn run(mut self) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
         let wants = self.wants();
         self.read_state = wants.updates_max.is_some();
-        let head = {
-            let recent = self.topic.recent.lock();
-            self.epoch = recent.log.as_ref().map_or(0, TopicLog::epoch);
-            recent.log.as_ref().map_or(StreamId::ZERO, TopicLog::head)
-        };
+        let of = |log: &TopicLog| (log.epoch(), log.head());
+        let (epoch, head) = self.topic.recent.lock().log.as_ref().map(of).unwrap_or_default();
+        self.epoch = epoch;
         let snapshot = match self.read(wants).await {
             Ok(snapshot) => snapshot,
             Err(error) => return Err((self.waiting, error)),

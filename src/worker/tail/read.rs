@@ -54,7 +54,9 @@ impl Tail {
         source: &mut Source,
         keys: &[Bytes],
     ) -> Result<usize, LogError> {
-        let questions: Vec<Question> = keys.iter().filter_map(|key| self.question(key)).collect();
+        let now = Instant::now();
+        let question = |key| self.question(key, now);
+        let questions: Vec<Question> = keys.iter().filter_map(question).collect();
         if questions.is_empty() {
             return Ok(0);
         }
@@ -84,13 +86,14 @@ impl Tail {
     }
 
     /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
-    fn question(&mut self, key: &Bytes) -> Option<Question> {
-        let watched = self.watched.get(key);
+    fn question(&mut self, key: &Bytes, now: Instant) -> Option<Question> {
+        let watched = self.watched.get_mut(key);
         let Some((watched, head)) = watched.and_then(|it| it.topic.head().map(|head| (it, head)))
         else {
             self.due.remove(key);
             return None;
         };
+        watched.read_at = now;
         Some(Question {
             thread: watched.topic.thread.clone(),
             key: watched.topic.key.clone(),
@@ -103,7 +106,6 @@ impl Tail {
     /// The key holds something else than a stream.
     async fn set_aside(&mut self, key: &Bytes) -> Result<(), LogError> {
         let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
-        watched.read_at = Instant::now();
         if std::mem::replace(&mut watched.wrong_type, true) {
             return Ok(());
         }
@@ -136,7 +138,6 @@ impl Tail {
         }
         let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
         watched.wrong_type = false;
-        watched.read_at = Instant::now();
         let Some(head) = watched.topic.head() else { return Ok(false) };
         let topic = watched.topic.clone();
         let new = match &entries[..] {

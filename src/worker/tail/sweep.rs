@@ -57,7 +57,6 @@ impl Tail {
             }
             if part.len() + odd.len() < part_max && now.duration_since(watched.read_at) >= interval
             {
-                watched.read_at = now;
                 if watched.wrong_type { &mut odd } else { &mut part }.push(key.clone());
             }
             self.swept_to += 1;
