@@ -79,15 +79,16 @@
 //! The `taskcast` program is [`cli`] on top of [`server`]; [`config::Config`] holds every limit.
 
 pub mod cli;
-pub mod client;
+pub mod clock;
 pub mod config;
-pub mod core;
 mod http;
-pub mod id;
 pub mod log;
 pub mod metrics;
 pub mod publish;
 pub mod server;
 pub mod sys;
-pub mod timestamp;
 mod worker;
+
+pub use taskcast_client as client;
+pub use taskcast_core as core;
+pub use taskcast_core::{id, timestamp};

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::core::encode::GapReason;
+use crate::core::gap::GapReason;
 
 /// Upper bounds of the histogram of an entry's age at delivery, in milliseconds.
 const AGE_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000, 300_000];

@@ -113,6 +113,8 @@ async fn watch<W: Write>(
                 task.connected();
                 screen.connection(&task)?;
             }
+            // Nothing that this program knows how to show.
+            Some(Ok(_)) => {}
             Some(Err(error)) => return Ok(End::Unusable(error)),
             None => {
                 screen.finish(&task)?;

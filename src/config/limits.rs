@@ -63,6 +63,16 @@ macro_rules! limits {
 }
 
 limits! {
+    /// All memory that grows with what viewers, HTTP clients or Redis send.
+    memory_bytes_max: usize = 536_870_912, min 1_048_576;
+    /// Where that is spent, a WebSocket that took no byte for so long is closed with 1013; and an
+    /// HTTP client that takes none of its response for so long is cut.
+    stall_timeout_ms: u64 = 30_000, min 100;
+    /// Bytes that the kernel keeps unsent for one socket; what is under way is not counted.
+    unsent_bytes_max: usize = 131_072, min 4_096;
+    /// HTTP connections that have sent a head; one more is answered 503.
+    http_connections_max: usize = 4_096, min 1;
+
     /// The longest message that a viewer may send; a longer one closes it with 1009.
     message_bytes_max: usize = 65_536, min 512;
     /// The longest body of an HTTP request; a longer one is answered 413.
@@ -71,6 +81,8 @@ limits! {
     header_bytes_max: usize = 16_384, min 8_192;
     /// How long a client may take to send the head of a request.
     handshake_timeout_ms: u64 = 10_000, min 1;
+    /// How long a client may take to send the body of a request.
+    body_timeout_ms: u64 = 30_000, min 1;
 
     /// Time between two Pings to the same viewer.
     ping_interval_ms: u64 = 30_000, min 10;
@@ -93,6 +105,8 @@ limits! {
 
     /// Entries in one read of the log. At least 2, as a page begins with an entry already sent.
     page_entries_max: u64 = 500, min 2;
+    /// Bytes that one read of what is new asks Redis for, about; a greater entry is read alone.
+    tail_read_bytes_max: usize = 8_388_608, min 65_536;
     /// Bytes in one read of the log, about; a greater entry is read whole.
     page_bytes_max: usize = 1_048_576, min 1_024;
     /// Bytes that wait in the server for one viewer's socket; never more than one frame above it.
@@ -136,7 +150,9 @@ macro_rules! durations {
 }
 
 durations! {
+    stall_timeout: stall_timeout_ms;
     handshake_timeout: handshake_timeout_ms;
+    body_timeout: body_timeout_ms;
     ping_interval: ping_interval_ms;
     viewer_timeout: viewer_timeout_ms;
     close_timeout: close_timeout_ms;

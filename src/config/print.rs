@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{Config, redis_url};
-use crate::id::ThreadId;
 
 impl Config {
     /// The configuration as a file for `--config`, each key with its comment. Passwords are
@@ -46,8 +45,7 @@ impl Config {
 
     /// The template that makes the stream keys that are in force.
     fn stream_key_template(&self) -> String {
-        let thread = ThreadId::generate();
-        let template = self.keys.stream(&thread).replace(thread.as_str(), "{thread_id}");
+        let template = self.keys.stream_template();
         let prefix = self.keys.prefix();
         match template.strip_prefix(prefix) {
             Some(rest) if rest.starts_with(':') => format!("{{prefix}}{rest}"),

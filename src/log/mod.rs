@@ -10,131 +10,13 @@ pub mod tail;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::config::Config;
 use crate::id::{StreamId, ThreadId};
 
-/// One entry of a stream: its id and its fields, in the entry's order, as raw bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The position of the entry.
-    pub id: StreamId,
-    /// Names and values, as the publisher wrote them; names may repeat.
-    pub fields: Vec<(Bytes, Bytes)>,
-}
-
-impl Entry {
-    /// The size of names and values, in bytes.
-    pub fn bytes_len(&self) -> usize {
-        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
-    }
-}
-
-/// What a stream says of itself, read in one step with whatever came along.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamFacts {
-    /// Whether there is a stream under the key.
-    pub exists: bool,
-    /// Number of entries.
-    pub length: u64,
-    /// The last id that the stream gave out; `0-0` where there is no stream.
-    pub last_generated: StreamId,
-    /// The oldest entry that is still there.
-    pub first: Option<StreamId>,
-    /// The newest entry that is still there.
-    pub last: Option<StreamId>,
-    /// How many entries were ever added (Redis 7 and later).
-    pub entries_added: Option<u64>,
-    /// The greatest id that was deleted by name (Redis 7 and later).
-    pub max_deleted: Option<StreamId>,
-}
-
-/// The state of a task, from either layout (protocol §2).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
-    /// The status, as it was read; none where no key holds one.
-    pub status: Option<Bytes>,
-    /// Updates as JSON texts, oldest first: those the read asked for, the newest at most.
-    pub updates: Vec<Bytes>,
-    /// How many updates are kept in all.
-    pub updates_total: u64,
-    /// The result, a JSON text.
-    pub result: Option<Bytes>,
-    /// The error, plain text.
-    pub error: Option<Bytes>,
-    /// The metadata hash.
-    pub metadata: Vec<(Bytes, Bytes)>,
-    /// The context hash.
-    pub context: Vec<(Bytes, Bytes)>,
-    /// In the `task` layout: the newest task and the hash `sre:task:{task_id}:metadata`.
-    pub task: Option<TaskPart>,
-}
-
-/// What only the `task` layout has.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TaskPart {
-    /// The newest member of `sre:thread:{id}:tasks`.
-    pub task_id: Bytes,
-    /// The hash `sre:task:{task_id}:metadata`.
-    pub metadata: Vec<(Bytes, Bytes)>,
-}
-
-impl TaskPart {
-    /// A field of the task's metadata.
-    pub fn field(&self, name: &str) -> Option<&Bytes> {
-        self.metadata.iter().find(|(key, _)| key.as_ref() == name.as_bytes()).map(|(_, v)| v)
-    }
-}
-
-/// What a [`Log::snapshot`] is to hold, beside the stream's facts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SnapshotWants {
-    /// How many of the newest updates; none means that no state is wanted at all.
-    pub updates_max: Option<u64>,
-    /// How many of the stream's newest entries.
-    pub newest_max: u64,
-    /// A part of the stream.
-    pub page: Option<PageWants>,
-    /// Where it would be more than so many bytes, about, [`LogError::TooLarge`] is the answer; none
-    /// where that does not matter.
-    pub bytes_max: Option<u64>,
-}
-
-/// A part of a stream, from a position on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageWants {
-    /// The first id that may be in the page (inclusive).
-    pub from: StreamId,
-    /// At most that many entries; more than one, as the first is often known.
-    pub entries_max: u64,
-    /// No more entries once there are so many bytes and at least two entries.
-    pub bytes_max: u64,
-}
-
-/// State, facts and entries of one task, all of one instant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The stream.
-    pub stream: StreamFacts,
-    /// The state, where it was asked for and there is one.
-    pub state: Option<State>,
-    /// The stream's newest entries, oldest first.
-    pub newest: Vec<Entry>,
-    /// The page that was asked for, oldest first.
-    pub page: Vec<Entry>,
-    /// The stream may go on behind the page.
-    pub page_goes_on: bool,
-    /// The log's clock, in milliseconds since the epoch.
-    pub now_ms: u64,
-}
-
-impl Snapshot {
-    /// Whether the thread exists: by its state, or by its stream alone (protocol §2).
-    pub fn thread_exists(&self) -> bool {
-        self.stream.exists || self.state.is_some()
-    }
-}
+pub use crate::core::entry::Entry;
+pub use crate::core::facts::StreamFacts;
+pub use crate::core::snapshot::{PageWants, Snapshot, SnapshotWants};
+pub use crate::core::state::{State, TaskPart};
 
 /// One step of state and events: all of it happens, or nothing does.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,8 +1,9 @@
 //! The events that publishing adds to a stream (protocol §4), and their times.
 
 use super::{Status, Update};
+use crate::clock::now_ms;
 use crate::id::ThreadId;
-use crate::timestamp::{from_ms, now_ms};
+use crate::timestamp::from_ms;
 
 /// Names and values of an entry to be.
 pub(super) type Event = Vec<(String, String)>;

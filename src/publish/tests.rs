@@ -150,7 +150,7 @@ async fn the_state_is_what_was_published() {
 #[tokio::test]
 async fn an_unknown_thread_is_not_found() {
     let Fixture { threads, streams, .. } = Fixture::new();
-    let thread = ThreadId::generate();
+    let thread: ThreadId = "t-any".parse().unwrap();
     let not_found = Err(LogError::NotFound);
     assert_eq!(threads.set_status(&thread, Status::Done).await, not_found);
     assert_eq!(threads.add_update(&thread, Update::new("x")).await, not_found);
@@ -163,7 +163,7 @@ async fn an_unknown_thread_is_not_found() {
 #[tokio::test]
 async fn any_event_goes_to_a_stream_that_need_not_exist() {
     let fixture = Fixture::new();
-    let thread = ThreadId::generate();
+    let thread: ThreadId = "t-any".parse().unwrap();
     let fields = json!({
         "thread_id": "another", "update_type": "another", "text": "plain", "number": 1.5,
         "none": null, "list": [1, "a"],

@@ -28,7 +28,7 @@ impl ThreadManager {
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`]; nothing was written.
     pub async fn create(&self, task: NewTask) -> Result<ThreadId, LogError> {
-        let thread = ThreadId::generate();
+        let thread = new_thread_id()?;
         let now = Moment::now();
         let publication = Publication {
             must_exist: false,
@@ -142,4 +142,10 @@ impl ThreadManager {
 
 fn not_json(error: serde_json::Error) -> LogError {
     LogError::Refused(format!("the value does not serialise as JSON: {error}"))
+}
+
+/// A new id, a ULID: it sorts by the time of its making.
+fn new_thread_id() -> Result<ThreadId, LogError> {
+    let ulid = ulid::Ulid::generate().to_string();
+    ulid.parse().map_err(|error| LogError::Refused(format!("a new id is none: {error}")))
 }

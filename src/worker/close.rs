@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{SocketState, Watching, Worker};
-use crate::core::frame;
+use crate::core::form::ws as frame;
 use crate::core::slots::Key;
 
 /// A drain closes at least so many sockets a second: a few are not kept waiting for the whole time.
@@ -143,7 +143,7 @@ impl Worker {
                 self.metrics().count_close(code.unwrap_or(1005));
                 let answer = match code {
                     Some(code) => frame::close(code, ""),
-                    None => frame::whole(fastwebsockets::OpCode::Close, b""),
+                    None => frame::whole(frame::Opcode::Close, b""),
                 };
                 self.begin_close(key, answer);
                 self.stop_listening(key);

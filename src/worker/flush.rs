@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
 use super::{Pass, Phase, SocketState, Viewer, Worker, with_log};
+use crate::clock;
 use crate::core::encode;
 use crate::core::position::{Position, Run};
 use crate::core::slots::Key;
 use crate::metrics::{WorkerMetrics, add};
 use crate::sys::send::{Target, send};
-use crate::timestamp;
 use crate::worker::desk::Wants;
 use crate::worker::topic::Topic;
 
@@ -311,7 +311,7 @@ enum Gathered {
 }
 
 fn observe_ages(metrics: &WorkerMetrics, run: &Run, viewers: usize) {
-    let now_ms = timestamp::now_ms();
+    let now_ms = clock::now_ms();
     for position in run.positions() {
         metrics.observe_age(now_ms.saturating_sub(position.ms), viewers as u64);
     }

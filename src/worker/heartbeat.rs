@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{SocketState, Worker};
-use crate::core::frame;
+use crate::core::form::ws as frame;
 use crate::metrics::add;
 use crate::sys::send::send;
 

@@ -12,7 +12,6 @@ mod lag;
 pub(crate) mod lane;
 mod outbox;
 mod read;
-mod seam;
 pub(crate) mod shared;
 mod tail;
 pub(crate) mod thread;

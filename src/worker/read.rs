@@ -3,13 +3,13 @@
 
 use std::io::{self, Read};
 
+use crate::core::form::ws::Opcode;
 use bytes::Bytes;
-use fastwebsockets::OpCode;
 use simd_json::prelude::*;
 
 use super::{SocketState, Watching, Worker};
 use crate::core::encode;
-use crate::core::frame;
+use crate::core::form::ws as frame;
 use crate::core::inbound::{Decoder, Inbound, Violation};
 use crate::core::slots::Key;
 use crate::id::{StreamId, ThreadId};
@@ -152,8 +152,8 @@ fn keep_if_needed(place: &mut Option<Box<Decoder>>, decoder: Box<Decoder>) {
 
 fn echoed(inbound: Inbound<'_>) -> Option<Reaction> {
     Some(match inbound {
-        Inbound::Text(text) => Reaction::Send(frame::whole(OpCode::Text, text.as_bytes())),
-        Inbound::Binary(bytes) => Reaction::Send(frame::whole(OpCode::Binary, bytes)),
+        Inbound::Text(text) => Reaction::Send(frame::whole(Opcode::Text, text.as_bytes())),
+        Inbound::Binary(bytes) => Reaction::Send(frame::whole(Opcode::Binary, bytes)),
         other => return reaction(other, false),
     })
 }
@@ -161,7 +161,7 @@ fn echoed(inbound: Inbound<'_>) -> Option<Reaction> {
 fn reaction(inbound: Inbound<'_>, many: bool) -> Option<Reaction> {
     match inbound {
         Inbound::Text(text) => message(text, many),
-        Inbound::Ping(payload) => Some(Reaction::Send(frame::whole(OpCode::Pong, payload))),
+        Inbound::Ping(payload) => Some(Reaction::Send(frame::whole(Opcode::Pong, payload))),
         Inbound::Close(code) => Some(Reaction::Close(code)),
         Inbound::Binary(_) | Inbound::Pong => None,
     }
@@ -199,7 +199,7 @@ mod tests {
         let Some(Reaction::Send(pong)) = message("{\"type\":\"ping\"}", false) else {
             panic!("no pong");
         };
-        assert_eq!(pong, frame::whole(OpCode::Text, b"{\"type\":\"pong\"}"));
+        assert_eq!(pong, frame::whole(Opcode::Text, b"{\"type\":\"pong\"}"));
     }
 
     #[test]

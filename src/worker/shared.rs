@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::core::account::Account;
 use crate::core::chunk::Chunk;
 use crate::core::slots::Key;
 use crate::log::Log;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
     pub lane: Arc<Lane>,
+    /// All that is held on behalf of others.
+    pub account: Account,
     pub metrics: Metrics,
     /// What the embedded log says has changed, for each worker's tail.
     pub embedded_hints: Box<[Hints]>,
@@ -93,6 +96,7 @@ impl Shared {
             inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             tails: (0..=workers).map(|_| Mailbox::default()).collect(),
             lane,
+            account: Account::new(config.limits.memory_bytes_max),
             metrics: Metrics::new(workers),
             embedded_hints: (0..workers).map(|_| Hints::default()).collect(),
             tails_connected: AtomicUsize::new(0),

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use fastwebsockets::OpCode;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use taskcast::core::chunk::{Chunk, Unit};
-use taskcast::core::frame;
+use taskcast::core::form::ws as frame;
+use taskcast::core::form::ws::Opcode;
 use taskcast::id::StreamId;
 
 /// What an entry's frame is, and the id of the entry before it.
@@ -168,5 +168,5 @@ impl Stream {
 }
 
 fn text_frame(text: &str) -> Bytes {
-    frame::whole(OpCode::Text, text.as_bytes())
+    frame::whole(Opcode::Text, text.as_bytes())
 }

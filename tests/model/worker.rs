@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use fastwebsockets::OpCode;
-use taskcast::core::frame;
+use taskcast::core::form::ws as frame;
+use taskcast::core::form::ws::Opcode;
 use taskcast::core::position::{Outbox, Position, Run};
 use taskcast::core::roster::Roster;
 use taskcast::core::slots::{Key, Slots};
@@ -301,7 +301,7 @@ impl Worker {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         let payload = socket.client.pongs_sent.to_be_bytes();
         socket.client.pongs_sent += 1;
-        self.send_frames(key, frame::whole(OpCode::Pong, &payload));
+        self.send_frames(key, frame::whole(Opcode::Pong, &payload));
     }
 
     fn send_frames(&mut self, key: Key, frames: Bytes) {

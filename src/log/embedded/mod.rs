@@ -18,9 +18,9 @@ use self::task::Task;
 use super::{
     Entry, LISTED_UPDATES_MAX, Listed, LogError, Publication, Snapshot, SnapshotWants, StreamFacts,
 };
+use crate::clock::now_ms;
 use crate::config::Limits;
 use crate::id::{StreamId, ThreadId};
-use crate::timestamp::now_ms;
 
 /// One task may take this part of `embedded_bytes_max`; its stream is trimmed to that.
 const TASK_SHARE: usize = 8;

@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisError, Script, Value};
 
+use crate::clock;
 use crate::id::{Keys, StreamId, ThreadId};
 use crate::log::{LISTED_UPDATES_MAX, Listed, LogError, Publication, Snapshot, SnapshotWants};
-use crate::timestamp;
 use connection::{Connector, Timeouts};
 
 /// How many rows of the index are looked at for a list: those of tasks that are gone do not count
@@ -160,7 +160,7 @@ impl RedisLog {
         );
         // Who is told that Redis did not answer in time must not find it written later.
         let patience_ms = (self.options.timeouts.response * 3 / 4).as_millis() as i64;
-        let now_ms = timestamp::now_ms() as i64 + self.clock_ahead_ms.load(Relaxed);
+        let now_ms = clock::now_ms() as i64 + self.clock_ahead_ms.load(Relaxed);
         args[publish::DEADLINE_MS] = (now_ms + patience_ms).to_string();
         let mut call = self.publish.prepare_invoke();
         for key in keys {
@@ -262,7 +262,7 @@ impl RedisLog {
         let time: redis::RedisResult<(i64, i64)> = redis::cmd("TIME").query_async(&mut fresh).await;
         let (seconds, micros) = time.map_err(|error| connection::log_error(&error))?;
         let theirs_ms = seconds * 1000 + micros / 1000;
-        self.clock_ahead_ms.store(theirs_ms - timestamp::now_ms() as i64, Relaxed);
+        self.clock_ahead_ms.store(theirs_ms - clock::now_ms() as i64, Relaxed);
         *connection = Some(fresh.clone());
         Ok(fresh)
     }

@@ -5,7 +5,6 @@
 //! come together cost Redis a few reads, and one who comes alone does not wait. Each read begins
 //! after the arrival of those that it answers.
 
-pub(crate) mod gap;
 mod page;
 mod round;
 
@@ -18,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::core::chunk::Chunk;
-use crate::core::encode::GapReason;
+use crate::core::gap::GapReason;
 use crate::core::slots::Key;
 use crate::id::StreamId;
 use crate::log::LogError;

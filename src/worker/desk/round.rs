@@ -7,15 +7,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::gap::{certainly_kept, gap, reason};
 use super::page::{Found, Page};
 use super::{Answer, Waiter, Wants, answer};
 use crate::core::chunk::Chunk;
-use crate::core::encode::{self, GapReason};
+use crate::core::encode;
+use crate::core::gap::GapReason;
+use crate::core::gap::{certainly_kept, gap, reason};
+use crate::core::seam::{self, Seam};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::log::{LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
-use crate::worker::seam::{self, Seam};
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
 

@@ -5,7 +5,6 @@
 //! stream is the same and nothing is missing. Where it is not there, `verify` looks closer. A hint
 //! only makes a read come sooner; the position per stream carries correctness.
 
-mod judge;
 mod read;
 mod share;
 mod source;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Tail;
-use super::judge::{Verdict, added, judge};
 use crate::core::chunk::{Chunk, Unit};
-use crate::core::encode::{self, GapReason};
+use crate::core::encode;
+use crate::core::gap::{self, GapReason};
+use crate::core::judge::{Verdict, added, judge};
+use crate::core::seam;
 use crate::id::StreamId;
 use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
-use crate::worker::desk;
-use crate::worker::seam;
 use crate::worker::topic::Topic;
 
 impl Tail {
@@ -70,7 +70,7 @@ impl Tail {
         let position = snapshot.stream.last_generated;
         let state = snapshot.state.clone().unwrap_or_default();
         let mut out = BytesMut::new();
-        encode::put_gap(&mut out, &topic.thread, &desk::gap::gap(head, &snapshot.stream, reason));
+        encode::put_gap(&mut out, &topic.thread, &gap::gap(head, &snapshot.stream, reason));
         encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
         let unit = Unit { end: out.len(), position };
         let bytes = out.freeze();

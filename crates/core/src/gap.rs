@@ -1,19 +1,53 @@
-//! What a stream's facts say of a position: still there, or gone, and why.
+//! A gap: what a stream's facts say of a position that may be gone, and why it is.
 
-use crate::core::encode::{Gap, GapReason};
+use crate::facts::StreamFacts;
 use crate::id::StreamId;
-use crate::log::StreamFacts;
+
+/// Why a position cannot be honoured (protocol §3, `gap`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The stream was cut from its old end, past the position.
+    Trimmed,
+    /// The entry was deleted by name.
+    Deleted,
+    /// The stream is another one than it was, or gone.
+    Reset,
+}
+
+impl GapReason {
+    /// The name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::Deleted => "deleted",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// What a `gap` frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The position that cannot be honoured.
+    pub requested: StreamId,
+    /// The oldest entry that is still there; `0-0` where there is none.
+    pub first: StreamId,
+    /// The newest entry that is still there; `0-0` where there is none.
+    pub last: StreamId,
+    /// Why.
+    pub reason: GapReason,
+}
 
 /// Whether the stream's facts alone prove that the entry is still there: it is not older than the
 /// first one nor newer than the last one, and nothing from it on was ever deleted by name.
-pub(super) fn certainly_kept(position: StreamId, stream: &StreamFacts) -> bool {
+pub fn certainly_kept(position: StreamId, stream: &StreamFacts) -> bool {
     stream.first.is_some_and(|first| first <= position)
         && stream.last.is_some_and(|last| position <= last)
         && stream.max_deleted.is_some_and(|deleted| deleted < position)
 }
 
 /// Why a position that is not the last generated id is no entry of the stream.
-pub(crate) fn reason(position: StreamId, stream: &StreamFacts) -> GapReason {
+pub fn reason(position: StreamId, stream: &StreamFacts) -> GapReason {
     if !stream.exists || position > stream.last_generated {
         return GapReason::Reset;
     }
@@ -34,7 +68,7 @@ pub(crate) fn reason(position: StreamId, stream: &StreamFacts) -> GapReason {
 }
 
 /// What a `gap` frame says of a stream.
-pub(crate) fn gap(requested: StreamId, stream: &StreamFacts, reason: GapReason) -> Gap {
+pub fn gap(requested: StreamId, stream: &StreamFacts, reason: GapReason) -> Gap {
     Gap {
         requested,
         first: stream.first.unwrap_or_default(),

@@ -1,7 +1,5 @@
 //! Times as text: ISO 8601 in UTC, to the millisecond, in the form that Python's `isoformat` and
-//! `fromisoformat` share (`2026-01-31T12:00:00.000+00:00`). Reads no clock but in [`now_ms`].
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! `fromisoformat` share (`2026-01-31T12:00:00.000+00:00`). Reads no clock.
 
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
@@ -38,11 +36,6 @@ pub fn parse_us(text: &str) -> Option<i64> {
     };
     let nanos = parsed.ok()?.unix_timestamp_nanos();
     i64::try_from(nanos / 1000).ok()
-}
-
-/// The clock of this machine, in milliseconds since the epoch.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use taskcast::client::{Client, ClientError, Event, Follow, Timing, Update};
-use taskcast::id::StreamId;
+use taskcast_client::{Client, ClientError, Event, Follow, Timing, Update};
+use taskcast_core::id::StreamId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

@@ -1,23 +1,26 @@
 //! When the entry at the head is not there: whether anything is missing behind it.
 
-use crate::core::encode::GapReason;
+use crate::facts::StreamFacts;
+use crate::gap::GapReason;
 use crate::id::StreamId;
-use crate::log::{Snapshot, StreamFacts};
+use crate::snapshot::Snapshot;
 
 /// How many entries were ever added; a stream that is not there had none.
-pub(super) fn added(stream: &StreamFacts) -> Option<u64> {
+pub fn added(stream: &StreamFacts) -> Option<u64> {
     if stream.exists { stream.entries_added } else { Some(0) }
 }
 
 /// Whether the entries in a snapshot go on right behind the head.
-pub(super) enum Verdict {
+pub enum Verdict {
+    /// Nothing is missing.
     Complete,
+    /// Something is, and why.
     Gap(GapReason),
 }
 
 /// The head was delivered; `known_added` entries had been added by then. The stream is the same one
 /// and lacks nothing if it has exactly the entries that were added since.
-pub(super) fn judge(head: StreamId, known_added: Option<u64>, snapshot: &Snapshot) -> Verdict {
+pub fn judge(head: StreamId, known_added: Option<u64>, snapshot: &Snapshot) -> Verdict {
     let stream = &snapshot.stream;
     if snapshot.page.first().is_some_and(|entry| entry.id == head) {
         return Verdict::Complete;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::core::chunk::Chunk;
+use crate::chunk::Chunk;
 use crate::id::StreamId;
 
 /// Places start here, so that older chunks can be put in front.
@@ -186,7 +186,7 @@ impl TopicLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::chunk::Unit;
+    use crate::chunk::Unit;
     use bytes::Bytes;
 
     fn id(ms: u64) -> StreamId {

@@ -3,7 +3,7 @@
 //! A pass goes over the viewers in slices. Viewers may come and go between two slices; whoever was
 //! there when the pass began and still is, is visited.
 
-use crate::core::slots::Key;
+use crate::slots::Key;
 
 /// The viewers of a topic. Each knows its place, so that it leaves in constant time.
 #[derive(Debug, Default)]

@@ -15,11 +15,6 @@ pub const THREAD_ID_BYTES_MAX: usize = 128;
 pub struct ThreadId(Arc<str>);
 
 impl ThreadId {
-    /// Makes a new id, a ULID: it sorts by the time of its making.
-    pub fn generate() -> Self {
-        Self(Arc::from(ulid::Ulid::generate().to_string()))
-    }
-
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -162,7 +157,12 @@ impl Keys {
         format!("{}{thread}{}", self.stream_head, self.stream_tail)
     }
 
-    /// The sorted set of the threads that [`ThreadManager`](crate::publish::ThreadManager) made:
+    /// The template of a stream's key.
+    pub fn stream_template(&self) -> String {
+        format!("{}{{thread_id}}{}", self.stream_head, self.stream_tail)
+    }
+
+    /// The sorted set of the threads that `ThreadManager` made:
     /// score = time of the last change, in seconds.
     pub fn index(&self) -> String {
         format!("{}:threads:index", self.prefix)
@@ -210,7 +210,6 @@ mod tests {
     fn a_thread_id_is_1_to_128_of_its_alphabet() {
         assert!("a".parse::<ThreadId>().is_ok());
         assert!("x".repeat(128).parse::<ThreadId>().is_ok());
-        assert!(ThreadId::generate().as_str().parse::<ThreadId>().is_ok());
         for text in ["", &"x".repeat(129), "a b", "a:b", "ü", "a/b", "a\n"] {
             assert_eq!(text.parse::<ThreadId>(), Err(InvalidThreadId), "{text:?}");
         }

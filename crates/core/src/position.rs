@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use crate::core::chunk::Chunk;
-use crate::core::topic::{Held, TopicLog};
+use crate::chunk::Chunk;
 use crate::id::StreamId;
+use crate::topic::{Held, TopicLog};
 
 /// A viewer's position in the log: the stream id, and its place in the topic where that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::frame::{self, Kind};
-use crate::id::StreamId;
+use taskcast_core::id::StreamId;
 
 /// What a frame means to one who follows a task.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::core::chunk::{Chunk, Unit};
-use crate::core::frame::put_text;
-use crate::core::json::{put_string, put_value};
+use crate::chunk::{Chunk, Unit};
+use crate::entry::Entry;
+use crate::form::ws::put_text;
+use crate::gap::Gap;
 use crate::id::{StreamId, ThreadId};
-use crate::log::{Entry, State};
+use crate::json::{put_string, put_value};
+use crate::state::State;
 use crate::timestamp;
 
 /// Members that are JSON strings whatever they look like (protocol §3, "Values").
@@ -175,41 +177,6 @@ pub fn caught_up(thread: &ThreadId, position: StreamId) -> Bytes {
         out.put_u8(b'}');
     });
     out.freeze()
-}
-
-/// Why a position cannot be honoured (protocol §3, `gap`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GapReason {
-    /// The stream was cut from its old end, past the position.
-    Trimmed,
-    /// The entry was deleted by name.
-    Deleted,
-    /// The stream is another one than it was, or gone.
-    Reset,
-}
-
-impl GapReason {
-    /// The name in the protocol.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Trimmed => "trimmed",
-            Self::Deleted => "deleted",
-            Self::Reset => "reset",
-        }
-    }
-}
-
-/// What a `gap` frame says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// The position that cannot be honoured.
-    pub requested: StreamId,
-    /// The oldest entry that is still there; `0-0` where there is none.
-    pub first: StreamId,
-    /// The newest entry that is still there; `0-0` where there is none.
-    pub last: StreamId,
-    /// Why.
-    pub reason: GapReason,
 }
 
 /// Appends a `gap` frame.

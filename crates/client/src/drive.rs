@@ -12,7 +12,7 @@ use super::connect::Server;
 use super::error::ClientError;
 use super::socket::Socket;
 use super::{Event, Timing};
-use crate::id::ThreadId;
+use taskcast_core::id::ThreadId;
 
 pub(super) struct Driver {
     server: Server,

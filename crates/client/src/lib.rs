@@ -1,7 +1,7 @@
 //! A client that follows a task: every update once and in order, over any reconnect.
 //!
 //! ```no_run
-//! use taskcast::client::{Client, Event, Update};
+//! use taskcast_client::{Client, Event, Update};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new("http://127.0.0.1:8000")?;
@@ -38,8 +38,8 @@ use tokio::sync::mpsc;
 pub use chain::{Broken, Chain, Gap, Update};
 pub use error::ClientError;
 
-use crate::id::{StreamId, ThreadId};
 use connect::Server;
+use taskcast_core::id::{StreamId, ThreadId};
 
 /// How many events wait for a [`Follow`] that is not asked for the next one. Then the client stops
 /// reading, and the viewer falls behind in the server's log.

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::error::ClientError;
-use crate::id::{StreamId, ThreadId};
+use taskcast_core::id::{StreamId, ThreadId};
 
 /// How much of a refusal's body is read for its explanation.
 const REFUSAL_BYTES_MAX: usize = 4096;

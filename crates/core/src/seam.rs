@@ -9,25 +9,26 @@
 
 use serde_json::Value;
 
-use crate::log::{Entry, Snapshot};
+use crate::entry::Entry;
+use crate::snapshot::Snapshot;
 use crate::timestamp;
 
 /// How many updates a read for a viewer brings: those that are shown, and room for those on their
 /// way.
-pub(crate) const UPDATES_READ: u64 = 24;
+pub const UPDATES_READ: u64 = 24;
 
 /// How many of the newest entries are compared with them.
-pub(crate) const ENTRIES_READ: u64 = 32;
+pub const ENTRIES_READ: u64 = 32;
 
 /// How long to wait before each further read, where it is not clear.
-pub(crate) const PAUSES_MS: [u64; 4] = [5, 20, 60, 150];
+pub const PAUSES_MS: [u64; 4] = [5, 20, 60, 150];
 
 /// An update whose entry has not come after so long has none: its worker died in between.
 const YOUNG_US: i64 = 5_000_000;
 
 /// Whether a snapshot's updates and entries meet.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seam {
+pub enum Seam {
     /// Each update of the state is an entry up to the position, or has none.
     Closed,
     /// There is an update whose entry may be on its way.
@@ -35,7 +36,7 @@ pub(crate) enum Seam {
 }
 
 /// Takes those updates out of the state whose entries are on their way.
-pub(crate) fn close(snapshot: &mut Snapshot) -> Seam {
+pub fn close(snapshot: &mut Snapshot) -> Seam {
     let Some(state) = &mut snapshot.state else { return Seam::Closed };
     let entries: Vec<Said> = snapshot.newest.iter().filter_map(Said::by_entry).collect();
     let updates: Vec<Said> = state.updates.iter().map(|update| Said::by_update(update)).collect();
@@ -117,7 +118,7 @@ impl Said {
 mod tests {
     use super::*;
     use crate::id::StreamId;
-    use crate::log::State;
+    use crate::state::State;
 
     const NOW_MS: u64 = 1_718_000_000_000;
 

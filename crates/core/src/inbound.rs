@@ -3,7 +3,7 @@
 //! The decoder holds an unfinished frame or message and nothing else, so a viewer between two
 //! messages needs none. Whatever comes in, it costs at most the message limit.
 
-use fastwebsockets::unmask;
+use crate::form::ws::unmask;
 
 /// A complete message or control frame.
 #[derive(Debug, PartialEq, Eq)]

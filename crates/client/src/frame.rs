@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::id::StreamId;
+use taskcast_core::id::StreamId;
 
 /// The members of a frame that matter to a viewer's position, as they stand in its text.
 #[derive(Debug, Default)]

@@ -1,0 +1,273 @@
+//! The account: one sum of all memory that grows with what viewers, HTTP clients or Redis send.
+//!
+//! What is held is charged as long as it is held: a [`Charge`] goes with it and gives back what it
+//! stands for when it is dropped, so the sum is exact by construction. There are two ways in.
+//! [`Account::charge`] is for what is there already and cannot be refused; it may go over the limit.
+//! [`Account::reserve`] is for what is about to be read, and says no where there is no room.
+//!
+//! Beyond [`Account::is_tight`] whoever holds something that can be read again lets it go.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// What is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Encoded entries, gaps and states: recent logs, pages, what viewers wait for.
+    Chunks,
+    /// What is left of frames that sockets took in part.
+    Rests,
+    /// What viewers sent and is not understood yet: messages that are not complete.
+    Input,
+    /// Subscriptions beyond the first of a socket, and their topics.
+    Subscriptions,
+    /// Answers of Redis that are being received or encoded.
+    Answers,
+    /// Bodies of HTTP requests and responses.
+    Bodies,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Chunks, Self::Rests, Self::Input, Self::Subscriptions, Self::Answers, Self::Bodies];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chunks => "chunks",
+            Self::Rests => "rests",
+            Self::Input => "input",
+            Self::Subscriptions => "subscriptions",
+            Self::Answers => "answers",
+            Self::Bodies => "bodies",
+        }
+    }
+}
+
+/// How much of the account something that is about to be read may fill.
+///
+/// The less can be done without a thing, the more of the account it may use: so those who come
+/// later cannot take from those who are there what they need to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Up to three quarters: new bodies, pages and states, of which more can come at any time.
+    Usual,
+    /// Up to seven eighths: the tail's reads, on which all who are live wait.
+    Live,
+    /// All of it: the small things by which something else ends and gives back what it holds.
+    Last,
+}
+
+/// The account of a process. Cheap to clone; every clone is the same account.
+#[derive(Clone)]
+pub struct Account(Arc<Inner>);
+
+struct Inner {
+    bytes_max: usize,
+    sum: AtomicUsize,
+    by_kind: [AtomicUsize; Kind::ALL.len()],
+    refused: AtomicU64,
+}
+
+impl Account {
+    /// An account with a limit, `memory_bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Arc::new(Inner {
+            bytes_max,
+            sum: AtomicUsize::new(0),
+            by_kind: Default::default(),
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Charges what is there already.
+    pub fn charge(&self, kind: Kind, bytes: usize) -> Charge {
+        self.0.add(kind, bytes);
+        Charge { account: self.clone(), kind, bytes }
+    }
+
+    /// Charges what is about to be read, or nothing where there is no room for it. Whoever is told
+    /// so asks again a little later; for what [`Account::exceeds`] there never is room.
+    pub fn reserve(&self, kind: Kind, bytes: usize, priority: Priority) -> Option<Charge> {
+        let bound = self.0.bound(priority);
+        let fits = |sum: usize| sum.checked_add(bytes).filter(|sum| *sum <= bound);
+        if self.0.sum.fetch_update(Relaxed, Relaxed, fits).is_err() {
+            self.0.refused.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.0.by_kind[kind as usize].fetch_add(bytes, Relaxed);
+        Some(Charge { account: self.clone(), kind, bytes })
+    }
+
+    /// Whether something is so large that it is read alone, one at a time, outside the account.
+    pub fn exceeds(&self, bytes: usize) -> bool {
+        bytes > self.0.bytes_max / 2
+    }
+
+    /// A charge of nothing, for what is held outside the account.
+    pub fn outside(&self, kind: Kind) -> Charge {
+        Charge { account: self.clone(), kind, bytes: 0 }
+    }
+
+    /// Whether what can be read again should be let go: more than half is held.
+    pub fn is_tight(&self) -> bool {
+        self.bytes() > self.0.bytes_max / 2
+    }
+
+    /// Whether there is no room for anything that is about to be read.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= self.0.bound(Priority::Usual)
+    }
+
+    /// The limit, in bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.0.bytes_max
+    }
+
+    /// All that is held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.sum.load(Relaxed)
+    }
+
+    /// What is held of a kind, in bytes.
+    pub fn bytes_of(&self, kind: Kind) -> usize {
+        self.0.by_kind[kind as usize].load(Relaxed)
+    }
+
+    /// How often there was no room.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("bytes", &self.bytes())
+            .field("bytes_max", &self.0.bytes_max)
+            .finish()
+    }
+}
+
+impl Inner {
+    fn bound(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Usual => self.bytes_max / 4 * 3,
+            Priority::Live => self.bytes_max / 8 * 7,
+            Priority::Last => self.bytes_max,
+        }
+    }
+
+    fn add(&self, kind: Kind, bytes: usize) {
+        self.sum.fetch_add(bytes, Relaxed);
+        self.by_kind[kind as usize].fetch_add(bytes, Relaxed);
+    }
+
+    fn subtract(&self, kind: Kind, bytes: usize) {
+        self.sum.fetch_sub(bytes, Relaxed);
+        self.by_kind[kind as usize].fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// What is charged for something as long as it is held; dropping it gives that back.
+#[must_use]
+pub struct Charge {
+    account: Account,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Charge {
+    /// How much is charged, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is held has grown or shrunk to so many bytes.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.account.0.add(self.kind, bytes - self.bytes);
+        } else {
+            self.account.0.subtract(self.kind, self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    /// What is held is to grow to so many bytes, if there is room. Whether there is.
+    pub fn grow(&mut self, bytes: usize, priority: Priority) -> bool {
+        if bytes <= self.bytes {
+            return true;
+        }
+        let more = bytes - self.bytes;
+        let Some(mut charge) = self.account.reserve(self.kind, more, priority) else {
+            return false;
+        };
+        // The sum stays: it is charged here from now on.
+        charge.bytes = 0;
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.account.0.subtract(self.kind, self.bytes);
+        }
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge").field("kind", &self.kind).field("bytes", &self.bytes).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_charged_and_given_back() {
+        let account = Account::new(1000);
+        let mut held = account.charge(Kind::Rests, 400);
+        let more = account.charge(Kind::Chunks, 300);
+        assert_eq!((account.bytes(), account.bytes_of(Kind::Rests)), (700, 400));
+        held.set(100);
+        assert_eq!((account.bytes(), account.bytes_of(Kind::Rests)), (400, 100));
+        held.set(200);
+        drop(more);
+        assert_eq!((account.bytes(), account.bytes_of(Kind::Chunks)), (200, 0));
+        drop(held);
+        assert!(Kind::ALL.iter().all(|kind| account.bytes_of(*kind) == 0));
+        assert_eq!(account.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_about_to_be_read_waits_for_room_by_its_priority() {
+        let account = Account::new(1000);
+        let first = account.reserve(Kind::Answers, 700, Priority::Usual).unwrap();
+        assert!(account.is_tight() && !account.is_full());
+        assert!(account.reserve(Kind::Answers, 100, Priority::Usual).is_none());
+        let live = account.reserve(Kind::Answers, 100, Priority::Live).unwrap();
+        assert!(account.is_full());
+        assert!(account.reserve(Kind::Bodies, 201, Priority::Last).is_none());
+        let mut last = account.reserve(Kind::Bodies, 150, Priority::Last).unwrap();
+        assert!(!last.grow(201, Priority::Last) && last.bytes() == 150);
+        assert!(last.grow(200, Priority::Last));
+        assert_eq!((account.bytes(), account.refused()), (1000, 3));
+        drop((first, live, last));
+        assert_eq!(account.bytes(), 0);
+    }
+
+    #[test]
+    fn for_what_is_too_large_there_is_never_room() {
+        let account = Account::new(1000);
+        assert!(account.exceeds(501) && !account.exceeds(500));
+        assert!(account.reserve(Kind::Answers, 5000, Priority::Last).is_none());
+        assert!(account.reserve(Kind::Answers, usize::MAX, Priority::Last).is_none());
+        assert_eq!(account.outside(Kind::Answers).bytes() + account.bytes(), 0);
+    }
+}

@@ -1,0 +1,3 @@
+//! Forms: an entry as the bytes of a transport.
+
+pub mod ws;

@@ -1,0 +1,55 @@
+//! State, facts and entries of one task, read in one step; and what such a read is to bring.
+
+use crate::entry::Entry;
+use crate::facts::StreamFacts;
+use crate::id::StreamId;
+use crate::state::State;
+
+/// What a snapshot is to hold, beside the stream's facts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SnapshotWants {
+    /// How many of the newest updates; none means that no state is wanted at all.
+    pub updates_max: Option<u64>,
+    /// How many of the stream's newest entries.
+    pub newest_max: u64,
+    /// A part of the stream.
+    pub page: Option<PageWants>,
+    /// Where it would be more than so many bytes, about, the answer says so and nothing else; none
+    /// where that does not matter.
+    pub bytes_max: Option<u64>,
+}
+
+/// A part of a stream, from a position on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageWants {
+    /// The first id that may be in the page (inclusive).
+    pub from: StreamId,
+    /// At most that many entries; more than one, as the first is often known.
+    pub entries_max: u64,
+    /// No more entries once there are so many bytes and at least two entries.
+    pub bytes_max: u64,
+}
+
+/// State, facts and entries of one task, all of one instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The stream.
+    pub stream: StreamFacts,
+    /// The state, where it was asked for and there is one.
+    pub state: Option<State>,
+    /// The stream's newest entries, oldest first.
+    pub newest: Vec<Entry>,
+    /// The page that was asked for, oldest first.
+    pub page: Vec<Entry>,
+    /// The stream may go on behind the page.
+    pub page_goes_on: bool,
+    /// The log's clock, in milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+impl Snapshot {
+    /// Whether the thread exists: by its state, or by its stream alone (protocol §2).
+    pub fn thread_exists(&self) -> bool {
+        self.stream.exists || self.state.is_some()
+    }
+}
