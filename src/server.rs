@@ -218,7 +218,7 @@ impl Live for Shared {
     fn metrics(&self) -> String {
         let mut gauges = Gauges {
             topics: self.topics.len(),
-            topics_bytes: self.topics.bytes.load(Relaxed),
+            topics_bytes: self.topics.bytes(),
             redis_up: self.ready(),
             mode: self.mode(),
             ..Gauges::default()

@@ -67,7 +67,7 @@ impl Viewers {
             for (position, sent) in self.positions[first..].iter_mut().zip(&results) {
                 let sent = *sent.as_ref().unwrap();
                 *position = start;
-                assert!(run.advance(position, sent, &mut None).complete);
+                assert!(run.advance(position, sent).complete);
             }
         }
     }

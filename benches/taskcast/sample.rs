@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use taskcast::core::account::Account;
 use taskcast::core::chunk::Chunk;
 use taskcast::core::encode;
 use taskcast::core::topic::TopicLog;
@@ -11,6 +12,11 @@ use taskcast::log::Entry;
 
 /// The size of a usual update, in bytes.
 pub(crate) const USUAL_BYTES: usize = 250;
+
+/// One that nobody looks at.
+pub(crate) fn account() -> Account {
+    Account::new(usize::MAX)
+}
 
 pub(crate) fn thread() -> ThreadId {
     "01JGXSJ5ZM3N7Q8R9TVWXYZABC".parse().unwrap()
@@ -50,7 +56,8 @@ pub(crate) fn chunks(entries: usize, entries_per_chunk: usize) -> Vec<Arc<Chunk>
     let entries: Vec<Entry> = (1..=entries).map(|number| entry(number, USUAL_BYTES)).collect();
     let parts = entries.chunks(entries_per_chunk).enumerate();
     parts
-        .flat_map(|(at, part)| encode::entries(&thread(), id(at * entries_per_chunk), part))
-        .map(Arc::new)
+        .flat_map(|(at, part)| {
+            encode::entries(&account(), &thread(), id(at * entries_per_chunk), part)
+        })
         .collect()
 }

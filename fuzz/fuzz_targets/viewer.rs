@@ -24,7 +24,13 @@ fn decode(bytes: &[u8], limit: usize, mut cut: impl FnMut() -> usize) -> Outcome
     while !rest.is_empty() && ended.is_ok() {
         let (piece, later) = rest.split_at_mut(cut().clamp(1, rest.len()));
         rest = later;
-        ended = decoder.feed(piece, limit, |inbound| {
+        let mut piece = piece;
+        ended = loop {
+            let inbound = match decoder.next(&mut piece, limit) {
+                Ok(Some(inbound)) => inbound,
+                Ok(None) => break Ok(()),
+                Err(violation) => break Err(violation),
+            };
             match inbound {
                 Inbound::Text(text) => assert!(text.len() <= limit),
                 Inbound::Binary(bytes) => assert!(bytes.len() <= limit),
@@ -32,7 +38,7 @@ fn decode(bytes: &[u8], limit: usize, mut cut: impl FnMut() -> usize) -> Outcome
                 Inbound::Pong | Inbound::Close(_) => {}
             }
             messages.push(format!("{inbound:?}"));
-        });
+        };
     }
     Outcome { messages, ended, idle: ended.is_ok() && decoder.is_idle() }
 }

@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::core::fanout::Purpose;
 use crate::http::api::{self, Api};
 use crate::http::handshake;
-use crate::worker::Purpose;
 use crate::worker::thread::SharedWorker;
 
 /// How long to wait after an error that waiting may cure, such as too many open files.

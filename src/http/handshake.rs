@@ -12,9 +12,9 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
 use crate::config::Config;
+use crate::core::fanout::Purpose;
 use crate::http::error::{Answer, ApiError};
 use crate::http::percent::percent_decoded;
-use crate::worker::Purpose;
 
 const TASK_PATH: &str = "/api/v1/ws/tasks/";
 const TASKS_PATH: &str = "/api/v1/ws";

@@ -31,28 +31,19 @@ impl LagWatch {
 
 impl Worker {
     /// The lag is the time between the last thing that a viewer got and the newest that there is.
-    pub(super) fn measure_lag(&mut self, now: Instant) {
+    pub(super) fn measure_lag(&mut self) {
+        let now = Instant::now();
         if now < self.lag.measure {
             return;
         }
         self.lag.measure = now + MEASURE_EVERY;
-        let metrics = self.metrics();
+        let metrics = &self.shared.metrics.workers[self.number];
         let lagging = metrics.lagging.load(Relaxed);
-        let lag_ms = if lagging == 0 { 0 } else { self.greatest_lag_ms() };
+        let lag_ms = if lagging == 0 { 0 } else { self.fanout.lag_ms_max() };
         metrics.lag_ms_max.store(lag_ms, Relaxed);
         if lag_ms >= WORTH_LOGGING_MS && now >= self.lag.log {
             self.lag.log = now + LOG_EVERY;
             tracing::info!(worker = self.number, lagging, lag_ms_max = lag_ms, "viewers_lag");
         }
-    }
-
-    fn greatest_lag_ms(&self) -> u64 {
-        let lag_ms = |key| {
-            let viewer = self.viewers.get(key).filter(|viewer| viewer.lagging)?;
-            let head = self.topics.get(viewer.topic)?.topic.head()?;
-            // Who has nothing yet has no time to be measured from.
-            (viewer.position.id.ms > 0).then(|| head.ms.saturating_sub(viewer.position.id.ms))
-        };
-        self.viewers.keys().filter_map(lag_ms).max().unwrap_or(0)
     }
 }

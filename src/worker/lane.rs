@@ -12,17 +12,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::shared::Shared;
 use super::tail::Tail;
 use crate::config::Config;
 use crate::log::{Log, LogError};
 
+/// Large reads that are under way at Redis at once: while it makes such an answer, it does nothing
+/// else.
+const LARGE_READS_MAX: u32 = 4;
+
 /// The way to the lane.
 pub(crate) struct Lane {
     runtime: Handle,
     log: Log,
+    /// Large reads that may be under way at once.
+    large: Arc<Semaphore>,
 }
 
 /// The thread of the lane, which ends when this is dropped.
@@ -47,7 +53,7 @@ impl Lane {
 
     /// A lane on a runtime that somebody else runs.
     pub(crate) fn on(runtime: Handle, log: Log) -> Self {
-        Self { runtime, log }
+        Self { runtime, log, large: Arc::new(Semaphore::new(LARGE_READS_MAX as usize)) }
     }
 
     /// The log, over a connection of the lane's own.
@@ -65,6 +71,24 @@ impl Lane {
     ) -> Result<T, LogError> {
         let ended = |_| LogError::Unavailable("the server ends".into());
         self.runtime.spawn(work).await.map_err(ended)
+    }
+}
+
+impl Lane {
+    /// Does a large read on the lane's thread, when it is its turn; one that is to be alone, when no
+    /// other is under way.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] where the server ends meanwhile.
+    pub(crate) async fn run_large<T: Send + 'static>(
+        &self,
+        alone: bool,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let number = if alone { LARGE_READS_MAX } else { 1 };
+        let turn = self.large.clone().acquire_many_owned(number).await;
+        let _turn = turn.map_err(|_| LogError::Unavailable("the server ends".into()))?;
+        self.run(work).await
     }
 }
 

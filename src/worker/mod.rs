@@ -1,204 +1,77 @@
-//! A worker: one thread with its viewers, its topics and the tail of the streams that it owns.
+//! A worker: one thread with its sockets, and the fan-out to them.
 //!
-//! Everything that happens to viewers happens in [`Worker`], on the worker's own thread; no lock is
-//! taken for it and nothing in it waits. The tasks around it are listed in [`thread`].
+//! Everything that happens to viewers is decided by [`Fanout`], on the worker's own thread; this is
+//! the poll loop around it. The tasks beside it are listed in [`thread`].
 
-mod attach;
-mod close;
 pub(crate) mod desk;
-mod flush;
-mod heartbeat;
+mod followed;
 mod lag;
 pub(crate) mod lane;
-mod outbox;
-mod read;
 pub(crate) mod shared;
+mod sockets;
 mod tail;
 pub(crate) mod thread;
 pub(crate) mod topic;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use mio::net::TcpStream;
 use mio::{Events, Poll};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::core::inbound::Decoder;
-use crate::core::position::{Outbox, Position, Run};
-use crate::core::roster::Roster;
-use crate::core::slots::{Key, Slots};
-use crate::id::ThreadId;
-use crate::metrics::WorkerMetrics;
-use crate::sys::send::Sender;
-pub(crate) use attach::Purpose;
+use crate::config::Config;
+use crate::core::fanout::{Appetite, Effect, Fanout, Purpose, Settings};
+use crate::core::slots::Key;
+use desk::Waiter;
+use followed::Followed;
 use shared::{Message, Shared};
-use topic::Topic;
+use sockets::Sockets;
 
-/// Bytes that are read from a socket at a time, into a buffer that all sockets share.
-const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that are read from a socket at a time, into a buffer that all sockets share,
+const READ_BYTES: usize = 16 * 1024;
+
+/// and where memory is spent.
+const READ_BYTES_FULL: usize = 2 * 1024;
+
+/// Bytes that are read from all sockets before those who wait for news have their turn.
+const READ_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Socket events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
 
+/// A lagging viewer's question has no deadline: it waits for Redis as long as it takes.
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 86_400);
+
 /// The viewers of one thread.
-///
-/// What an idle viewer costs, in bytes: a [`Socket`] and its slot, a [`Viewer`] and its slot, a
-/// place in its topic's roster. A test holds the sum to its bound.
 pub(crate) struct Worker {
     number: usize,
     shared: Arc<Shared>,
     poll: Poll,
     events: Option<Events>,
-    sockets: Slots<Socket>,
-    viewers: Slots<Viewer>,
-    topics: Slots<LocalTopic>,
-    by_thread: HashMap<ThreadId, Key>,
-    /// Topics with a pass to be made, in the order in which their turns come.
-    passes: VecDeque<Key>,
-    /// With `flush_interval_ms`: topics whose pass begins at that time.
-    delayed: VecDeque<(Instant, Key)>,
-    /// Sockets that have more to read than was read at a time.
-    unread: VecDeque<Key>,
-    /// Sockets that wait for the other side's Close, and until when.
-    closing: Vec<(Instant, Key)>,
-    /// Sockets that took no more, and when; those that still do not give their page back.
-    stalled: VecDeque<(Instant, Key)>,
-    /// Viewers whose position the tail has not reached, and when they asked.
-    ahead: VecDeque<(Instant, Key)>,
-    heartbeat: heartbeat::Heartbeat,
-    lag: lag::LagWatch,
-    drain: Option<close::Drain>,
-    sender: Sender,
-    run: Run,
+    fanout: Fanout<Followed>,
+    sockets: Sockets,
+    /// Sockets to be read, in the order of their turns.
+    readable: VecDeque<Key>,
     buffer: Box<[u8]>,
+    lag: lag::LagWatch,
     started: Instant,
-}
-
-/// A topic's viewers on this worker.
-struct LocalTopic {
-    topic: Arc<Topic>,
-    roster: Roster,
-    pass: Pass,
-}
-
-/// Whether viewers are being given what is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    /// Nothing is new.
-    None,
-    /// A pass waits for its turn, or is between two slices.
-    Queued,
-    /// The same, and something came meanwhile: another pass follows.
-    Again,
-}
-
-/// A WebSocket connection.
-struct Socket {
-    stream: TcpStream,
-    watching: Watching,
-    outbox: Option<Box<Outbox>>,
-    /// Only while a message is incomplete.
-    decoder: Option<Box<Decoder>>,
-    /// The last sign of life, in milliseconds of the worker's clock; wraps after 49 days.
-    seen_ms: u32,
-    /// The socket takes no more until the kernel says so.
-    blocked: bool,
-    /// It was not read to the end, because its outbox is full.
-    read_paused: bool,
-    state: SocketState,
-}
-
-/// What a socket is for.
-enum Watching {
-    /// Nothing, or nothing any more.
-    Nothing,
-    /// One task: `/api/v1/ws/tasks/{thread_id}`.
-    One(Key),
-    /// Many tasks: `/api/v1/ws`.
-    Many(Box<Many>),
-    /// `/api/v1/ws/echo`.
-    Echo,
-}
-
-/// The tasks of one socket.
-#[derive(Default)]
-struct Many {
-    viewers: HashMap<ThreadId, Key>,
-    /// Those with something to send, in the order of their turns.
-    pending: VecDeque<Key>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SocketState {
-    Open,
-    /// Our Close is sent or in the outbox; the other side's has not come.
-    Closing,
-    /// Both sides have closed, or the other side cannot be understood: nothing it sends counts.
-    Deaf,
-}
-
-/// A position in a topic's log, and the socket that it is for.
-struct Viewer {
-    socket: Key,
-    topic: Key,
-    /// Its place in the topic's roster.
-    place: u32,
-    phase: Phase,
-    /// It resumed and has not been told yet that it has everything.
-    owes_caught_up: bool,
-    /// It is among its socket's pending viewers.
-    pending: bool,
-    /// It is counted as lagging.
-    lagging: bool,
-    position: Position,
-    /// The epoch of its topic that the position is of.
-    epoch: u32,
-    /// How many of the topic's units it has, of those appended since it first had everything;
-    /// until then none is counted, as who resumes is behind by nature.
-    received: Option<u64>,
-    /// A part of the log that was read for it.
-    page: Option<Box<Run>>,
-    /// Where it stands once that part is sent, if not where the part ends.
-    then: Option<crate::id::StreamId>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// It waits for an answer of the desk.
-    Asking,
-    /// It follows its topic.
-    Following,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, number: usize) -> io::Result<Self> {
-        let limits = &shared.config.limits;
+        let poll = Poll::new()?;
         Ok(Self {
             number,
-            poll: Poll::new()?,
             events: Some(Events::with_capacity(EVENTS_MAX)),
-            sockets: Slots::default(),
-            viewers: Slots::default(),
-            topics: Slots::default(),
-            by_thread: HashMap::new(),
-            passes: VecDeque::new(),
-            delayed: VecDeque::new(),
-            unread: VecDeque::new(),
-            closing: Vec::new(),
-            stalled: VecDeque::new(),
-            ahead: VecDeque::new(),
-            heartbeat: heartbeat::Heartbeat::new(limits.ping_interval(), limits.viewer_timeout()),
+            fanout: Fanout::new(settings(&shared.config), shared.account.clone(), 0),
+            sockets: Sockets::new(shared.clone(), number, poll.registry().try_clone()?)?,
+            readable: VecDeque::new(),
+            buffer: vec![0; READ_BYTES].into(),
             lag: lag::LagWatch::new(),
-            drain: None,
-            sender: Sender::new(shared.config.io_uring)?,
-            run: Run::default(),
-            buffer: vec![0; READ_BUFFER_BYTES].into(),
             started: Instant::now(),
+            poll,
             shared,
         })
     }
@@ -210,45 +83,67 @@ impl Worker {
 
     /// How it sends to many sockets.
     pub(crate) fn sends_by(&self) -> &'static str {
-        self.sender.name()
+        self.sockets.sends_by()
+    }
+
+    /// Takes a socket over after its handshake, with what came along with the handshake.
+    pub(crate) fn adopt(
+        &mut self,
+        stream: std::net::TcpStream,
+        mut early: Vec<u8>,
+        purpose: Purpose,
+    ) -> io::Result<()> {
+        self.look_at_clock();
+        let key = self.fanout.connect(&mut self.sockets);
+        let registered = self.sockets.insert(key, stream);
+        if registered.is_err() {
+            self.fanout.drop_socket(key, 1006, &mut self.sockets);
+        } else {
+            self.fanout.begin(key, purpose, &mut self.sockets);
+        }
+        if !early.is_empty() {
+            self.fanout.received(key, &mut early, &mut self.sockets);
+            // What is over its budget for now is looked at in its turn.
+            self.queue(key);
+        }
+        self.settle();
+        registered
+    }
+
+    /// Begins to close every socket with 1012.
+    pub(crate) fn drain(&mut self, limit: Duration) {
+        self.look_at_clock();
+        self.fanout.drain(limit.as_millis() as u64);
     }
 
     /// Does what there is to do, up to a slice of each kind of work. Whether there is more.
     pub(crate) fn turn(&mut self) -> bool {
+        self.look_at_clock();
         self.take_messages();
-        self.take_time();
+        self.fanout.tick(&mut self.sockets);
         self.read_some();
-        self.flush_some();
-        !self.passes.is_empty() || !self.unread.is_empty()
+        self.fanout.flush_some(&mut self.sockets);
+        self.settle();
+        self.measure_lag();
+        if self.number == 0 {
+            self.shared.shrink_if_tight();
+        }
+        self.fanout.has_passes() || !self.readable.is_empty()
     }
 
     /// When something has to be done at the latest.
     pub(crate) fn next_deadline(&self) -> Instant {
-        let mut next = self.heartbeat.next_tick();
-        if let Some((due, _)) = self.delayed.front() {
-            next = next.min(*due);
-        }
-        if let Some(drain) = &self.drain {
-            next = next.min(drain.next_step());
-        }
-        next
+        self.started + Duration::from_millis(self.fanout.next_deadline_ms())
     }
 
     /// Number of open sockets.
     pub(crate) fn sockets(&self) -> usize {
-        self.sockets.len()
-    }
-
-    fn metrics(&self) -> &WorkerMetrics {
-        &self.shared.metrics.workers[self.number]
-    }
-
-    fn now_ms(&self) -> u32 {
-        self.started.elapsed().as_millis() as u32
+        self.fanout.sockets()
     }
 
     /// Takes what the kernel tells of the sockets.
     pub(crate) fn take_events(&mut self) {
+        self.look_at_clock();
         let Some(mut events) = self.events.take() else { return };
         loop {
             if let Err(error) = self.poll.poll(&mut events, Some(Duration::ZERO)) {
@@ -263,12 +158,17 @@ impl Worker {
                 number += 1;
                 let key = Key::from_bits(event.token().0 as u64);
                 if event.is_writable() {
-                    self.writable(key);
+                    self.fanout.writable(key, &mut self.sockets);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.read(key);
+                let ends = event.is_read_closed() || event.is_error();
+                if ends {
+                    self.sockets.hang_up(key);
+                }
+                if event.is_readable() || ends {
+                    self.queue(key);
                 }
             }
+            self.settle();
             if number < EVENTS_MAX {
                 break;
             }
@@ -276,68 +176,130 @@ impl Worker {
         self.events = Some(events);
     }
 
+    fn look_at_clock(&mut self) {
+        self.fanout.set_now(self.started.elapsed().as_millis() as u64);
+    }
+
     fn take_messages(&mut self) {
         for message in self.shared.clone().inboxes[self.number].take() {
             match message {
-                Message::New(topic) => self.topic_has_news(&topic),
-                Message::Answer(viewer, answer) => self.answered(viewer, answer),
+                Message::New(topic) => self.fanout.news(&self.followed(topic)),
+                Message::Failed(topic) => {
+                    let topic = self.followed(topic);
+                    self.fanout.failed(&topic, &mut self.sockets);
+                }
+                Message::Answer(viewer, answer) => {
+                    self.fanout.answered(viewer, answer, &mut self.sockets);
+                }
             }
         }
     }
 
-    fn take_time(&mut self) {
-        let now = Instant::now();
-        while let Some((due, _)) = self.delayed.front()
-            && *due <= now
-        {
-            if let Some((_, key)) = self.delayed.pop_front() {
-                self.passes.push_back(key);
+    fn followed(&self, topic: Arc<topic::Topic>) -> Followed {
+        Followed { topic, worker: self.number }
+    }
+
+    fn queue(&mut self, key: Key) {
+        if self.sockets.queue(key) {
+            self.readable.push_back(key);
+        }
+    }
+
+    /// Reads some of the sockets that have something.
+    fn read_some(&mut self) {
+        let mut bytes_left = READ_BYTES_PER_TURN;
+        for _ in 0..self.readable.len() {
+            let Some(key) = self.readable.pop_front() else { return };
+            self.sockets.unqueue(key);
+            bytes_left = bytes_left.saturating_sub(self.read(key));
+            if bytes_left == 0 {
+                return;
             }
         }
-        if self.heartbeat.next_tick() <= now {
-            self.beat(now);
-            self.close_overdue(now);
-            self.release_stalled(now);
-            self.measure_lag(now);
-            self.ask_again_for_those_ahead(now);
-        }
-        self.drain_some(now);
     }
 
-    /// A lagging viewer is counted once, here and at its topic.
-    fn set_lagging(&mut self, key: Key, lagging: bool) {
-        let Some(viewer) = self.viewers.get_mut(key) else { return };
-        if viewer.lagging == lagging {
-            return;
+    /// Reads what a socket has, up to its turn's end. What that cost, in bytes.
+    fn read(&mut self, key: Key) -> usize {
+        match self.fanout.appetite(key) {
+            Appetite::Hungry => {}
+            Appetite::Unread => {
+                self.fanout.go_on_reading(key, &mut self.sockets);
+                self.queue(key);
+                return READ_BYTES;
+            }
+            // Where the other side is gone, nobody waits for what it sent.
+            Appetite::Sated if self.sockets.is_hung_up(key) => {
+                self.fanout.ended(key, &mut self.sockets);
+                return 0;
+            }
+            Appetite::Sated => return 0,
         }
-        viewer.lagging = lagging;
-        let Some(local) = self.topics.get(viewer.topic) else { return };
-        let metrics = &self.shared.metrics.workers[self.number];
-        if lagging {
-            local.topic.lagging.fetch_add(1, Relaxed);
-            crate::metrics::add(&metrics.lagging, 1);
-        } else {
-            local.topic.lagging.fetch_sub(1, Relaxed);
-            crate::metrics::subtract(&metrics.lagging, 1);
+        let bytes_max = if self.shared.account.is_full() { READ_BYTES_FULL } else { READ_BYTES };
+        let buffer = &mut self.buffer[..bytes_max];
+        match self.sockets.read(key, buffer) {
+            Ok(0) => {
+                self.fanout.ended(key, &mut self.sockets);
+                0
+            }
+            Ok(read) => {
+                self.fanout.received(key, &mut buffer[..read], &mut self.sockets);
+                // Less than there was room for: the kernel will tell of more. But not of an end
+                // that it has told of already.
+                let more = read == bytes_max || self.sockets.is_hung_up(key);
+                if more || self.fanout.appetite(key) == Appetite::Unread {
+                    self.queue(key);
+                }
+                read
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.fanout.drop_socket(key, 1006, &mut self.sockets);
+                0
+            }
+        }
+    }
+
+    /// Does what the fan-out asks for.
+    fn settle(&mut self) {
+        while let Some(effect) = self.fanout.next_effect() {
+            match effect {
+                Effect::Ask { topic, viewer, wants, attaching, epoch } => {
+                    let attach_timeout = self.shared.config.limits.attach_timeout();
+                    let patience = if attaching { attach_timeout } else { NO_DEADLINE };
+                    let deadline = Instant::now() + patience;
+                    let waiter =
+                        Waiter::new(self.number, viewer, wants, attaching, epoch, deadline);
+                    desk::wait(&self.shared, &topic.topic, waiter);
+                }
+                Effect::Withdraw { topic, viewer, attaching } => {
+                    desk::withdraw(&topic.topic, self.number, viewer, attaching);
+                }
+                Effect::Leave(followed) => {
+                    self.shared.topics.leave(&followed.topic, self.number, self.shared.now_ms());
+                }
+                Effect::Read(key) => self.queue(key),
+                Effect::Shut(key) => self.sockets.shut(key),
+                Effect::End(key) => self.sockets.remove(key),
+                Effect::LagClosed(followed, lag_entries) => {
+                    let thread_id = &followed.topic.thread;
+                    tracing::info!(%thread_id, lag_entries, "lagging_viewer_closed");
+                }
+            }
         }
     }
 }
 
-/// The log of a topic, for a moment.
-fn with_log<T>(topic: &Topic, look: impl FnOnce(&crate::core::topic::TopicLog) -> T) -> Option<T> {
-    let recent: &Mutex<topic::Recent> = &topic.recent;
-    recent.lock().log.as_ref().map(look)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::slots;
-
-    #[test]
-    fn an_idle_viewer_costs_at_most_its_sum() {
-        let slot = size_of::<slots::Key>();
-        let sum = size_of::<Socket>() + slot + size_of::<Viewer>() + slot + size_of::<Key>();
-        assert!(sum <= 256, "{sum} bytes");
+fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    Settings {
+        message_bytes_max: limits.message_bytes_max,
+        socket_subscriptions_max: limits.socket_subscriptions_max,
+        viewer_lag_max_entries: limits.viewer_lag_max_entries,
+        ping_interval_ms: limits.ping_interval_ms,
+        viewer_timeout_ms: limits.viewer_timeout_ms,
+        close_timeout_ms: limits.close_timeout_ms,
+        stall_timeout_ms: limits.stall_timeout_ms,
+        flush_interval_ms: config.flush_interval_ms,
+        ..Settings::default()
     }
 }

@@ -1,7 +1,7 @@
 //! What the workers of a process share, and how they tell each other something.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -10,13 +10,16 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::core::account::Account;
 use crate::core::chunk::Chunk;
+use crate::core::fanout::Answer;
 use crate::core::slots::Key;
 use crate::log::Log;
 use crate::log::tail::Hints;
 use crate::metrics::Metrics;
-use crate::worker::desk::Answer;
 use crate::worker::lane::Lane;
 use crate::worker::topic::{Registry, Topic};
+
+/// How often the topics are asked to hold less.
+const SHRINK_INTERVAL_MS: u64 = 250;
 
 /// One per process.
 pub(crate) struct Shared {
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     /// The tail reads by `XREAD BLOCK` on this many workers.
     pub tails_blocking: AtomicUsize,
     pub draining: AtomicBool,
+    /// When the topics were asked to hold less, in milliseconds of the process' clock.
+    shrunk_ms: AtomicU64,
     started: Instant,
 }
 
@@ -46,6 +51,8 @@ pub(crate) struct Shared {
 pub(crate) enum Message {
     /// There is something new in a topic.
     New(Arc<Topic>),
+    /// A topic cannot be read, for a reason that does not pass by itself.
+    Failed(Arc<Topic>),
     /// The desk's answer to a viewer.
     Answer(Key, Answer),
 }
@@ -91,12 +98,14 @@ impl<T> Mailbox<T> {
 impl Shared {
     pub(crate) fn new(config: Arc<Config>, log: Log, lane: Arc<Lane>) -> Self {
         let workers = config.workers;
+        let account = Account::new(config.limits.memory_bytes_max);
         Self {
-            topics: Registry::new(config.keys.clone(), workers),
+            topics: Registry::new(config.keys.clone(), workers, account.clone()),
             inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             tails: (0..=workers).map(|_| Mailbox::default()).collect(),
             lane,
-            account: Account::new(config.limits.memory_bytes_max),
+            account,
+            shrunk_ms: AtomicU64::new(0),
             metrics: Metrics::new(workers),
             embedded_hints: (0..workers).map(|_| Hints::default()).collect(),
             tails_connected: AtomicUsize::new(0),
@@ -148,8 +157,8 @@ impl Shared {
     }
 
     /// Appends chunks to a topic and tells the workers that have viewers of it.
-    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Chunk>) {
-        self.change(topic, |log| chunks.into_iter().for_each(|chunk| log.append(Arc::new(chunk))));
+    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Arc<Chunk>>) {
+        self.change(topic, |log| chunks.into_iter().for_each(|chunk| log.append(chunk)));
     }
 
     /// Goes on behind a gap, of which `chunk` tells the viewers; where the stream is another one,
@@ -164,17 +173,12 @@ impl Shared {
     }
 
     fn change(&self, topic: &Arc<Topic>, change: impl FnOnce(&mut crate::core::topic::TopicLog)) {
-        let limits = &self.config.limits;
         {
             let mut recent = topic.recent.lock();
             recent.appended_ms = self.now_ms();
             let Some(log) = recent.log.as_mut() else { return };
-            let before = log.bytes();
             change(log);
-            // Where all topics together hold too much, each goes down to its newest chunk.
-            let full = self.topics.bytes.load(Relaxed) > limits.topics_bytes_max;
-            log.trim(if full { 0 } else { limits.topic_bytes_max });
-            self.count_bytes(before, log.bytes());
+            log.trim(self.topic_bytes_max());
         }
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {
             if on_worker.viewers.load(Relaxed) > 0 && !on_worker.told.swap(true, Relaxed) {
@@ -183,9 +187,29 @@ impl Shared {
         }
     }
 
-    /// Keeps the sum of held bytes true.
-    pub(crate) fn count_bytes(&self, before: usize, after: usize) {
-        self.topics.bytes.fetch_add(after, Relaxed);
-        self.topics.bytes.fetch_sub(before, Relaxed);
+    /// How many bytes a topic may hold now: where memory is tight, only its newest chunk.
+    pub(crate) fn topic_bytes_max(&self) -> usize {
+        if self.account.is_tight() { 0 } else { self.config.limits.topic_bytes_max }
+    }
+
+    /// Where memory is tight, all topics let go of what can be read again.
+    pub(crate) fn shrink_if_tight(&self) {
+        if !self.account.is_tight() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        if now_ms - self.shrunk_ms.load(Relaxed) >= SHRINK_INTERVAL_MS {
+            self.shrunk_ms.store(now_ms, Relaxed);
+            self.topics.shrink();
+        }
+    }
+
+    /// A topic cannot be read, for a reason that does not pass by itself: its viewers are told so.
+    pub(crate) fn fail(&self, topic: &Arc<Topic>) {
+        for (worker, on_worker) in topic.on_worker.iter().enumerate() {
+            if on_worker.viewers.load(Relaxed) > 0 {
+                self.inboxes[worker].put(Message::Failed(topic.clone()));
+            }
+        }
     }
 }

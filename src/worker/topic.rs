@@ -7,14 +7,18 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::core::account::{Account, Charge, Kind};
 use crate::core::topic::TopicLog;
 use crate::id::{Keys, StreamId, ThreadId};
 use crate::worker::desk::Desks;
+
+/// What a topic takes, without what it holds: itself, its key, its places in maps, its desks.
+const TOPIC_BYTES: usize = 1024;
 
 /// One task's stream, as long as somebody watches it, and a while longer.
 pub(crate) struct Topic {
@@ -23,8 +27,8 @@ pub(crate) struct Topic {
     pub key: Bytes,
     /// Whose tail reads the stream: a worker's, or the lane's.
     owner: AtomicUsize,
-    /// Reads of its state or its entries may be too large for a worker.
-    pub large: AtomicBool,
+    /// How large reads of its state or its entries are.
+    size: AtomicU8,
     pub recent: Mutex<Recent>,
     pub desks: Desks,
     /// Viewers on all workers.
@@ -35,6 +39,18 @@ pub(crate) struct Topic {
     pub left_ms: AtomicU64,
     /// Per worker: how many viewers it has, and whether it was told of what is new.
     pub on_worker: Box<[OnWorker]>,
+    _charge: Charge,
+}
+
+/// How large reads of a topic are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// A worker does them.
+    Usual,
+    /// The lane does them.
+    Large,
+    /// The lane does them one at a time, outside of the account.
+    Huge,
 }
 
 #[derive(Default)]
@@ -61,8 +77,34 @@ impl Topic {
 
     /// Its stream is read by the lane from now on. For the tail that has let go of it.
     pub(crate) fn move_to(&self, lane: usize) {
-        self.large.store(true, Relaxed);
+        self.size.fetch_max(Size::Large as u8, Relaxed);
         self.owner.store(lane, Relaxed);
+    }
+
+    /// How large reads of it are.
+    pub(crate) fn size(&self) -> Size {
+        match self.size.load(Relaxed) {
+            0 => Size::Usual,
+            1 => Size::Large,
+            _ => Size::Huge,
+        }
+    }
+
+    /// A read was larger than was thought.
+    pub(crate) fn grow(&self) {
+        self.size.fetch_add(1, Relaxed);
+    }
+
+    /// Lets go of the older part of the log: of all but the newest chunk, or, where nobody watches,
+    /// of everything.
+    pub(crate) fn shrink(&self) {
+        if let Some(log) = self.recent.lock().log.as_mut() {
+            if self.viewers.load(Relaxed) == 0 {
+                log.release();
+            } else {
+                log.trim(0);
+            }
+        }
     }
 
     /// The position of the head, once it is known.
@@ -76,13 +118,12 @@ pub(crate) struct Registry {
     topics: Mutex<HashMap<ThreadId, Arc<Topic>>>,
     keys: Keys,
     workers: usize,
-    /// Bytes that all topics hold.
-    pub bytes: AtomicUsize,
+    account: Account,
 }
 
 impl Registry {
-    pub(crate) fn new(keys: Keys, workers: usize) -> Self {
-        Self { topics: Mutex::default(), keys, workers, bytes: AtomicUsize::new(0) }
+    pub(crate) fn new(keys: Keys, workers: usize, account: Account) -> Self {
+        Self { topics: Mutex::default(), keys, workers, account }
     }
 
     /// The topic of a thread, made where there is none, with one more viewer on `worker`.
@@ -95,11 +136,14 @@ impl Registry {
         topic
     }
 
-    /// One viewer less.
+    /// One viewer less. A topic whose log has not begun goes with its last one.
     pub(crate) fn leave(&self, topic: &Topic, worker: usize, now_ms: u64) {
         topic.on_worker[worker].viewers.fetch_sub(1, Relaxed);
         topic.left_ms.store(now_ms, Relaxed);
-        topic.viewers.fetch_sub(1, Relaxed);
+        let last = topic.viewers.fetch_sub(1, Relaxed) == 1;
+        if last && topic.recent.lock().log.is_none() {
+            self.retire(topic);
+        }
     }
 
     /// Forgets a topic that nobody watches; false where somebody does.
@@ -123,6 +167,17 @@ impl Registry {
         self.topics.lock().get(thread).cloned()
     }
 
+    /// All topics hold less: what they let go can be read again.
+    pub(crate) fn shrink(&self) {
+        let topics: Vec<Arc<Topic>> = self.topics.lock().values().cloned().collect();
+        topics.iter().for_each(|topic| topic.shrink());
+    }
+
+    /// Bytes that all topics hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.account.bytes_of(Kind::Chunks)
+    }
+
     /// Number of topics.
     pub(crate) fn len(&self) -> usize {
         self.topics.lock().len()
@@ -134,13 +189,14 @@ impl Registry {
             thread: thread.clone(),
             key: self.keys.stream(thread).into(),
             owner: AtomicUsize::new((hash % self.workers as u64) as usize),
-            large: AtomicBool::new(false),
+            size: AtomicU8::new(Size::Usual as u8),
             recent: Mutex::new(Recent { log: None, entries_added: None, appended_ms: 0 }),
             desks: Desks::default(),
             viewers: AtomicUsize::new(0),
             lagging: AtomicUsize::new(0),
             left_ms: AtomicU64::new(0),
             on_worker: (0..self.workers).map(|_| OnWorker::default()).collect(),
+            _charge: self.account.charge(Kind::Topics, TOPIC_BYTES),
         }
     }
 }

@@ -20,8 +20,10 @@ pub enum Kind {
     Rests,
     /// What viewers sent and is not understood yet: messages that are not complete.
     Input,
-    /// Subscriptions beyond the first of a socket, and their topics.
+    /// Subscriptions of sockets that may have many.
     Subscriptions,
+    /// Topics, without what they hold.
+    Topics,
     /// Answers of Redis that are being received or encoded.
     Answers,
     /// Bodies of HTTP requests and responses.
@@ -30,8 +32,15 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Chunks, Self::Rests, Self::Input, Self::Subscriptions, Self::Answers, Self::Bodies];
+    pub const ALL: [Self; 7] = [
+        Self::Chunks,
+        Self::Rests,
+        Self::Input,
+        Self::Subscriptions,
+        Self::Topics,
+        Self::Answers,
+        Self::Bodies,
+    ];
 
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +49,7 @@ impl Kind {
             Self::Rests => "rests",
             Self::Input => "input",
             Self::Subscriptions => "subscriptions",
+            Self::Topics => "topics",
             Self::Answers => "answers",
             Self::Bodies => "bodies",
         }
@@ -180,6 +190,11 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// The account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// How much is charged, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -1,14 +1,23 @@
-//! A chunk: complete WebSocket frames back to back in one shared buffer, with the position that a
-//! viewer has reached at each place where it may stop.
+//! A chunk: complete frames back to back in one shared buffer, with the position that a viewer has
+//! reached at each place where it may stop.
 
-use bytes::Bytes;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
+
+use crate::account::{Account, Charge, Kind};
 use crate::id::StreamId;
 
-/// Part of a topic's log in the form in which it goes to the sockets.
+/// What a chunk takes beside its bytes and its units: itself, its counters, its place in a log.
+const OVERHEAD_BYTES: usize = 128;
+
+/// Part of a topic's log, or a state, in the form in which it goes to the sockets.
 ///
-/// It is made once per process and shared by all viewers and threads.
-#[derive(Debug, Clone)]
+/// It is made once per process and shared by all viewers and threads, and it is charged to the
+/// account as long as anybody holds it.
+#[derive(Debug)]
 pub struct Chunk {
     /// The frames.
     pub bytes: Bytes,
@@ -16,6 +25,7 @@ pub struct Chunk {
     pub units: Box<[Unit]>,
     /// The position of a viewer who has nothing of this chunk yet.
     pub after: StreamId,
+    charge: Charge,
 }
 
 /// Frames that belong together: one entry's, or a `gap` with the `initial_state` behind it.
@@ -28,6 +38,23 @@ pub struct Unit {
 }
 
 impl Chunk {
+    /// A chunk of these units. One that the account could not hold beside others is held outside.
+    pub fn new(account: &Account, bytes: Bytes, units: Box<[Unit]>, after: StreamId) -> Self {
+        let size = bytes.len() + units.len() * size_of::<Unit>() + OVERHEAD_BYTES;
+        let charge = if account.exceeds(size) {
+            account.outside(Kind::Chunks)
+        } else {
+            account.charge(Kind::Chunks, size)
+        };
+        Self { bytes, units, after, charge }
+    }
+
+    /// A chunk of one unit, behind which a viewer stands at `position`.
+    pub fn of_one(account: &Account, bytes: Bytes, after: StreamId, position: StreamId) -> Self {
+        let unit = Unit { end: bytes.len(), position };
+        Self::new(account, bytes, [unit].into(), after)
+    }
+
     /// The position of a viewer who has all of this chunk.
     pub fn last(&self) -> StreamId {
         self.units.last().map_or(self.after, |unit| unit.position)
@@ -49,15 +76,56 @@ impl Chunk {
         Some((number, *self.units.get(number)?))
     }
 
-    /// What is left of a unit from `offset` on, for a viewer whose socket took the rest.
+    /// What is left of a unit, for a viewer whose socket took the rest.
     ///
     /// A small remainder is copied: it must not keep a large chunk alive for one slow viewer. One
     /// that is most of the chunk is shared.
-    pub fn remainder(&self, offset: usize, end: usize) -> Bytes {
-        if (end - offset) * 2 >= self.bytes.len() {
-            self.bytes.slice(offset..end)
+    pub fn remainder(self: &Arc<Self>, left: Range<usize>) -> Rest {
+        if left.len() * 2 >= self.bytes.len() {
+            Rest::Shared(self.clone(), left)
         } else {
-            Bytes::copy_from_slice(&self.bytes[offset..end])
+            Rest::of(self.charge.account(), &self.bytes[left])
+        }
+    }
+}
+
+/// What is left of a frame, or of a unit's frames, that a socket took in part: before anything else
+/// it gets the rest of it. Never empty.
+#[derive(Debug)]
+pub enum Rest {
+    /// A part of a chunk.
+    Shared(Arc<Chunk>, Range<usize>),
+    /// Bytes of its own.
+    Own(Bytes, Charge),
+}
+
+impl Rest {
+    /// A copy of what is left.
+    pub fn of(account: &Account, left: &[u8]) -> Self {
+        let charge = account.charge(Kind::Rests, left.len());
+        Self::Own(Bytes::copy_from_slice(left), charge)
+    }
+
+    /// The bytes.
+    pub fn slice(&self) -> IoSlice<'_> {
+        IoSlice::new(match self {
+            Self::Shared(chunk, left) => &chunk.bytes[left.clone()],
+            Self::Own(left, _) => left,
+        })
+    }
+
+    /// Drops what the socket took. Whether something is left still.
+    pub fn advance(&mut self, sent: usize) -> bool {
+        match self {
+            Self::Shared(_, left) => {
+                left.start += sent;
+                left.start < left.end
+            }
+            Self::Own(left, charge) => {
+                left.advance(sent);
+                charge.set(left.len());
+                !left.is_empty()
+            }
         }
     }
 }

@@ -4,9 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::account::Account;
 use crate::chunk::{Chunk, Unit};
 use crate::entry::Entry;
 use crate::form::ws::put_text;
@@ -39,7 +41,12 @@ const CHUNK_BYTES_TARGET: usize = 256 * 1024;
 const FEW_FIELDS: usize = 16;
 
 /// The entries as chunks, in order. `after` is the position right before the first entry.
-pub fn entries(thread: &ThreadId, mut after: StreamId, entries: &[Entry]) -> Vec<Chunk> {
+pub fn entries(
+    account: &Account,
+    thread: &ThreadId,
+    mut after: StreamId,
+    entries: &[Entry],
+) -> Vec<Arc<Chunk>> {
     let mut chunks = Vec::new();
     let mut rest = entries;
     while !rest.is_empty() {
@@ -58,7 +65,7 @@ pub fn entries(thread: &ThreadId, mut after: StreamId, entries: &[Entry]) -> Vec
             units.push(Unit { end: out.len(), position: entry.id });
             previous = entry.id;
         }
-        chunks.push(Chunk { bytes: out.freeze(), units: units.into(), after });
+        chunks.push(Arc::new(Chunk::new(account, out.freeze(), units.into(), after)));
         after = previous;
     }
     chunks

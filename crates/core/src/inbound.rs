@@ -1,7 +1,9 @@
 //! What viewers send: frames cut anywhere, put together to messages, checked as RFC 6455 asks.
 //!
 //! The decoder holds an unfinished frame or message and nothing else, so a viewer between two
-//! messages needs none. Whatever comes in, it costs at most the message limit.
+//! messages needs none. Whatever comes in, it costs at most the message limit. It gives one message
+//! at a time, so that whoever asks may stop after any of them; what lies whole in the input is not
+//! copied.
 
 use crate::form::ws::unmask;
 
@@ -31,6 +33,7 @@ pub struct Violation {
 
 const HEADER_BYTES_MAX: usize = 14;
 const CONTROL_BYTES_MAX: u64 = 125;
+const NOT_UTF8: Violation = Violation { code: 1007, reason: "the text is not UTF-8" };
 
 /// Decodes one viewer's bytes.
 #[derive(Debug, Default)]
@@ -43,15 +46,24 @@ pub struct Decoder {
     message: Option<Message>,
     /// Payload of a control frame that is being read.
     control: Vec<u8>,
+    /// What was given last, where it did not lie whole in the input.
+    given: Vec<u8>,
     closed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct FrameState {
     opcode: u8,
+    /// It ends its message; a control frame always does.
     last: bool,
     left: u64,
     mask: [u8; 4],
+}
+
+impl FrameState {
+    fn is_control(self) -> bool {
+        self.opcode & 0x08 != 0
+    }
 }
 
 #[derive(Debug)]
@@ -68,49 +80,58 @@ impl Decoder {
         self.header_len == 0 && self.frame.is_none() && self.message.is_none() && !self.closed
     }
 
-    /// Takes the next bytes and hands on what they complete. The input is unmasked in place.
+    /// How much memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| message.bytes.capacity());
+        size_of::<Self>() + message + self.control.capacity() + self.given.capacity()
+    }
+
+    /// The next message that the input completes; none where it completes none any more. What was
+    /// looked at is taken from the input; it is unmasked in place.
     ///
     /// # Errors
-    /// The first [`Violation`]; nothing may be fed after it.
-    pub fn feed(
-        &mut self,
-        mut input: &mut [u8],
+    /// The first [`Violation`]; nothing may be asked after it.
+    pub fn next<'held, 'input: 'held>(
+        &'held mut self,
+        input: &mut &'input mut [u8],
         message_bytes_max: usize,
-        mut on: impl FnMut(Inbound<'_>),
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Inbound<'held>>, Violation> {
+        self.given = Vec::new();
         while !self.closed {
             let Some(mut frame) = self.frame else {
                 let missing = self.header_missing();
-                if missing > 0 {
-                    if input.is_empty() {
-                        return Ok(());
-                    }
-                    let (head, rest) = input.split_at_mut(missing.min(input.len()));
-                    self.header[self.header_len..self.header_len + head.len()]
-                        .copy_from_slice(head);
-                    self.header_len += head.len();
-                    input = rest;
-                    continue;
+                if missing > 0 && input.is_empty() {
+                    return Ok(None);
                 }
-                self.frame = Some(self.begin_frame(message_bytes_max)?);
+                let head = take(input, missing);
+                self.header[self.header_len..self.header_len + head.len()].copy_from_slice(head);
+                self.header_len += head.len();
+                if head.is_empty() {
+                    self.frame = Some(self.begin_frame(message_bytes_max)?);
+                }
                 continue;
             };
-            let now = usize::try_from(frame.left).unwrap_or(usize::MAX).min(input.len());
-            let (payload, rest) = input.split_at_mut(now);
-            input = rest;
+            let payload = take(input, usize::try_from(frame.left).unwrap_or(usize::MAX));
             unmask(payload, frame.mask);
-            frame.mask.rotate_left(now % 4);
-            frame.left -= now as u64;
+            frame.mask.rotate_left(payload.len() % 4);
+            frame.left -= payload.len() as u64;
             self.frame = Some(frame);
-            self.take_payload(frame.opcode, payload)?;
-            if frame.left > 0 {
-                return Ok(());
+            let complete = frame.left == 0 && frame.last;
+            if complete && self.holds_nothing_of(frame) {
+                self.end_frame(frame);
+                let text = self.message.take_if(|_| !frame.is_control()).is_some_and(|it| it.text);
+                return inbound(frame, text, payload).map(Some);
             }
-            self.frame = None;
-            self.header_len = 0;
-            self.end_frame(frame, &mut on)?;
+            self.hold(frame, payload)?;
+            if frame.left > 0 {
+                return Ok(None);
+            }
+            self.end_frame(frame);
+            if complete {
+                return self.give(frame).map(Some);
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// How many bytes the header lacks.
@@ -173,66 +194,75 @@ impl Decoder {
         Ok(FrameState { opcode, last, left, mask })
     }
 
-    fn take_payload(&mut self, opcode: u8, payload: &[u8]) -> Result<(), Violation> {
-        if opcode & 0x08 != 0 {
-            self.control.extend_from_slice(payload);
-            return Ok(());
+    fn end_frame(&mut self, frame: FrameState) {
+        self.frame = None;
+        self.header_len = 0;
+        self.closed = frame.opcode == 0x8;
+    }
+
+    /// Whether all there is of a message or control frame is the payload at hand.
+    fn holds_nothing_of(&self, frame: FrameState) -> bool {
+        if frame.is_control() {
+            return self.control.is_empty();
         }
-        if let Some(message) = &mut self.message {
+        self.message.as_ref().is_some_and(|message| message.bytes.is_empty())
+    }
+
+    /// Keeps a part of a message or of a control frame.
+    fn hold(&mut self, frame: FrameState, payload: &[u8]) -> Result<(), Violation> {
+        if frame.is_control() {
+            self.control.extend_from_slice(payload);
+        } else if let Some(message) = &mut self.message {
             message.bytes.extend_from_slice(payload);
             if message.text {
-                message.check_utf8(false)?;
+                message.check_utf8(frame.last && frame.left == 0)?;
             }
         }
         Ok(())
     }
 
-    fn end_frame(
-        &mut self,
-        frame: FrameState,
-        on: &mut impl FnMut(Inbound<'_>),
-    ) -> Result<(), Violation> {
-        match frame.opcode {
-            0x8 => {
-                self.closed = true;
-                on(Inbound::Close(close_code(&self.control)?));
-            }
-            0x9 => on(Inbound::Ping(&self.control)),
-            0xa => on(Inbound::Pong),
-            _ if !frame.last => return Ok(()),
-            _ => {
-                if let Some(mut message) = self.message.take() {
-                    if message.text {
-                        on(Inbound::Text(message.check_utf8(true)?));
-                    } else {
-                        on(Inbound::Binary(&message.bytes));
-                    }
-                }
-            }
+    /// Gives what was kept.
+    fn give(&mut self, frame: FrameState) -> Result<Inbound<'_>, Violation> {
+        let mut text = false;
+        if frame.is_control() {
+            self.given = std::mem::take(&mut self.control);
+        } else if let Some(message) = self.message.take() {
+            text = message.text;
+            self.given = message.bytes;
         }
-        self.control = Vec::new();
-        Ok(())
+        inbound(frame, text, &self.given)
     }
 }
 
 impl Message {
-    /// Checks what is new; `whole` says that nothing comes after it. The text so far.
-    fn check_utf8(&mut self, whole: bool) -> Result<&str, Violation> {
+    /// Checks what is new; `whole` says that nothing comes after it.
+    fn check_utf8(&mut self, whole: bool) -> Result<(), Violation> {
         match std::str::from_utf8(&self.bytes[self.checked..]) {
             Ok(_) => self.checked = self.bytes.len(),
             Err(error) if error.error_len().is_none() && !whole => {
                 self.checked += error.valid_up_to();
             }
-            Err(_) => return Err(Violation { code: 1007, reason: "the text is not UTF-8" }),
+            Err(_) => return Err(NOT_UTF8),
         }
-        // Checked piece by piece above; an error here cannot be, and would be told as the same.
-        let checked = &self.bytes[..self.checked];
-        if !whole {
-            return Ok("");
-        }
-        std::str::from_utf8(checked)
-            .map_err(|_| Violation { code: 1007, reason: "the text is not UTF-8" })
+        Ok(())
     }
+}
+
+/// The first bytes of the input, at most that many.
+fn take<'a>(input: &mut &'a mut [u8], number: usize) -> &'a mut [u8] {
+    let number = number.min(input.len());
+    input.split_off_mut(..number).unwrap_or_default()
+}
+
+/// What a whole message or control frame says.
+fn inbound(frame: FrameState, text: bool, payload: &[u8]) -> Result<Inbound<'_>, Violation> {
+    Ok(match frame.opcode {
+        0x8 => Inbound::Close(close_code(payload)?),
+        0x9 => Inbound::Ping(payload),
+        0xa => Inbound::Pong,
+        _ if text => Inbound::Text(std::str::from_utf8(payload).map_err(|_| NOT_UTF8)?),
+        _ => Inbound::Binary(payload),
+    })
 }
 
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
@@ -280,8 +310,10 @@ mod tests {
     fn decode(bytes: &[u8], step: usize) -> Result<Vec<String>, Violation> {
         let mut decoder = Decoder::default();
         let mut out = Vec::new();
-        for piece in bytes.to_vec().chunks_mut(step) {
-            decoder.feed(piece, LIMIT, |inbound| out.push(format!("{inbound:?}")))?;
+        for mut piece in bytes.to_vec().chunks_mut(step) {
+            while let Some(inbound) = decoder.next(&mut piece, LIMIT)? {
+                out.push(format!("{inbound:?}"));
+            }
         }
         Ok(out)
     }

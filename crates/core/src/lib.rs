@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod encode;
 pub mod entry;
 pub mod facts;
+pub mod fanout;
 pub mod form;
 pub mod gap;
 pub mod id;

@@ -1,23 +1,20 @@
 //! Where a viewer stands in its topic, and how a send moves it.
 //!
 //! A viewer always stands between two units. What a socket took of a unit, it must get the rest of
-//! before anything else: that rest goes to the socket's [`Outbox`] and the viewer stands behind the
-//! unit. So control frames and other topics' frames go in at frame boundaries only.
+//! before anything else: that [`Rest`] is the socket's and the viewer stands behind the unit. So
+//! control frames and other topics' frames go in at frame boundaries only.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
-
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Rest};
 use crate::id::StreamId;
 use crate::topic::{Held, TopicLog};
 
 /// A viewer's position in the log: the stream id, and its place in the topic where that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The last thing that the viewer was given, or is being given by its outbox.
+    /// The last thing that the viewer was given, or is being given by its socket's rest.
     pub id: StreamId,
     place: u64,
 }
@@ -89,6 +86,16 @@ impl Run {
         let place = self.place;
         let units = |held: &Held| held.chunk.units.len() - held.first_unit_from(place);
         self.units = self.held.iter().map(units).sum();
+    }
+
+    /// A state, or a gap with its state: all of a chunk, wherever the viewer stood before.
+    pub fn of_state(chunk: Arc<Chunk>) -> Self {
+        let head = chunk.last();
+        let held = vec![Held::new(PAGE_ORIGIN, chunk)];
+        let end = held[0].end();
+        let mut run = Self { held, place: PAGE_ORIGIN, end, head, units: 0, appended: 0, epoch: 0 };
+        run.count_units();
+        run
     }
 
     /// What comes behind `after` in chunks that were read for a viewer; none where `after` is no
@@ -170,19 +177,15 @@ impl Run {
     }
 
     /// Moves a viewer that stood at the start of this run and whose socket took `sent` bytes. The
-    /// rest of a unit that was sent in part goes to the outbox.
-    pub fn advance(
-        &self,
-        position: &mut Position,
-        sent: usize,
-        outbox: &mut Option<Box<Outbox>>,
-    ) -> Advanced {
+    /// rest of a unit that was sent in part is for the socket to keep.
+    pub fn advance(&self, position: &mut Position, sent: usize) -> Advanced {
         let reached = self.place + sent as u64;
         if reached == self.end {
             *position = Position { id: self.head, place: self.end };
-            return Advanced { complete: true, units: self.units };
+            return Advanced { complete: true, units: self.units, rest: None };
         }
         let mut units = 0;
+        let mut rest = None;
         for held in &self.held {
             let first = held.first_unit_from(self.place);
             if reached >= held.end() {
@@ -200,68 +203,23 @@ impl Run {
                     *position = Position { id, place: reached };
                 }
             } else {
-                outbox.get_or_insert_default().push(held.chunk.remainder(within, unit.end));
+                rest = Some(held.chunk.remainder(within..unit.end));
                 *position = Position { id: unit.position, place: held.start + unit.end as u64 };
                 units += 1;
             }
             break;
         }
-        Advanced { complete: false, units }
+        Advanced { complete: false, units, rest }
     }
 }
 
 /// How far a send moved a viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Advanced {
     /// To the end of the run.
     pub complete: bool,
     /// Over that many units, the one that was sent in part included.
     pub units: usize,
-}
-
-/// What a socket has to be sent before anything new: whole frames, but for the first one.
-///
-/// It exists only while there is something in it.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    parts: VecDeque<Bytes>,
-    bytes: usize,
-}
-
-impl Outbox {
-    /// Adds whole frames, or the rest of one that was sent in part.
-    pub fn push(&mut self, part: Bytes) {
-        if !part.is_empty() {
-            self.bytes += part.len();
-            self.parts.push_back(part);
-        }
-    }
-
-    /// Number of bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// The bytes, the first `slices_max` parts of them.
-    pub fn slices(&self, slices_max: usize) -> Vec<IoSlice<'_>> {
-        self.parts.iter().take(slices_max).map(|part| IoSlice::new(part)).collect()
-    }
-
-    /// Drops what the socket took.
-    pub fn advance(&mut self, mut sent: usize) {
-        self.bytes -= sent;
-        while let Some(part) = self.parts.front_mut() {
-            if sent < part.len() {
-                part.advance(sent);
-                return;
-            }
-            sent -= part.len();
-            self.parts.pop_front();
-        }
-    }
+    /// What is left of the unit that was sent in part.
+    pub rest: Option<Rest>,
 }

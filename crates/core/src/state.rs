@@ -23,6 +23,21 @@ pub struct State {
     pub task: Option<TaskPart>,
 }
 
+impl State {
+    /// The size of all that it holds, in bytes.
+    pub fn bytes_len(&self) -> usize {
+        let pairs = |pairs: &[(Bytes, Bytes)]| -> usize {
+            pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
+        };
+        let texts = [&self.status, &self.result, &self.error];
+        texts.into_iter().flatten().map(Bytes::len).sum::<usize>()
+            + self.updates.iter().map(Bytes::len).sum::<usize>()
+            + pairs(&self.metadata)
+            + pairs(&self.context)
+            + self.task.as_ref().map_or(0, |task| pairs(&task.metadata))
+    }
+}
+
 /// What only the `task` layout has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskPart {

@@ -186,6 +186,7 @@ impl TopicLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Account;
     use crate::chunk::Unit;
     use bytes::Bytes;
 
@@ -200,11 +201,8 @@ mod tests {
             .enumerate()
             .map(|(number, &ms)| Unit { end: (number + 1) * 10, position: id(ms) })
             .collect();
-        Arc::new(Chunk {
-            bytes: Bytes::from(vec![b'x'; positions.len() * 10]),
-            units,
-            after: id(after),
-        })
+        let bytes = Bytes::from(vec![b'x'; positions.len() * 10]);
+        Arc::new(Chunk::new(&Account::new(1 << 20), bytes, units, id(after)))
     }
 
     #[test]

@@ -9,20 +9,18 @@ mod page;
 mod round;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::core::chunk::Chunk;
-use crate::core::gap::GapReason;
+use crate::core::account::{Charge, Kind, Priority};
+use crate::core::fanout::{Answer, Refusal, Wants};
 use crate::core::slots::Key;
-use crate::id::StreamId;
 use crate::log::LogError;
 use crate::worker::shared::{Message, Shared};
-use crate::worker::topic::Topic;
+use crate::worker::topic::{Size, Topic};
 use round::Round;
 
 /// The first pause in which arrivals are gathered; the next one is longer by [`GATHER_GROWTH`].
@@ -35,57 +33,62 @@ const GATHER_MS_PER_ARRIVAL: u64 = 2;
 /// The first delay before Redis is asked again after an error; it doubles.
 const RETRY_MS_MIN: u64 = 20;
 const RETRY_MS_MAX: u64 = 500;
+/// How long those who lag wait where Redis refuses: a right may be given back at once.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who waits.
 #[derive(Default)]
 struct Desk {
-    waiting: Vec<Waiter>,
+    waiting: IndexMap<(usize, Key), Waiter>,
     /// A task is at work that will see to all who wait.
     open: bool,
 }
 
 /// A viewer that waits.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiter {
-    pub worker: usize,
-    pub viewer: Key,
-    pub wants: Wants,
+    worker: usize,
+    viewer: Key,
+    wants: Wants,
     /// It is not known yet whether there is such a thread.
-    pub attaching: bool,
+    attaching: bool,
     /// The epoch that its position is of; none where that came from outside.
-    pub(crate) epoch: Option<u32>,
+    epoch: Option<u32>,
     /// Only a page can tell whether its position is honest.
-    pub needs_page: bool,
+    needs_page: bool,
     /// Only the state can tell whether there is such a thread.
-    pub needs_state: bool,
+    needs_state: bool,
+    /// How many rounds have passed it over.
+    passed_over: u32,
     /// When it gives up.
-    pub deadline: Instant,
+    deadline: Instant,
 }
 
-/// What a viewer wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wants {
-    /// An `initial_state`.
-    State,
-    /// What comes after a position.
-    After(StreamId),
-    /// A `gap`, and an `initial_state` behind it.
-    Gap { requested: StreamId, reason: GapReason },
-}
+impl Waiter {
+    pub(crate) fn new(
+        worker: usize,
+        viewer: Key,
+        wants: Wants,
+        attaching: bool,
+        epoch: Option<u32>,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            worker,
+            viewer,
+            wants,
+            attaching,
+            epoch,
+            needs_page: false,
+            needs_state: false,
+            passed_over: 0,
+            deadline,
+        }
+    }
 
-/// What it gets.
-#[derive(Clone)]
-pub(crate) enum Answer {
-    /// There is no such thread.
-    NotFound,
-    /// These frames; then it stands at the position.
-    State { frames: Bytes, position: StreamId, epoch: u32 },
-    /// Its position is honest, and these chunks come after it. Behind them it stands at `then`;
-    /// none where the topic's log, or the next page, goes on from there.
-    After { chunks: Vec<Arc<Chunk>>, then: Option<StreamId>, epoch: u32 },
-    /// Redis refuses, for a reason that does not pass by itself.
-    Refused,
-    /// Redis was out of reach for too long.
-    Unavailable,
+    fn key(&self) -> (usize, Key) {
+        (self.worker, self.viewer)
+    }
 }
 
 /// The two desks of a topic.
@@ -107,11 +110,16 @@ impl Desks {
 pub(crate) fn wait(shared: &Arc<Shared>, topic: &Arc<Topic>, waiter: Waiter) {
     let attaching = waiter.attaching;
     let mut desk = topic.desks.of(attaching).lock();
-    desk.waiting.push(waiter);
+    desk.waiting.insert(waiter.key(), waiter);
     if !desk.open {
         desk.open = true;
         tokio::spawn(serve(shared.clone(), topic.clone(), attaching));
     }
+}
+
+/// A viewer waits no more: its question costs nothing more.
+pub(crate) fn withdraw(topic: &Topic, worker: usize, viewer: Key, attaching: bool) {
+    topic.desks.of(attaching).lock().waiting.swap_remove(&(worker, viewer));
 }
 
 /// Serves all who wait at one of the desks. Ends by itself when nobody waits any more.
@@ -119,41 +127,47 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
     let desk = topic.desks.of(attaching);
     let mut gather_ms = 0;
     let mut retry_ms = RETRY_MS_MIN;
+    let mut refused_since: Option<Instant> = None;
     loop {
-        let waiting = {
+        // They stay in the queue until they are answered, as each may leave meanwhile.
+        let waiting: Vec<Waiter> = {
             let mut desk = desk.lock();
             if desk.waiting.is_empty() && gather_ms == 0 {
                 desk.open = false;
                 return;
             }
-            std::mem::take(&mut desk.waiting)
+            desk.waiting.values().copied().collect()
         };
         let served = waiting.len() as u64;
         if served > 0 {
-            match round(&shared, &topic, waiting).await {
+            match round(&shared, &topic, attaching, waiting).await {
                 Ok(left) => {
                     retry_ms = RETRY_MS_MIN;
-                    if !left.is_empty() {
+                    refused_since = None;
+                    if left {
                         // They need another part of the log, at once.
-                        desk.lock().waiting.extend(left);
                         continue;
                     }
                 }
-                Err((waiting, LogError::TooLarge)) => {
-                    topic.large.store(true, Relaxed);
-                    desk.lock().waiting.extend(waiting);
+                Err(LogError::TooLarge) => {
+                    topic.grow();
                     continue;
                 }
-                Err((waiting, LogError::Refused(error))) if attaching => {
-                    tracing::error!(thread_id = %topic.thread, %error, "attach_refused");
-                    for waiter in waiting {
-                        answer(&shared, &waiter, Answer::Refused);
+                Err(LogError::Refused(error)) => {
+                    let since = *refused_since.get_or_insert_with(Instant::now);
+                    if attaching || since.elapsed() >= REFUSED_PATIENCE {
+                        tracing::error!(thread_id = %topic.thread, %error, "attach_refused");
+                        answer_all(&shared, desk, Answer::Refused(Refusal::Refused), |_| true);
+                        refused_since = None;
+                        continue;
                     }
+                    sleep(Duration::from_millis(retry_ms)).await;
+                    retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
                     continue;
                 }
-                Err((waiting, error)) => {
+                Err(error) => {
                     tracing::debug!(thread_id = %topic.thread, %error, "attach_delayed");
-                    desk.lock().waiting.extend(who_may_wait_on(&shared, waiting));
+                    send_overdue_away(&shared, desk);
                     sleep(Duration::from_millis(retry_ms)).await;
                     retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
                     continue;
@@ -167,19 +181,48 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
     }
 }
 
-/// One round, on the lane where its answer may be too large for a worker.
+/// One round, on the lane where its answer may be too large for a worker. Whether somebody is left
+/// who has to be asked for again.
 async fn round(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
+    attaching: bool,
     waiting: Vec<Waiter>,
-) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
-    let large = topic.large.load(Relaxed);
-    let round = Round::new(shared.clone(), topic.clone(), large, waiting);
-    if !large {
-        return round.run().await;
+) -> Result<bool, LogError> {
+    let size = topic.size();
+    let large_bytes_max = shared.account.bytes_max() / 8;
+    let (bytes_max, held_bytes) = match size {
+        Size::Usual => {
+            let bytes_max = shared.config.limits.answer_bytes_max();
+            (Some(bytes_max), round::expected_bytes(shared, &waiting))
+        }
+        Size::Large => (Some(large_bytes_max as u64), large_bytes_max),
+        Size::Huge => (None, 0),
+    };
+    let charge = room(shared, topic.desks.of(attaching), held_bytes).await?;
+    let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, bytes_max);
+    match size {
+        Size::Usual => round.run(charge).await,
+        Size::Large | Size::Huge => {
+            let alone = size == Size::Huge;
+            shared.lane.run_large(alone, round.run(charge)).await.and_then(|result| result)
+        }
     }
-    // Where the server ends, nobody waits for an answer any more.
-    shared.lane.run(round.run()).await.unwrap_or_else(|error| Err((Vec::new(), error)))
+}
+
+/// Waits for room for what is about to be read. Nobody is left to wait for it where all have gone.
+async fn room(shared: &Shared, desk: &Mutex<Desk>, bytes: usize) -> Result<Charge, LogError> {
+    loop {
+        let room = shared.account.reserve(Kind::Answers, bytes, Priority::Usual);
+        if let Some(charge) = room {
+            return Ok(charge);
+        }
+        send_overdue_away(shared, desk);
+        if desk.lock().waiting.is_empty() {
+            return Ok(shared.account.outside(Kind::Answers));
+        }
+        sleep(Duration::from_millis(RETRY_MS_MIN)).await;
+    }
 }
 
 /// The pause after a read that served that many.
@@ -195,15 +238,26 @@ fn next_gather_ms(last: u64, served: u64) -> u64 {
 }
 
 /// Sends those away whose time is over; the others wait on.
-fn who_may_wait_on(shared: &Shared, mut waiting: Vec<Waiter>) -> Vec<Waiter> {
+fn send_overdue_away(shared: &Shared, desk: &Mutex<Desk>) {
     let now = Instant::now();
-    for waiter in waiting.extract_if(.., |waiter| waiter.deadline <= now) {
-        answer(shared, &waiter, Answer::Unavailable);
-    }
-    waiting
+    let answer = Answer::Refused(Refusal::Unavailable);
+    answer_all(shared, desk, answer, |waiter| waiter.deadline <= now);
 }
 
-fn answer(shared: &Shared, waiter: &Waiter, answer: Answer) {
+/// Answers all of those who wait who are meant.
+fn answer_all(
+    shared: &Shared,
+    desk: &Mutex<Desk>,
+    answer: Answer,
+    is_meant: impl Fn(&Waiter) -> bool,
+) {
+    let mut desk = desk.lock();
+    for (_, waiter) in desk.waiting.extract_if(.., |_, waiter| is_meant(waiter)) {
+        tell(shared, &waiter, answer.clone());
+    }
+}
+
+fn tell(shared: &Shared, waiter: &Waiter, answer: Answer) {
     shared.inboxes[waiter.worker].put(Message::Answer(waiter.viewer, answer));
 }
 

@@ -4,30 +4,45 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::page::{Found, Page};
-use super::{Answer, Waiter, Wants, answer};
+use super::{Waiter, tell};
+use crate::core::account::Charge;
 use crate::core::chunk::Chunk;
 use crate::core::encode;
-use crate::core::gap::GapReason;
-use crate::core::gap::{certainly_kept, gap, reason};
+use crate::core::fanout::{Answer, Refusal, Wants};
+use crate::core::gap::{GapReason, certainly_kept, gap, reason};
 use crate::core::seam::{self, Seam};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
-use crate::log::{LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
+use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
+
+/// What a state usually takes at most, in bytes.
+const STATE_BYTES_USUAL: usize = 64 * 1024;
+
+/// Who was passed over that often has the next page begin at his position.
+const PASSED_OVER_MAX: u32 = 1;
+
+/// What a read for these is expected to take.
+pub(super) fn expected_bytes(shared: &Shared, waiting: &[Waiter]) -> usize {
+    let pages = waiting.iter().any(|waiter| matches!(waiter.wants, Wants::After(_)));
+    STATE_BYTES_USUAL + if pages { shared.config.limits.page_bytes_max } else { 0 }
+}
 
 /// One read of the log and the answers that it gives.
 pub(super) struct Round {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
-    /// It is on the lane: an answer may be of any size.
-    large: bool,
+    attaching: bool,
     waiting: Vec<Waiter>,
-    left: Vec<Waiter>,
+    /// The most that an answer may be; none on the lane, where it may be of any size.
+    bytes_max: Option<u64>,
+    /// Somebody has to be asked for again.
+    left: bool,
     /// The read brought the state, where there is one.
     read_state: bool,
     /// The topic's epoch before the read.
@@ -38,27 +53,29 @@ impl Round {
     pub(super) fn new(
         shared: Arc<Shared>,
         topic: Arc<Topic>,
-        large: bool,
+        attaching: bool,
         waiting: Vec<Waiter>,
+        bytes_max: Option<u64>,
     ) -> Self {
-        Self { shared, topic, large, waiting, left: Vec::new(), read_state: false, epoch: 0 }
+        let (left, read_state, epoch) = (false, false, 0);
+        Self { shared, topic, attaching, waiting, bytes_max, left, read_state, epoch }
     }
 
-    pub(super) async fn run(mut self) -> Result<Vec<Waiter>, (Vec<Waiter>, LogError)> {
+    /// `charge` is what is held for the answer of the log.
+    pub(super) async fn run(mut self, mut charge: Charge) -> Result<bool, LogError> {
         let wants = self.wants();
         self.read_state = wants.updates_max.is_some();
         let of = |log: &TopicLog| (log.epoch(), log.head());
         let (epoch, head) = self.topic.recent.lock().log.as_ref().map(of).unwrap_or_default();
         self.epoch = epoch;
-        let snapshot = match self.read(wants).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => return Err((self.waiting, error)),
-        };
+        let snapshot = self.read(wants).await?;
+        if self.bytes_max.is_some() {
+            charge.set(bytes_of(&snapshot));
+        }
         if snapshot.stream.last_generated < head {
             // What is held is of another stream than what was read; the tail tells the viewers.
             self.tell_tail(TailMessage::Look);
-            let error = LogError::Unavailable("the stream is another one".into());
-            return Err((self.waiting, error));
+            return Err(LogError::Unavailable("the stream is another one".into()));
         }
         let position = self.start(&snapshot.stream);
         let page = self.encode_page(wants, &snapshot);
@@ -66,17 +83,17 @@ impl Round {
         for waiter in std::mem::take(&mut self.waiting) {
             match waiter.wants {
                 Wants::State if !snapshot.thread_exists() => {
-                    answer(&self.shared, &waiter, Answer::NotFound);
+                    self.answer(&waiter, Answer::Refused(Refusal::NotFound));
                 }
                 Wants::After(_) if waiter.attaching && !snapshot.stream.exists => {
                     // Without a stream only the state tells whether there is such a thread.
                     if !self.read_state {
-                        self.left.push(Waiter { needs_state: true, ..waiter });
+                        self.ask_again(Waiter { needs_state: true, ..waiter });
                     } else if snapshot.thread_exists() {
                         let Wants::After(after) = waiter.wants else { continue };
                         self.answer_after(waiter, after, &snapshot, &page, position);
                     } else {
-                        answer(&self.shared, &waiter, Answer::NotFound);
+                        self.answer(&waiter, Answer::Refused(Refusal::NotFound));
                     }
                 }
                 Wants::After(after) => {
@@ -90,6 +107,23 @@ impl Round {
         Ok(self.left)
     }
 
+    /// Answers a viewer, if it still waits.
+    fn answer(&self, waiter: &Waiter, answer: Answer) {
+        let desk = self.topic.desks.of(self.attaching);
+        if desk.lock().waiting.swap_remove(&waiter.key()).is_some() {
+            tell(&self.shared, waiter, answer);
+        }
+    }
+
+    /// A viewer needs another read, if it still waits.
+    fn ask_again(&mut self, waiter: Waiter) {
+        let desk = self.topic.desks.of(self.attaching);
+        if let Some(waiting) = desk.lock().waiting.get_mut(&waiter.key()) {
+            *waiting = waiter;
+            self.left = true;
+        }
+    }
+
     /// What one read has to bring, so that it answers as many as possible.
     fn wants(&self) -> SnapshotWants {
         let recent = self.topic.recent.lock();
@@ -98,24 +132,26 @@ impl Round {
             .waiting
             .iter()
             .any(|waiter| waiter.needs_state || !matches!(waiter.wants, Wants::After(_)));
-        let oldest = self
-            .waiting
-            .iter()
-            .filter_map(|waiter| match waiter.wants {
-                Wants::After(after) if waiter.needs_page || !held(after) => Some(after),
-                _ => None,
-            })
-            .min();
+        let paged = |waiter: &&Waiter| match waiter.wants {
+            Wants::After(after) => waiter.needs_page || !held(after),
+            _ => false,
+        };
+        // The oldest position, so that one page serves as many as possible; but nobody is passed
+        // over for ever.
+        let overdue = |waiter: &&Waiter| waiter.passed_over > PASSED_OVER_MAX;
+        let of_those = || self.waiting.iter().filter(paged);
+        let first = of_those().filter(overdue).max_by_key(|waiter| waiter.passed_over);
+        let first = first.or_else(|| of_those().min_by_key(|waiter| position_of(waiter)));
         let limits = &self.shared.config.limits;
         SnapshotWants {
             updates_max: state.then_some(seam::UPDATES_READ),
             newest_max: if state { seam::ENTRIES_READ } else { 0 },
-            page: oldest.map(|from| PageWants {
-                from,
+            page: first.map(|waiter| PageWants {
+                from: position_of(waiter),
                 entries_max: limits.page_entries_max,
                 bytes_max: limits.page_bytes_max as u64,
             }),
-            bytes_max: (!self.large).then_some(limits.answer_bytes_max()),
+            bytes_max: self.bytes_max,
         }
     }
 
@@ -129,7 +165,8 @@ impl Round {
     async fn read(&self, wants: SnapshotWants) -> Result<Snapshot, LogError> {
         let mut pauses_ms = seam::PAUSES_MS.iter();
         loop {
-            let log = if self.large { self.shared.lane.log() } else { &self.shared.log };
+            let usual = self.bytes_max == Some(self.shared.config.limits.answer_bytes_max());
+            let log = if usual { &self.shared.log } else { self.shared.lane.log() };
             let reading = log.snapshot(&self.topic.thread, wants);
             let Ok(read) = timeout_at(self.patience(), reading).await else {
                 return Err(LogError::Unavailable("no answer in time".into()));
@@ -181,17 +218,15 @@ impl Round {
         let whole = !snapshot.page_goes_on;
         let anchored = entries.first().is_some_and(|entry| entry.id == from);
         let entries = if anchored { &entries[1..] } else { entries };
-        let chunks: Vec<Arc<Chunk>> =
-            encode::entries(&self.topic.thread, from, entries).into_iter().map(Arc::new).collect();
+        let account = &self.shared.account;
+        let chunks = encode::entries(account, &self.topic.thread, from, entries);
         if let Some(log) = self.topic.recent.lock().log.as_mut() {
-            let before = log.bytes();
-            let bytes_max = self.shared.config.limits.topic_bytes_max;
+            let bytes_max = self.shared.topic_bytes_max();
             for chunk in chunks.iter().rev() {
                 if !log.prepend(chunk, bytes_max) {
                     break;
                 }
             }
-            self.shared.count_bytes(before, log.bytes());
         }
         Page { from: Some(from), chunks, anchored, whole }
     }
@@ -201,28 +236,28 @@ impl Round {
         waiter: &Waiter,
         snapshot: &Snapshot,
         position: StreamId,
-        encoded: &mut Option<Bytes>,
+        encoded: &mut Option<Arc<Chunk>>,
     ) {
-        let thread = &self.topic.thread;
+        let (thread, account) = (&self.topic.thread, &self.shared.account);
         let state = encoded.get_or_insert_with(|| {
             let mut out = BytesMut::new();
             let state = snapshot.state.clone().unwrap_or_default();
             encode::put_initial_state(&mut out, thread, position, &state, snapshot.now_ms);
-            out.freeze()
+            Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position))
         });
-        let frames = match waiter.wants {
+        let chunk = match waiter.wants {
             Wants::Gap { requested, reason } => {
-                let mut out = BytesMut::with_capacity(state.len() + 256);
+                let mut out = BytesMut::with_capacity(state.bytes.len() + 256);
                 encode::put_gap(&mut out, thread, &gap(requested, &snapshot.stream, reason));
-                out.extend_from_slice(state);
+                out.extend_from_slice(&state.bytes);
                 self.shared.metrics.count_gap(reason);
                 let (thread_id, reason) = (thread, reason.as_str());
                 tracing::info!(%thread_id, reason, %requested, now_at = %position, "gap_at_attach");
-                out.freeze()
+                Arc::new(Chunk::of_one(account, out.freeze(), requested, position))
             }
             _ => state.clone(),
         };
-        answer(&self.shared, waiter, Answer::State { frames, position, epoch: self.epoch });
+        self.answer(waiter, Answer::State { chunk, epoch: self.epoch });
     }
 
     fn answer_after(
@@ -237,53 +272,42 @@ impl Round {
         if waiter.epoch.is_some_and(|epoch| epoch != self.epoch) {
             // The others were told already that the stream is another one.
             waiter.wants = Wants::Gap { requested: after, reason: GapReason::Reset };
-            self.left.push(waiter);
-            return;
+            return self.ask_again(waiter);
         }
         if after == stream.last_generated {
-            let then = Some(position);
-            return answer(
-                &self.shared,
-                &waiter,
-                Answer::After { chunks: Vec::new(), then, epoch: self.epoch },
-            );
+            return self.answer_with(&waiter, Vec::new(), Some(position));
         }
         if after > stream.last_generated {
             waiter.wants = Wants::Gap { requested: after, reason: GapReason::Reset };
-            self.left.push(waiter);
-            return;
+            return self.ask_again(waiter);
         }
         match page.find(after) {
             Found::Here(chunks) => {
                 if waiter.attaching {
                     self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
                 }
-                let then = page.whole.then_some(position);
-                answer(
-                    &self.shared,
-                    &waiter,
-                    Answer::After { chunks: chunks.to_vec(), then, epoch: self.epoch },
-                );
+                self.answer_with(&waiter, chunks.to_vec(), page.whole.then_some(position));
             }
             Found::Nowhere => {
                 waiter.wants = Wants::Gap { requested: after, reason: reason(after, stream) };
-                self.left.push(waiter);
+                self.ask_again(waiter);
             }
             Found::NotInThisPage
                 if self.is_held(after, position) && certainly_kept(after, stream) =>
             {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
-                answer(
-                    &self.shared,
-                    &waiter,
-                    Answer::After { chunks: Vec::new(), then: None, epoch: self.epoch },
-                );
+                self.answer_with(&waiter, Vec::new(), None);
             }
             Found::NotInThisPage => {
                 waiter.needs_page = true;
-                self.left.push(waiter);
+                waiter.passed_over += 1;
+                self.ask_again(waiter);
             }
         }
+    }
+
+    fn answer_with(&self, waiter: &Waiter, chunks: Vec<Arc<Chunk>>, then: Option<StreamId>) {
+        self.answer(waiter, Answer::After { chunks, then, epoch: self.epoch });
     }
 
     /// Whether the topic holds everything from behind `after` up to `position`: it does not where
@@ -293,4 +317,19 @@ impl Round {
         let held = |log: &TopicLog| position <= log.head() && log.locate(after).is_some();
         recent.log.as_ref().is_some_and(held)
     }
+}
+
+/// The position that a viewer stands at.
+fn position_of(waiter: &Waiter) -> StreamId {
+    match waiter.wants {
+        Wants::After(after) => after,
+        Wants::State | Wants::Gap { .. } => StreamId::ZERO,
+    }
+}
+
+/// What a snapshot takes, about.
+fn bytes_of(snapshot: &Snapshot) -> usize {
+    let entries = snapshot.page.iter().chain(&snapshot.newest);
+    let state = snapshot.state.as_ref().map_or(0, |state| state.bytes_len());
+    entries.map(Entry::bytes_len).sum::<usize>() + state
 }

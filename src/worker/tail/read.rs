@@ -163,6 +163,7 @@ impl Tail {
             let mut recent = topic.recent.lock();
             recent.entries_added = recent.entries_added.map(|added| added + new.len() as u64);
         }
-        self.shared.append(topic, encode::entries(&topic.thread, head, new));
+        let account = &self.shared.account;
+        self.shared.append(topic, encode::entries(account, &topic.thread, head, new));
     }
 }

@@ -49,7 +49,7 @@ impl Tail {
             }
             let Some((key, watched)) = self.watched.get_index_mut(self.swept_to) else { break };
             let topic = &watched.topic;
-            release_idle(&self.shared, topic, now_ms, linger_ms);
+            release_idle(topic, now_ms, linger_ms);
             if let_go(&self.shared, topic, now_ms, linger_ms) {
                 // The last one takes its place, and is next.
                 self.watched.swap_remove_index(self.swept_to);
@@ -101,14 +101,14 @@ fn let_go(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) -> bool {
     let left_for = now_ms.saturating_sub(topic.left_ms.load(Relaxed));
     let forgotten =
         topic.viewers.load(Relaxed) == 0 && left_for >= linger_ms && shared.topics.retire(topic);
-    if forgotten && let Some(log) = topic.recent.lock().log.take() {
-        shared.count_bytes(log.bytes(), 0);
+    if forgotten {
+        topic.recent.lock().log = None;
     }
     forgotten
 }
 
 /// An idle topic holds no bytes.
-fn release_idle(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) {
+fn release_idle(topic: &Topic, now_ms: u64, linger_ms: u64) {
     let mut recent = topic.recent.lock();
     if now_ms.saturating_sub(recent.appended_ms) < linger_ms {
         return;
@@ -117,8 +117,6 @@ fn release_idle(shared: &Shared, topic: &Topic, now_ms: u64, linger_ms: u64) {
         && log.bytes() > 0
         && topic.lagging.load(Relaxed) == 0
     {
-        let before = log.bytes();
         log.release();
-        shared.count_bytes(before, 0);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Tail;
-use crate::core::chunk::{Chunk, Unit};
+use crate::core::chunk::Chunk;
 use crate::core::encode;
 use crate::core::gap::{self, GapReason};
 use crate::core::judge::{Verdict, added, judge};
@@ -72,13 +72,11 @@ impl Tail {
         let mut out = BytesMut::new();
         encode::put_gap(&mut out, &topic.thread, &gap::gap(head, &snapshot.stream, reason));
         encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
-        let unit = Unit { end: out.len(), position };
-        let bytes = out.freeze();
         topic.recent.lock().entries_added = added(&snapshot.stream);
         self.shared.metrics.count_gap(reason);
         let thread_id = &topic.thread;
         tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
-        let chunk = Chunk { bytes, units: [unit].into(), after: head };
+        let chunk = Chunk::of_one(&self.shared.account, out.freeze(), head, position);
         self.shared.renew(topic, chunk, reason == GapReason::Reset);
     }
 }

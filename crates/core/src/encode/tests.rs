@@ -4,6 +4,10 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::Value;
 
+fn account() -> Account {
+    Account::new(1 << 30)
+}
+
 fn thread() -> ThreadId {
     "t1".parse().unwrap()
 }
@@ -37,7 +41,7 @@ fn payloads(mut bytes: &[u8]) -> Vec<String> {
 }
 
 fn encode_one(fields: &[(&str, &str)]) -> String {
-    let chunks = entries(&thread(), StreamId::ZERO, &[entry(5, fields)]);
+    let chunks = entries(&account(), &thread(), StreamId::ZERO, &[entry(5, fields)]);
     payloads(&chunks[0].bytes).remove(0)
 }
 
@@ -80,7 +84,7 @@ fn a_name_that_repeats_keeps_its_first_place_and_last_value() {
 fn units_end_where_frames_end_and_chunks_follow_each_other() {
     let big = "x".repeat(100_000);
     let many: Vec<Entry> = (1..=10).map(|ms| entry(ms, &[("message", &big)])).collect();
-    let chunks = entries(&thread(), StreamId::ZERO, &many);
+    let chunks = entries(&account(), &thread(), StreamId::ZERO, &many);
     assert!(chunks.len() > 1);
     let mut after = StreamId::ZERO;
     for chunk in &chunks {
@@ -165,7 +169,7 @@ proptest! {
             fields.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         fields.push(("filler".into(), "x".repeat(size).into()));
         let entry = Entry { id: StreamId { ms: 5, seq: 6 }, fields };
-        let chunks = entries(&thread(), StreamId { ms: 1, seq: 0 }, std::slice::from_ref(&entry));
+        let chunks = entries(&account(), &thread(), StreamId { ms: 1, seq: 0 }, std::slice::from_ref(&entry));
         let payloads = payloads(&chunks[0].bytes);
         prop_assert_eq!(payloads.len(), 1);
         let json: serde_json::Map<String, Value> = serde_json::from_str(&payloads[0]).unwrap();

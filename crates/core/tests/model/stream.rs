@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use taskcast::core::chunk::{Chunk, Unit};
-use taskcast::core::form::ws as frame;
-use taskcast::core::form::ws::Opcode;
-use taskcast::id::StreamId;
+use taskcast_core::account::Account;
+use taskcast_core::chunk::{Chunk, Unit};
+use taskcast_core::form::ws::{self, Opcode};
+use taskcast_core::id::StreamId;
 
 /// What an entry's frame is, and the id of the entry before it.
 pub(crate) struct Given {
@@ -25,10 +25,12 @@ pub(crate) struct Stream {
     given: HashMap<StreamId, Given>,
     deleted: HashSet<StreamId>,
     life: u64,
+    /// There is no such task.
+    pub(crate) is_unknown: bool,
 }
 
 impl Stream {
-    pub(crate) fn new(number: usize) -> Self {
+    pub(crate) fn new(number: usize, is_unknown: bool) -> Self {
         let last = StreamId { ms: 1000, seq: 0 };
         Self {
             number,
@@ -37,6 +39,7 @@ impl Stream {
             given: HashMap::new(),
             deleted: HashSet::new(),
             life: 0,
+            is_unknown,
         }
     }
 
@@ -131,6 +134,7 @@ impl Stream {
     /// Entries as chunks, cut anywhere.
     pub(crate) fn chunks(
         &self,
+        account: &Account,
         mut after: StreamId,
         ids: &[StreamId],
         random: &mut StdRng,
@@ -146,27 +150,31 @@ impl Stream {
                 bytes.extend_from_slice(&self.given[id].frame);
                 units.push(Unit { end: bytes.len(), position: *id });
             }
-            chunks.push(Arc::new(Chunk { bytes: bytes.freeze(), units: units.into(), after }));
+            let bytes = bytes.freeze();
+            chunks.push(Arc::new(Chunk::new(account, bytes, units.into(), after)));
             after = now[now.len() - 1];
         }
         chunks
     }
 
-    pub(crate) fn state_frame(&self) -> Bytes {
+    fn state_frame(&self) -> Bytes {
         text_frame(&format!("state {} {} ", self.number, self.last))
     }
 
-    /// A `gap` and the state behind it.
-    pub(crate) fn gap_frames(&self, requested: StreamId) -> Bytes {
-        let gap = text_frame(&format!("gap {} {requested} ", self.number));
-        [gap, self.state_frame()].concat().into()
+    /// The state.
+    pub(crate) fn state_chunk(&self, account: &Account) -> Arc<Chunk> {
+        let state = self.state_frame();
+        Arc::new(Chunk::of_one(account, state, StreamId::ZERO, self.last))
     }
 
-    pub(crate) fn caught_up_frame(&self, position: StreamId) -> Bytes {
-        text_frame(&format!("caught_up {} {position} ", self.number))
+    /// A `gap` and the state behind it.
+    pub(crate) fn gap_chunk(&self, account: &Account, requested: StreamId) -> Arc<Chunk> {
+        let gap = text_frame(&format!("gap {} {requested} ", self.number));
+        let frames = [gap, self.state_frame()].concat().into();
+        Arc::new(Chunk::of_one(account, frames, requested, self.last))
     }
 }
 
 fn text_frame(text: &str) -> Bytes {
-    frame::whole(Opcode::Text, text.as_bytes())
+    ws::whole(Opcode::Text, text.as_bytes())
 }

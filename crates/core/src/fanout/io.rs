@@ -1,0 +1,123 @@
+//! What the fan-out needs from outside, and what it gives back.
+
+use std::io::IoSlice;
+
+use crate::fanout::Wants;
+use crate::id::{StreamId, ThreadId};
+use crate::slots::Key;
+use crate::topic::TopicLog;
+
+/// A topic as the whole process shares it.
+pub trait Topic: Clone {
+    /// The task.
+    fn thread(&self) -> &ThreadId;
+    /// Looks at the log for a moment; nothing where it has not begun.
+    fn with_log<R>(&self, look: impl FnOnce(&TopicLog) -> R) -> Option<R>;
+    /// What is appended from here on is to be told by [`Fanout::news`](super::Fanout::news) again.
+    fn listen(&self);
+    /// One more of its viewers lags, or one less.
+    fn count_lagging(&self, lagging: bool);
+    /// Whether both are the same.
+    fn is(&self, other: &Self) -> bool;
+}
+
+/// What the fan-out does at once.
+pub trait Io {
+    /// The topics that it is about.
+    type Topic: Topic;
+
+    /// Sends to a socket what it takes of these slices, without waiting.
+    fn send(&mut self, socket: Key, slices: &[IoSlice<'_>]) -> Sent;
+
+    /// Sends the same to each of these sockets; the results in their order.
+    fn send_each(&mut self, sockets: &[Key], slices: &[IoSlice<'_>], results: &mut Vec<Sent>);
+
+    /// The topic of a thread, with one more viewer here.
+    fn join(&mut self, thread: &ThreadId) -> Self::Topic;
+
+    /// Counts something.
+    fn count(&mut self, what: Count, number: u64);
+
+    /// A socket was closed with this code; 1006 where there was no Close frame.
+    fn count_close(&mut self, code: u16);
+
+    /// An entry was handed to that many sockets, for the measurement of its age.
+    fn delivered(&mut self, position: StreamId, viewers: usize);
+}
+
+/// What came of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The socket took so many bytes. Where that is less than it was given, it is full.
+    Bytes(usize),
+    /// It takes nothing now.
+    Full,
+    /// It is broken.
+    Gone,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// A socket came,
+    Socket,
+    /// or went.
+    SocketGone,
+    /// A viewer came,
+    Viewer,
+    /// or went.
+    ViewerGone,
+    /// A viewer lags,
+    Lagging,
+    /// or does no more.
+    NotLagging,
+    /// Frames handed to sockets.
+    FramesSent,
+    /// Bytes handed to sockets.
+    BytesSent,
+    /// Calls that handed something to a socket.
+    Sends,
+    /// Sends that the socket did not take whole.
+    SendsBlocked,
+    /// Pings.
+    PingsSent,
+    /// Viewers that were dropped because they showed no sign of life.
+    Timeouts,
+}
+
+/// What is to be done about something.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// A viewer waits for an answer of its topic's desk.
+    Ask {
+        /// The topic.
+        topic: T,
+        /// The viewer.
+        viewer: Key,
+        /// What it wants.
+        wants: Wants,
+        /// It is not known yet whether there is such a thread.
+        attaching: bool,
+        /// The epoch that its position is of; none where that came from outside.
+        epoch: Option<u32>,
+    },
+    /// It waits no more.
+    Withdraw {
+        /// The topic.
+        topic: T,
+        /// The viewer.
+        viewer: Key,
+        /// It was attaching.
+        attaching: bool,
+    },
+    /// A viewer of the topic left.
+    Leave(T),
+    /// The socket may be read again.
+    Read(Key),
+    /// Nothing more will be sent: shut that direction.
+    Shut(Key),
+    /// The socket is to be closed; its key means nothing any more.
+    End(Key),
+    /// A viewer was closed because it lagged by that many entries.
+    LagClosed(T, u64),
+}

@@ -1,0 +1,216 @@
+//! What a message of a viewer says, if it is one of those that mean something.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::id::StreamId;
+
+/// A message that means something.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    Ping,
+    Subscribe {
+        /// The id as it was given; empty where there is none.
+        thread: Cow<'a, str>,
+        since: Option<Result<StreamId, ()>>,
+    },
+    Unsubscribe {
+        thread: Cow<'a, str>,
+    },
+}
+
+/// What a text says; nothing where it is none of ours.
+pub(super) fn of(text: &str) -> Option<Message<'_>> {
+    // What is no object need not be parsed.
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let Members { kind, thread, since } = serde_json::from_str(text).ok()?;
+    let thread = || thread.text().unwrap_or_default();
+    Some(match kind.text()?.as_ref() {
+        "ping" => Message::Ping,
+        "subscribe" => {
+            let since = match since {
+                Value::Nothing => None,
+                Value::Text(text) => Some(text.parse().map_err(|_| ())),
+                Value::Other => Some(Err(())),
+            };
+            Message::Subscribe { thread: thread(), since }
+        }
+        "unsubscribe" => Message::Unsubscribe { thread: thread() },
+        _ => return None,
+    })
+}
+
+/// The members that we know. Where one repeats, the last counts.
+#[derive(Default)]
+struct Members<'a> {
+    kind: Value<'a>,
+    thread: Value<'a>,
+    since: Value<'a>,
+}
+
+#[derive(Default)]
+enum Value<'a> {
+    #[default]
+    Nothing,
+    Text(Cow<'a, str>),
+    Other,
+}
+
+impl<'a> Value<'a> {
+    fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Nothing | Self::Other => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Members::default();
+        while let Some(Value::Text(name)) = map.next_key()? {
+            match name.as_ref() {
+                "type" => members.kind = map.next_value()?,
+                "thread_id" => members.thread = map.next_value()?,
+                "since" => members.since = map.next_value()?,
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(members)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Value::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Value::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self::Value, A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::owed::JSON_PONG;
+    use crate::form::ws::{self, Opcode};
+
+    #[test]
+    fn the_pong_is_a_whole_frame() {
+        assert_eq!(JSON_PONG, ws::whole(Opcode::Text, b"{\"type\":\"pong\"}"));
+    }
+
+    #[test]
+    fn what_is_no_message_of_ours_means_nothing() {
+        for text in [
+            "",
+            "ping",
+            "[]",
+            "{}",
+            "{\"type\":1}",
+            "{\"type\":\"pang\"}",
+            "{",
+            "null",
+            "1",
+            "{\"type\":\"ping\"",
+            "{\"type\":\"ping\"} x",
+            "{\"type\":null}",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_of_any_type_are_understood() {
+        let subscribe = |thread: &'static str, since| {
+            Some(Message::Subscribe { thread: Cow::Borrowed(thread), since })
+        };
+        let five = StreamId { ms: 5, seq: 0 };
+        for (text, message) in [
+            (" {\"type\":\"ping\",\"x\":[{\"y\":[[1]]}]}", Some(Message::Ping)),
+            ("{\"type\":\"pang\",\"type\":\"p\\u0069ng\"}", Some(Message::Ping)),
+            ("{\"type\":\"subscribe\",\"thread_id\":\"a\"}", subscribe("a", None)),
+            ("{\"type\":\"subscribe\"}", subscribe("", None)),
+            ("{\"type\":\"subscribe\",\"thread_id\":{\"a\":1}}", subscribe("", None)),
+            ("{\"type\":\"subscribe\",\"thread_id\":\"a\",\"since\":null}", subscribe("a", None)),
+            (
+                "{\"type\":\"subscribe\",\"thread_id\":\"a\",\"since\":\"5\"}",
+                subscribe("a", Some(Ok(five))),
+            ),
+            ("{\"since\":[5],\"type\":\"subscribe\"}", subscribe("", Some(Err(())))),
+            ("{\"since\":-1e9,\"type\":\"subscribe\"}", subscribe("", Some(Err(())))),
+            (
+                "{\"type\":\"unsubscribe\",\"thread_id\":\"a\"}",
+                Some(Message::Unsubscribe { thread: Cow::Borrowed("a") }),
+            ),
+        ] {
+            assert_eq!(of(text), message, "{text}");
+        }
+        let deep =
+            format!("{{\"type\":\"ping\",\"x\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
+        assert_eq!(of(&deep), Some(Message::Ping));
+    }
+}

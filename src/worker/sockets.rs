@@ -1,0 +1,184 @@
+//! The sockets of a worker, as the fan-out sends to them.
+
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::clock;
+use crate::core::fanout::{Count, Io, Sent};
+use crate::core::slots::Key;
+use crate::id::{StreamId, ThreadId};
+use crate::metrics::{WorkerMetrics, add, subtract};
+use crate::sys::send::{Sender, Target, send};
+use crate::worker::followed::Followed;
+use crate::worker::shared::Shared;
+
+/// The sockets, each in its slot of the fan-out.
+pub(super) struct Sockets {
+    shared: Arc<Shared>,
+    number: usize,
+    slots: Vec<Option<Socket>>,
+    sender: Sender,
+    registry: Registry,
+}
+
+struct Socket {
+    key: Key,
+    stream: TcpStream,
+    /// It is among those to be read.
+    queued: bool,
+    /// The other side will send no more than what is there.
+    hung_up: bool,
+}
+
+impl Sockets {
+    pub(super) fn new(shared: Arc<Shared>, number: usize, registry: Registry) -> io::Result<Self> {
+        let sender = Sender::new(shared.config.io_uring)?;
+        Ok(Self { shared, number, slots: Vec::new(), sender, registry })
+    }
+
+    /// How it sends to many sockets.
+    pub(super) fn sends_by(&self) -> &'static str {
+        self.sender.name()
+    }
+
+    /// A socket is to be sent to under this key.
+    pub(super) fn insert(&mut self, key: Key, stream: std::net::TcpStream) -> io::Result<()> {
+        let mut stream = TcpStream::from_std(stream);
+        self.sender.register(Target { slot: key.index() as u32, socket: stream.as_fd() });
+        let token = Token(key.to_bits() as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.registry.register(&mut stream, token, interest);
+        if self.slots.len() <= key.index() {
+            self.slots.resize_with(key.index() + 1, || None);
+        }
+        self.slots[key.index()] = Some(Socket { key, stream, queued: false, hung_up: false });
+        registered
+    }
+
+    /// Closes a socket.
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key.index()) else { return };
+        let Some(mut socket) = slot.take_if(|socket| socket.key == key) else { return };
+        self.sender.forget(key.index() as u32);
+        // An error leaves nothing to be done: the socket is closed with the value.
+        _ = self.registry.deregister(&mut socket.stream);
+    }
+
+    /// Shuts our direction only: closing both would reset the connection if the other side has sent
+    /// something, and could take our Close away from it.
+    pub(super) fn shut(&mut self, key: Key) {
+        if let Some(socket) = self.get(key) {
+            // An error means that it is gone.
+            _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Notes that a socket is to be read. Whether it was not noted already.
+    pub(super) fn queue(&mut self, key: Key) -> bool {
+        self.get(key).is_some_and(|socket| !std::mem::replace(&mut socket.queued, true))
+    }
+
+    /// It is its turn to be read.
+    pub(super) fn unqueue(&mut self, key: Key) {
+        if let Some(socket) = self.get(key) {
+            socket.queued = false;
+        }
+    }
+
+    /// The other side will send no more than what is there.
+    pub(super) fn hang_up(&mut self, key: Key) {
+        if let Some(socket) = self.get(key) {
+            socket.hung_up = true;
+        }
+    }
+
+    pub(super) fn is_hung_up(&mut self, key: Key) -> bool {
+        self.get(key).is_some_and(|socket| socket.hung_up)
+    }
+
+    /// Reads what there is, as much as there is room for.
+    pub(super) fn read(&mut self, key: Key, into: &mut [u8]) -> io::Result<usize> {
+        let Some(socket) = self.get(key) else { return Err(io::ErrorKind::NotFound.into()) };
+        loop {
+            match socket.stream.read(into) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn get(&mut self, key: Key) -> Option<&mut Socket> {
+        self.slots.get_mut(key.index())?.as_mut().filter(|socket| socket.key == key)
+    }
+
+    fn metrics(&self) -> &WorkerMetrics {
+        &self.shared.metrics.workers[self.number]
+    }
+}
+
+impl Io for Sockets {
+    type Topic = Followed;
+
+    fn send(&mut self, socket: Key, slices: &[IoSlice<'_>]) -> Sent {
+        match self.get(socket) {
+            Some(socket) => told(send(socket.stream.as_fd(), slices)),
+            None => Sent::Gone,
+        }
+    }
+
+    fn send_each(&mut self, sockets: &[Key], slices: &[IoSlice<'_>], results: &mut Vec<Sent>) {
+        let target = |key: &Key| {
+            let socket = self.slots.get(key.index())?.as_ref()?;
+            Some(Target { slot: key.index() as u32, socket: socket.stream.as_fd() })
+        };
+        let targets: Vec<Target<'_>> = sockets.iter().filter_map(target).collect();
+        let mut sent = Vec::with_capacity(targets.len());
+        self.sender.send_each(&targets, slices, &mut sent);
+        results.extend(sent.into_iter().map(told));
+    }
+
+    fn join(&mut self, thread: &ThreadId) -> Followed {
+        add(&self.metrics().attaches, 1);
+        Followed { topic: self.shared.topics.join(thread, self.number), worker: self.number }
+    }
+
+    fn count(&mut self, what: Count, number: u64) {
+        let metrics = self.metrics();
+        match what {
+            Count::Socket => add(&metrics.sockets, number),
+            Count::SocketGone => subtract(&metrics.sockets, number),
+            Count::Viewer => add(&metrics.viewers, number),
+            Count::ViewerGone => subtract(&metrics.viewers, number),
+            Count::Lagging => add(&metrics.lagging, number),
+            Count::NotLagging => subtract(&metrics.lagging, number),
+            Count::FramesSent => add(&metrics.frames_sent, number),
+            Count::BytesSent => add(&metrics.bytes_sent, number),
+            Count::Sends => add(&metrics.sends, number),
+            Count::SendsBlocked => add(&metrics.sends_blocked, number),
+            Count::PingsSent => add(&metrics.pings_sent, number),
+            Count::Timeouts => add(&metrics.timeouts, number),
+        }
+    }
+
+    fn count_close(&mut self, code: u16) {
+        self.metrics().count_close(code);
+    }
+
+    fn delivered(&mut self, position: StreamId, viewers: usize) {
+        let age_ms = clock::now_ms().saturating_sub(position.ms);
+        self.metrics().observe_age(age_ms, viewers as u64);
+    }
+}
+
+fn told(result: io::Result<usize>) -> Sent {
+    match result {
+        Ok(sent) => Sent::Bytes(sent),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
+        Err(_) => Sent::Gone,
+    }
+}
