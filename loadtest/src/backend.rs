@@ -1,14 +1,15 @@
 //! Redis, the server and the floors of a run: started here, or given by the user.
 
 use crate::child::{Child, Program, own_binary};
-use crate::cli::Common;
 use crate::cores::Cores;
 use crate::failure::{Context, Failure, Result};
+use crate::options::Common;
 use crate::sample;
+use crate::url::Url;
 use redis::Connection;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -243,45 +244,8 @@ fn server_binary(common: &Common) -> Result<PathBuf> {
     )))
 }
 
-/// Where a running server is.
-#[derive(Debug, Clone)]
-pub(crate) struct Url {
-    /// As the Host header has it.
-    pub(crate) host: String,
-    pub(crate) address: SocketAddr,
-}
-
-/// Reads `http://host:port`.
-pub(crate) fn parse_url(url: &str) -> std::result::Result<Url, String> {
-    let bad = |why: &str| format!("{why}; give it as http://HOST:PORT");
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://"));
-    let host = rest.ok_or_else(|| bad("only http and ws"))?.trim_end_matches('/');
-    if host.contains('/') {
-        return Err(bad("a path is not supported"));
-    }
-    let with_port = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
-    let mut addresses = with_port.to_socket_addrs().map_err(|error| bad(&error.to_string()))?;
-    let address = addresses.next().ok_or_else(|| bad("the host has no address"))?;
-    Ok(Url { host: host.to_string(), address })
-}
-
 /// A port that nobody listens on now.
 fn free_port() -> Result<u16> {
     let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
     Ok(any.while_doing(|| "there is no free port".into())?.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_parsed_or_explained() {
-        let Url { host, address } = parse_url("http://127.0.0.1:8000/").expect("a url");
-        assert_eq!((host.as_str(), address.port()), ("127.0.0.1:8000", 8000));
-        assert_eq!(parse_url("ws://127.0.0.1").expect("a url").address.port(), 80);
-        for bad in ["https://127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000/api"] {
-            assert!(parse_url(bad).is_err(), "{bad}");
-        }
-    }
 }

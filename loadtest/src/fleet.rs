@@ -5,28 +5,26 @@ use crate::client::control::{Command, Connect, GroupId, Report};
 use crate::client::counters::Counters;
 use crate::failure::{Context, Failure, Result};
 use crate::latency::Latencies;
+use crate::stop::Stop;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Files that a process has open besides its sockets.
 pub(crate) const OTHER_FILES: u64 = 100;
 /// So many processes would not run, but only fill the machine.
 const PROCESSES_MAX: usize = 256;
-/// How long nothing may change before a wait is given up.
-const STALL_WAIT: Duration = Duration::from_secs(10);
-/// The same, once the user wants to stop.
-const STOP_WAIT: Duration = Duration::from_secs(2);
+/// Groups of viewers that each side of a run may have.
+pub(crate) const GROUPS_PER_SIDE: GroupId = 8;
 
 pub(crate) struct Fleet {
     processes: Vec<Process>,
     board: Arc<Board>,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
 }
 
 struct Process {
@@ -58,7 +56,7 @@ impl Fleet {
         wanted: Option<usize>,
         cores: &[usize],
         logs: &Path,
-        stop: Arc<AtomicBool>,
+        stop: Stop,
     ) -> Result<Self> {
         let most = file_limit().saturating_sub(OTHER_FILES).max(1);
         let needed = sockets.div_ceil(most).max(1) as usize;
@@ -160,7 +158,7 @@ impl Fleet {
             if totals.progress() != last {
                 (last, changed_at) = (totals.progress(), Instant::now());
             }
-            if changed_at.elapsed() > patience(&self.stop) {
+            if changed_at.elapsed() > self.stop.patience() {
                 return Ok(false);
             }
             self.check()?;
@@ -181,11 +179,6 @@ impl Fleet {
         }
         Ok(())
     }
-}
-
-/// How long a wait goes on without a change.
-pub(crate) fn patience(stop: &AtomicBool) -> Duration {
-    if stop.load(Ordering::Relaxed) { STOP_WAIT } else { STALL_WAIT }
 }
 
 impl Process {

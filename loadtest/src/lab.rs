@@ -3,28 +3,24 @@
 
 use crate::backend::{Redis, Server};
 use crate::child::{self, file_limit};
-use crate::cli::{Common, FloorKind};
 use crate::client::control::GroupId;
 use crate::client::counters::Counters;
 use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::cores::{self, Cores};
 use crate::failure::{Context, Failure, Result};
 use crate::fleet::{Fleet, OTHER_FILES};
+use crate::options::{Common, FloorKind};
 use crate::progress::{Progress, Watched};
 use crate::publish::{self, Feed, Publisher};
 use crate::sample;
+use crate::stop::Stop;
 use crate::wire::Shape;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pauses are cut into these, so that Ctrl-C is heard.
 const NAP_NS: u64 = SECOND_NS / 10;
-
-/// Groups of viewers that each side may have.
-pub(crate) const GROUPS_PER_SIDE: GroupId = 8;
 
 /// Dropped in this order: viewers first, Redis last, the logs at the end.
 pub(crate) struct Lab {
@@ -34,7 +30,7 @@ pub(crate) struct Lab {
     pub(crate) sides: Vec<Side>,
     pub(crate) redis: Redis,
     pub(crate) common: Common,
-    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) stop: Stop,
     /// The ids of this run's tasks begin with it.
     pub(crate) prefix: String,
     shape: Shape,
@@ -72,7 +68,7 @@ pub(crate) struct Needs {
 }
 
 impl Lab {
-    pub(crate) fn start(common: &Common, stop: &Arc<AtomicBool>, needs: &Needs) -> Result<Self> {
+    pub(crate) fn start(common: &Common, stop: &Stop, needs: &Needs) -> Result<Self> {
         check_file_limit(common, needs.sockets)?;
         let prefix = format!("lt-{:x}-", now_ns() >> 16);
         let shape = Shape::of_size(common.size as usize, &prefix)?;
@@ -181,7 +177,7 @@ impl Lab {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.is_set()
     }
 }
 

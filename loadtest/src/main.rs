@@ -2,6 +2,7 @@
 //! update verified and timed from when it was due.
 
 mod backend;
+mod checks;
 mod child;
 mod cli;
 mod client;
@@ -12,22 +13,26 @@ mod fleet;
 mod floor;
 mod lab;
 mod latency;
+mod options;
 mod progress;
 mod publish;
 mod report;
 mod sample;
 mod scenario;
+mod stop;
+mod url;
 mod wire;
 mod witness;
 
 use clap::Parser;
 use cli::{Action, Cli};
 use failure::{Context, Result};
+use options::Common;
 use report::Report;
+use scenario::kind::{self, Scenario};
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use stop::Stop;
 
 /// Something that came, or did not come, was wrong.
 const EXIT_OFF: u8 = 1;
@@ -40,7 +45,10 @@ fn main() -> ExitCode {
         Action::Floor { coalesced } => floor::run(coalesced).map(|()| true),
         Action::Exec { cores, command } => Err(child::exec(&cores, &command)),
         Action::Compare { a, b } => compare(&a, &b).map(|()| true),
-        action => run(&action),
+        action => match action.scenarios() {
+            Some((common, scenarios)) => run(&common, &scenarios),
+            None => Ok(true),
+        },
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -66,14 +74,18 @@ fn show(text: &str) -> Result<()> {
     }
 }
 
-/// Runs a scenario, or several, and reports: whether every viewer got what it should.
-fn run(action: &Action) -> Result<bool> {
-    let stop = stop_on_signals()?;
-    let Some(common) = action.common() else { return Ok(true) };
+/// Runs scenarios and reports: whether every viewer got what it should.
+fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
+    let stop = Stop::on_signals(EXIT_FAILED)?;
     report::check_paths(&common.json, &common.html)?;
     let mut report = Report::new();
-    let ended = scenario::run(action, &stop, &mut report);
-    if stop.load(Ordering::Relaxed)
+    let mut ended = Ok(());
+    for scenario in scenarios {
+        if ended.is_ok() && !stop.is_set() {
+            ended = kind::run(scenario.as_ref(), common, &stop, &mut report);
+        }
+    }
+    if stop.is_set()
         && let Some(run) = report.runs.last_mut()
     {
         run.notes.push("stopped before the end, as asked: these are the figures so far".into());
@@ -93,20 +105,4 @@ fn run(action: &Action) -> Result<bool> {
     json.transpose()?;
     html.transpose()?;
     Ok(report.is_faultless())
-}
-
-/// The first Ctrl-C ends the run in order, with what it has; the second one ends it at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let at_once = signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(EXIT_FAILED),
-            stop.clone(),
-        );
-        at_once
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .while_doing(|| "cannot listen to signals".into())?;
-    }
-    Ok(stop)
 }

@@ -1,8 +1,7 @@
 //! Watches a run: samples once per second for the report, and prints a line on a terminal.
 
 use crate::clock::{SECOND_NS, now_ns, seconds};
-use crate::fleet::Board;
-use crate::lab::GROUPS_PER_SIDE;
+use crate::fleet::{Board, GROUPS_PER_SIDE};
 use crate::latency::Latencies;
 use crate::report::table::{count, duration};
 use crate::report::{Tick, TickSide};

@@ -6,10 +6,9 @@ pub(crate) mod json;
 pub(crate) mod plot;
 pub(crate) mod table;
 
-use crate::client::counters::Counters;
+use crate::checks::{Checks, Testimony};
 use crate::failure::{Failure, Result};
 use crate::latency::{Latencies, Summary};
-use crate::witness::Testimony;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -51,16 +50,6 @@ pub(crate) struct Measure {
     pub(crate) name: String,
     pub(crate) unit: String,
     pub(crate) value: f64,
-}
-
-/// Whether every viewer got what it should.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Checks {
-    /// Deliveries that should have been.
-    pub(crate) expected: u64,
-    /// Deliveries that never were.
-    pub(crate) missing: u64,
-    pub(crate) counters: Counters,
 }
 
 /// One second of a run.
@@ -135,29 +124,6 @@ impl Side {
     }
 }
 
-impl Checks {
-    /// Of viewers who should have had `expected` deliveries in all.
-    pub(crate) fn of(counters: Counters, expected: u64) -> Self {
-        let once = counters.delivered - counters.repeated.min(counters.delivered);
-        Self { expected, missing: expected.saturating_sub(once), counters }
-    }
-
-    /// Of viewers who come and go: only gaps between what they got can be known.
-    pub(crate) fn of_passers_by(counters: Counters) -> Self {
-        Self { expected: counters.delivered, missing: counters.missing, counters }
-    }
-
-    pub(crate) fn are_fine(&self) -> bool {
-        self.missing == 0 && self.counters.faultless()
-    }
-
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.expected += other.expected;
-        self.missing += other.missing;
-        self.counters += other.counters;
-    }
-}
-
 /// Whether the report can be written, as far as that can be known before the run.
 pub(crate) fn check_paths(json: &Option<PathBuf>, html: &Option<PathBuf>) -> Result<()> {
     if json.is_some() && json == html {
@@ -193,18 +159,10 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::counters::Counters;
 
     fn checks(delivered: u64, repeated: u64, expected: u64) -> Checks {
         Checks::of(Counters { delivered, repeated, ..Counters::default() }, expected)
-    }
-
-    #[test]
-    fn what_never_came_is_missing_even_when_repeats_make_up_the_count() {
-        assert!(checks(10, 0, 10).are_fine());
-        assert_eq!(checks(9, 0, 10).missing, 1);
-        assert_eq!(checks(10, 1, 10).missing, 1);
-        assert!(!checks(11, 1, 10).are_fine());
-        assert!(!checks(9, 0, 10).are_fine());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reports as text on a terminal.
 
-use super::{Checks, Report, Run, Side};
-use crate::witness::Testimony;
+use super::{Report, Run, Side};
+use crate::checks::{Checks, Testimony};
 
 pub(crate) fn render(report: &Report) -> String {
     report.runs.iter().map(run).collect()

@@ -4,7 +4,8 @@ use crate::client::control::{Command, Connect, GroupId};
 use crate::client::counters::Counters;
 use crate::clock::{SECOND_NS, now_ns, seconds, sleep_until};
 use crate::failure::{Failure, Result};
-use crate::lab::{GROUPS_PER_SIDE, Lab};
+use crate::fleet::GROUPS_PER_SIDE;
+use crate::lab::Lab;
 use crate::report::Side;
 use std::ops::Range;
 

@@ -1,13 +1,13 @@
 //! The common part of `hot`, `wide` and `burst`: a crowd, updates, and the floors in turns.
 
-use super::Stop;
 use super::crowd::{Arrival, Crowd, warm_up};
 use super::work::{CPU_PER_DELIVERY, Work, percent};
-use crate::cli::Common;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
+use crate::options::Common;
 use crate::publish::Pace;
 use crate::report::{Run, Side};
+use crate::stop::Stop;
 
 pub(super) struct Fanout {
     pub(super) scenario: &'static str,
@@ -31,7 +31,7 @@ pub(super) fn turns(common: &Common, per_second: f64, seconds: f64) -> (Pace, u3
 }
 
 impl Fanout {
-    pub(super) fn run(&self, common: &Common, stop: &Stop) -> Result<Run> {
+    pub(super) fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
         let crowd = &self.crowd;
         let needs = Needs {
             scenario: self.scenario,
@@ -54,7 +54,7 @@ impl Fanout {
                 }
             }
         }
-        self.report(&lab, &works, &arrivals)
+        self.report(&lab, &works, &arrivals, run)
     }
 
     fn updates(&self) -> u64 {
@@ -65,8 +65,7 @@ impl Fanout {
         turn * u64::from(self.turns)
     }
 
-    fn report(&self, lab: &Lab, works: &[Work], arrivals: &[Arrival]) -> Result<Run> {
-        let mut run = Run { scenario: self.scenario.into(), ..Run::default() };
+    fn report(&self, lab: &Lab, works: &[Work], arrivals: &[Arrival], run: &mut Run) -> Result<()> {
         for (work, arrival) in works.iter().zip(arrivals) {
             let mut side = Side::new(lab.sides[work.side].name);
             work.report(lab, &mut side);
@@ -75,9 +74,9 @@ impl Fanout {
             run.sides.push(side);
         }
         run.sides[0].measure("Redis connections", "", lab.server_connections()? as f64);
-        add_ratios(&mut run, works);
+        add_ratios(run, works);
         run.ticks = lab.progress.take_ticks();
-        Ok(run)
+        Ok(())
     }
 }
 

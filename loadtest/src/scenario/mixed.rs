@@ -1,30 +1,30 @@
 //! `mixed`: a hot task, many small ones, viewers who come and go, and slow ones, all at once.
 
 use super::crowd::{Crowd, warm_up};
+use super::kind::{Scenario, Settings, settings};
 use super::work::{Work, percent, publishing};
-use super::{Stop, settings};
-use crate::cli::{self, Common};
+use crate::checks::Checks;
 use crate::client::control::Command;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
+use crate::options::{self, Common};
 use crate::publish::Pace;
-use crate::report::{Checks, Run, Side};
+use crate::report::{Run, Side};
+use crate::stop::Stop;
 use clap::Args;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Mixed {
-    #[command(flatten)]
-    pub(crate) common: Common,
     /// Viewers: half of them on one task, half of them on a task of their own
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..))]
     pub(crate) viewers: u32,
     /// Updates per second to the hot task; ten times as many to the others
-    #[arg(long, default_value_t = 20.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 20.0, value_parser = options::some)]
     pub(crate) rate: f64,
     /// Viewers of the hot task who come, and go, per second
-    #[arg(long, default_value_t = 50.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 50.0, value_parser = options::some)]
     pub(crate) connect_rate: f64,
-    #[arg(long, default_value_t = 12.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 12.0, value_parser = options::some)]
     pub(crate) seconds: f64,
 }
 
@@ -33,17 +33,31 @@ const SLOW_ONE_IN: u32 = 20;
 /// Small tasks together get so many times the updates of the hot one.
 const WIDE_TIMES: f64 = 10.0;
 
-impl Mixed {
-    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+impl Scenario for Mixed {
+    fn name(&self) -> &'static str {
+        "mixed"
+    }
+
+    fn settings(&self, _common: &Common) -> Settings {
+        settings([
+            ("viewers", self.viewers.to_string()),
+            ("hot updates/s", self.rate.to_string()),
+            ("other updates/s", (self.rate * WIDE_TIMES).to_string()),
+            ("connects/s", self.connect_rate.to_string()),
+            ("seconds", self.seconds.to_string()),
+        ])
+    }
+
+    fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
         let half = self.viewers / 2;
         let slow_viewers = (half / SLOW_ONE_IN).max(1);
         let needs = Needs {
-            scenario: "mixed",
+            scenario: self.name(),
             tasks: 1 + half,
             sockets: u64::from(self.viewers + slow_viewers),
             floors: false,
         };
-        let mut lab = Lab::start(&self.common, stop, &needs)?;
+        let mut lab = Lab::start(common, stop, &needs)?;
         let hot = Crowd { group: 0, tasks: 0..1, viewers: half, viewers_per_socket: 1 };
         let wide = Crowd { group: 1, tasks: 1..1 + half, ..hot.clone() };
         let slow = Crowd { group: 2, viewers: slow_viewers, ..hot.clone() };
@@ -77,21 +91,16 @@ impl Mixed {
         wide.judge(&lab, &mut side);
         side.checks.merge(Checks::of(totals[2], expected_slow));
         side.checks.merge(Checks::of_passers_by(totals[3]));
-        let mut run = Run { scenario: "mixed".into(), sides: vec![side], ..Run::default() };
+        run.sides.push(side);
         for crowd in [&hot.crowd, &wide.crowd, &slow, &pass_by] {
             run.notes.extend(lab.fleet.trouble(crowd.id(0)));
         }
         run.ticks = lab.progress.take_ticks();
-        run.settings = settings([
-            ("viewers", self.viewers.to_string()),
-            ("hot updates/s", self.rate.to_string()),
-            ("other updates/s", (self.rate * WIDE_TIMES).to_string()),
-            ("connects/s", self.connect_rate.to_string()),
-            ("seconds", self.seconds.to_string()),
-        ]);
-        Ok(run)
+        Ok(())
     }
+}
 
+impl Mixed {
     fn all_at_once(
         &self,
         lab: &mut Lab,

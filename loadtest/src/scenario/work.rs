@@ -1,11 +1,12 @@
 //! Publishing to a crowd until everything has arrived, and what that cost.
 
 use super::crowd::Crowd;
+use crate::checks::Checks;
 use crate::clock::{SECOND_NS, now_ns, seconds};
 use crate::failure::{Failure, Result};
 use crate::lab::{Cpu, Lab};
 use crate::publish::{Pace, Published, Publisher};
-use crate::report::{Checks, Side};
+use crate::report::Side;
 use crate::witness::Witness;
 
 /// A crowd, its publisher, and the sums over all the times that it worked.
