@@ -33,7 +33,7 @@ pub(crate) struct Server {
 }
 
 impl Redis {
-    pub(crate) fn start(common: &Common, cores: &Cores, logs: &Path) -> Result<Self> {
+    pub(crate) fn start(common: &Common, cores: &Cores) -> Result<Self> {
         if let Some(url) = &common.redis {
             let mut given = Self { url: url.clone(), pids: Vec::new(), ours: false, child: None };
             let pid = given.info("server")?.remove("process_id").and_then(|pid| pid.parse().ok());
@@ -42,17 +42,17 @@ impl Redis {
         }
         let port = free_port()?.to_string();
         let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let dir = ["--dir".into(), logs.into()];
-        let mut child = Child::start(
-            Program {
-                name: "redis",
-                program: Path::new("redis-server"),
-                args: args.iter().map(Into::into).chain(dir).collect(),
-                cores: &cores.others,
-                piped: false,
-            },
-            logs,
-        )?;
+        // It saves nothing, and finds no file of that name either.
+        let name = format!("loadtest-{}-{port}.rdb", std::process::id());
+        let files =
+            ["--dir".into(), std::env::temp_dir().into(), "--dbfilename".into(), name.into()];
+        let mut child = Child::start(Program {
+            name: "redis",
+            program: Path::new("redis-server"),
+            args: args.iter().map(Into::into).chain(files).collect(),
+            cores: &cores.others,
+            piped: false,
+        })?;
         let url = format!("redis://127.0.0.1:{port}");
         let deadline = Instant::now() + READY_WAIT;
         loop {
@@ -105,12 +105,7 @@ fn connect(url: &str) -> Result<Connection> {
 }
 
 impl Server {
-    pub(crate) fn start(
-        common: &Common,
-        redis: &Redis,
-        cores: &Cores,
-        logs: &Path,
-    ) -> Result<Self> {
+    pub(crate) fn start(common: &Common, redis: &Redis, cores: &Cores) -> Result<Self> {
         if let Some(Url { host, address }) = common.url.clone() {
             let pids = common.pid.clone();
             if let Some(pid) = pids.iter().find(|pid| !sample::exists(**pid)) {
@@ -122,45 +117,31 @@ impl Server {
         let host = address.to_string();
         let workers = common.workers.to_string();
         let args = ["serve", "--listen", &host, "--redis", &redis.url, "--workers", &workers];
-        let child = Child::start(
-            Program {
-                name: "server",
-                program: &server_binary(common)?,
-                args: args
-                    .iter()
-                    .map(Into::into)
-                    .chain(common.server_args.iter().cloned())
-                    .collect(),
-                cores: &cores.server,
-                piped: false,
-            },
-            logs,
-        )?;
+        let child = Child::start(Program {
+            name: "server",
+            program: &server_binary(common)?,
+            args: args.iter().map(Into::into).chain(common.server_args.iter().cloned()).collect(),
+            cores: &cores.server,
+            piped: false,
+        })?;
         let mut server = Self { address, host, pids: vec![child.pid()], child: Some(child) };
         server.wait_until_ready()?;
         Ok(server)
     }
 
     /// Starts a floor; what is written to the returned feed goes to its viewers.
-    pub(crate) fn start_floor(
-        coalesced: bool,
-        cores: &Cores,
-        logs: &Path,
-    ) -> Result<(Self, TcpStream)> {
-        let mut child = Child::start(
-            Program {
-                name: if coalesced { "floor-coalesced" } else { "floor" },
-                program: &own_binary()?,
-                args: [&["__floor"][..], if coalesced { &["--coalesced"] } else { &[] }]
-                    .concat()
-                    .iter()
-                    .map(Into::into)
-                    .collect(),
-                cores: &cores.server[..cores.server.len().min(1)],
-                piped: true,
-            },
-            logs,
-        )?;
+    pub(crate) fn start_floor(coalesced: bool, cores: &Cores) -> Result<(Self, TcpStream)> {
+        let mut child = Child::start(Program {
+            name: if coalesced { "floor-coalesced" } else { "floor" },
+            program: &own_binary()?,
+            args: [&["__floor"][..], if coalesced { &["--coalesced"] } else { &[] }]
+                .concat()
+                .iter()
+                .map(Into::into)
+                .collect(),
+            cores: &cores.server[..cores.server.len().min(1)],
+            piped: true,
+        })?;
         let (_, stdout) = child.pipes()?;
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);

@@ -9,7 +9,6 @@ use crate::stop::Stop;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +54,6 @@ impl Fleet {
         sockets: u64,
         wanted: Option<usize>,
         cores: &[usize],
-        logs: &Path,
         stop: Stop,
     ) -> Result<Self> {
         let most = file_limit().saturating_sub(OTHER_FILES).max(1);
@@ -68,7 +66,7 @@ impl Fleet {
         }
         let board = Arc::new(Board::default());
         let processes = (0..wanted.unwrap_or(needed).max(needed))
-            .map(|number| Process::start(number, cores, logs, board.clone()))
+            .map(|number| Process::start(number, cores, board.clone()))
             .collect::<Result<_>>()?;
         Ok(Self { processes, board, stop })
     }
@@ -182,17 +180,14 @@ impl Fleet {
 }
 
 impl Process {
-    fn start(number: usize, cores: &[usize], logs: &Path, board: Arc<Board>) -> Result<Self> {
-        let mut child = Child::start(
-            Program {
-                name: &format!("client-{number}"),
-                program: &own_binary()?,
-                args: vec!["__client".into()],
-                cores,
-                piped: true,
-            },
-            logs,
-        )?;
+    fn start(number: usize, cores: &[usize], board: Arc<Board>) -> Result<Self> {
+        let mut child = Child::start(Program {
+            name: &format!("client-{number}"),
+            program: &own_binary()?,
+            args: vec!["__client".into()],
+            cores,
+            piped: true,
+        })?;
         let (stdin, stdout) = child.pipes()?;
         std::thread::spawn(move || board.listen(number, stdout));
         Ok(Self { child, stdin })

@@ -17,12 +17,11 @@ use crate::stop::Stop;
 use crate::wire::Shape;
 use std::net::TcpStream;
 use std::ops::Range;
-use std::path::PathBuf;
 
 /// Pauses are cut into these, so that Ctrl-C is heard.
 const NAP_NS: u64 = SECOND_NS / 10;
 
-/// Dropped in this order: viewers first, Redis last, the logs at the end.
+/// Dropped in this order: viewers first, Redis last.
 pub(crate) struct Lab {
     pub(crate) progress: Progress,
     pub(crate) fleet: Fleet,
@@ -35,7 +34,6 @@ pub(crate) struct Lab {
     pub(crate) prefix: String,
     shape: Shape,
     tasks: u32,
-    _logs: Logs,
 }
 
 /// One of those that do the same work in turns.
@@ -77,24 +75,18 @@ impl Lab {
             false => Cores::default(),
         };
         child::pin(&cores.others)?;
-        let logs = Logs::new()?;
-        let redis = Redis::start(common, &cores, &logs.0)?;
-        let server = Server::start(common, &redis, &cores, &logs.0)?;
+        let redis = Redis::start(common, &cores)?;
+        let server = Server::start(common, &redis, &cores)?;
         let mut sides = vec![Side { name: "server", server, feed: None }];
         for kind in common.floor.iter().filter(|_| needs.floors) {
             let coalesced = *kind == FloorKind::Coalesced;
-            let (server, feed) = Server::start_floor(coalesced, &cores, &logs.0)?;
+            let (server, feed) = Server::start_floor(coalesced, &cores)?;
             let name = if coalesced { "coalesced floor" } else { "floor" };
             sides.push(Side { name, server, feed: Some(feed) });
         }
         let sockets = needs.sockets * sides.len() as u64;
-        let fleet = Fleet::start(
-            sockets,
-            common.clients.map(usize::from),
-            &cores.others,
-            &logs.0,
-            stop.clone(),
-        )?;
+        let fleet =
+            Fleet::start(sockets, common.clients.map(usize::from), &cores.others, stop.clone())?;
         publish::create_tasks(&mut redis.connect()?, &prefix, needs.tasks)?;
         let watched = Watched {
             scenario: needs.scenario,
@@ -112,7 +104,6 @@ impl Lab {
             prefix,
             shape,
             tasks: needs.tasks,
-            _logs: logs,
         })
     }
 
@@ -243,22 +234,4 @@ impl std::ops::AddAssign for Cpu {
 fn stream_length_max(updates: u64) -> u64 {
     const USUAL: u64 = 10_000;
     USUAL.max(2 * updates)
-}
-
-/// The directory of the children's logs.
-struct Logs(PathBuf);
-
-impl Logs {
-    fn new() -> Result<Self> {
-        let path =
-            std::env::temp_dir().join(format!("loadtest-{}-{:x}", std::process::id(), now_ns()));
-        std::fs::create_dir(&path).while_doing(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -85,11 +85,6 @@ fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
             ended = kind::run(scenario.as_ref(), common, &stop, &mut report);
         }
     }
-    if stop.is_set()
-        && let Some(run) = report.runs.last_mut()
-    {
-        run.notes.push("stopped before the end, as asked: these are the figures so far".into());
-    }
     if report.runs.is_empty() {
         // A report of an earlier run stays.
         ended?;

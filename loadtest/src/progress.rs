@@ -1,4 +1,5 @@
-//! Watches a run: samples once per second for the report, and prints a line on a terminal.
+//! Watches a run: samples once per second for the report, and prints a line: each second on a
+//! terminal, now and then elsewhere.
 
 use crate::clock::{SECOND_NS, now_ns, seconds};
 use crate::fleet::{Board, GROUPS_PER_SIDE};
@@ -13,6 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_secs(1);
+/// Ticks from one line to the next where nobody looks on.
+const TICKS_PER_LINE: usize = 5;
 
 /// The processes of a run.
 pub(crate) struct Watched {
@@ -90,8 +93,8 @@ impl Sampler {
     }
 
     fn run(mut self, shared: &Shared) {
-        let on_terminal = std::io::stderr().is_terminal();
-        loop {
+        let ticks_per_line = if std::io::stderr().is_terminal() { 1 } else { TICKS_PER_LINE };
+        for number in 1_usize.. {
             let mut ended = shared.ended.lock();
             if !*ended {
                 shared.wake.wait_for(&mut ended, TICK);
@@ -101,7 +104,7 @@ impl Sampler {
             }
             drop(ended);
             let tick = self.tick();
-            if on_terminal {
+            if number.is_multiple_of(ticks_per_line) {
                 eprintln!("{}", self.line(&tick, &shared.phase.lock()));
             }
             shared.ticks.lock().push(tick);

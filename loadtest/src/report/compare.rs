@@ -34,8 +34,11 @@ pub(crate) fn table(a: &Report, b: &Report) -> Result<String> {
             }
             compared = true;
             text.push_str(&format!("\n{}, {}\n{}", run_a.scenario, side_a.name, columns(&rows)));
-            for (which, side) in [("A", side_a), ("B", side_b)] {
-                if !side.is_fine() {
+            for (which, side, end) in [("A", side_a, &run_a.end), ("B", side_b, &run_b.end)] {
+                if !end.is_complete() {
+                    text.push_str(&format!("  {which} did not run to its end\n"));
+                }
+                if !side.is_fine(end) {
                     text.push_str(&format!(
                         "  {which} is no valid run: updates went wrong in it\n"
                     ));

@@ -61,9 +61,12 @@ fn section(run: &Run) -> String {
         escape(&settings.join(", "))
     );
     for side in &run.sides {
-        html.push_str(&paragraph(&verdict(&side.name, &side.checks), side.checks.are_fine()));
+        let complete = run.end.is_complete();
+        let line = verdict(&side.name, &side.checks, &run.end);
+        html.push_str(&paragraph(&line, complete && side.checks.are_fine(complete)));
         if let Some(witness) = &side.witness {
-            html.push_str(&paragraph(&testimony(witness), witness.checks.are_fine()));
+            let fine = complete && witness.checks.are_fine(complete);
+            html.push_str(&paragraph(&testimony(witness, &run.end), fine));
         }
     }
     html.push_str(&figures(run));
@@ -102,7 +105,7 @@ fn latency_plot(run: &Run) -> String {
         .enumerate()
         .filter(|(_, side)| !side.curve.is_empty())
         .map(|(colour, side)| Line {
-            name: escape(&side.name),
+            name: escape(format!("{} {}", side.name, side.latency_of).trim()),
             colour,
             points: side.curve.iter().map(|(q, us)| (rarity(*q), *us as f64 / 1000.0)).collect(),
         })

@@ -1,6 +1,6 @@
 //! Reports as text on a terminal.
 
-use super::{Report, Run, Side};
+use super::{End, Report, Run, Side};
 use crate::checks::{Checks, Testimony};
 
 pub(crate) fn render(report: &Report) -> String {
@@ -22,8 +22,8 @@ fn run(run: &Run) -> String {
     text.push_str(&columns(&rows));
     text.push('\n');
     for side in &run.sides {
-        text.push_str(&verdict(&side.name, &side.checks));
-        text.extend(side.witness.as_ref().map(testimony));
+        text.push_str(&verdict(&side.name, &side.checks, &run.end));
+        text.extend(side.witness.as_ref().map(|witness| testimony(witness, &run.end)));
     }
     for note in &run.notes {
         text.push_str(&format!("  note: {note}\n"));
@@ -47,11 +47,13 @@ pub(super) fn labelled(name: &str, unit: &str) -> String {
     if unit.is_empty() { name.to_string() } else { format!("{name}, {unit}") }
 }
 
-/// One line that says whether everything came as it should.
-pub(super) fn verdict(side: &str, checks: &Checks) -> String {
+/// One line that says whether everything came as it should, or of a run that was cut, what came
+/// until then.
+pub(super) fn verdict(side: &str, checks: &Checks, end: &End) -> String {
     let counters = &checks.counters;
+    let complete = end.is_complete();
     let faults = [
-        ("missing", checks.missing),
+        ("missing", if complete { checks.missing } else { counters.missing }),
         ("repeated", counters.repeated),
         ("out of order", counters.out_of_order),
         ("misrouted", counters.misrouted),
@@ -66,9 +68,21 @@ pub(super) fn verdict(side: &str, checks: &Checks) -> String {
         .map(|(name, times)| format!("{} {name}", count(*times as f64)))
         .collect();
     let of = format!("{} deliveries expected", count(checks.expected as f64));
-    let mut text = match faults.is_empty() && checks.are_fine() {
-        true => format!("  {side}: every update once and in order ({of})\n"),
-        false => format!("  {side}: WRONG: {} ({of})\n", faults.join(", ")),
+    let (came, faults) = (count(counters.delivered as f64), faults.join(", "));
+    let cut = match end {
+        End::Complete => "",
+        End::Interrupted => "interrupted",
+        End::BrokeOff(_) => "broke off",
+    };
+    let mut text = match checks.are_fine(complete) {
+        true if complete => format!("  {side}: every update once and in order ({of})\n"),
+        true => {
+            format!("  {side}: {cut}: nothing wrong in the {came} that came until then ({of})\n")
+        }
+        false if complete => format!("  {side}: WRONG: {faults} ({of})\n"),
+        false => format!(
+            "  {side}: WRONG, and {cut}: {faults} in the {came} that came until then ({of})\n"
+        ),
     };
     if counters.unchained > 0 {
         let times = count(counters.unchained as f64);
@@ -82,8 +96,8 @@ pub(super) fn verdict(side: &str, checks: &Checks) -> String {
 }
 
 /// One line that says the same of the witness, and what it went through.
-pub(super) fn testimony(witness: &Testimony) -> String {
-    let line = verdict("witness", &witness.checks);
+pub(super) fn testimony(witness: &Testimony, end: &End) -> String {
+    let line = verdict("witness", &witness.checks, end);
     let (reconnects, gaps) = (witness.reconnects, witness.checks.counters.gaps);
     let told = format!("{}; reconnects: {reconnects}, gaps: {gaps}", line.trim_end());
     match &witness.trouble {
@@ -164,9 +178,9 @@ mod tests {
     #[test]
     fn a_verdict_names_each_fault() {
         let fine = Checks::of(Counters { delivered: 5, ..Counters::default() }, 5);
-        assert!(verdict("server", &fine).contains("once and in order"));
+        assert!(verdict("server", &fine, &End::Complete).contains("once and in order"));
         let counters = Counters { delivered: 5, repeated: 1, lost: 2, ..Counters::default() };
-        let text = verdict("server", &Checks::of(counters, 5));
+        let text = verdict("server", &Checks::of(counters, 5), &End::Complete);
         assert!(text.contains("WRONG: 1 missing, 1 repeated, 2 connections lost"), "{text}");
     }
 }

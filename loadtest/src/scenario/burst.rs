@@ -2,11 +2,11 @@
 
 use super::crowd::Crowd;
 use super::fanout::Fanout;
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use crate::failure::Result;
 use crate::options::Common;
 use crate::publish::Pace;
-use crate::report::Run;
+use crate::report::{Run, Settings};
 use crate::stop::Stop;
 use clap::Args;
 

@@ -1,14 +1,14 @@
 //! `churn`: viewers come and go at a rate beside some who stay. Memory must stay flat.
 
 use super::crowd::{Crowd, warm_up};
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use super::work::{Work, publishing};
 use crate::checks::Checks;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::options::{self, Common};
 use crate::publish::Pace;
-use crate::report::{Run, Side};
+use crate::report::{Run, Settings, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -65,18 +65,18 @@ impl Scenario for Churn {
         let mut work = Work::new(&mut lab, 0, stay, updates)?;
         let mut side = Side::new("server");
         let pace = Pace::Steady { per_second: self.rate, seconds };
-        publishing(&mut lab, &mut work.publisher, pace, |lab| {
+        let (_, ended) = publishing(&mut lab, &mut work.publisher, pace, |lab| {
             self.churn(lab, &pass_by, &mut side)
-        })?;
-        work.drain(&mut lab)?;
+        });
+        let ended = ended.and_then(|()| work.drain(&mut lab));
 
-        side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
+        side.latency("", &lab.fleet.take_latencies(work.crowd.id(0)));
         work.judge(&lab, &mut side);
         side.checks.merge(Checks::of_passers_by(lab.fleet.totals(pass_by.id(0))));
         run.sides.push(side);
         run.notes.extend(lab.fleet.trouble(pass_by.id(0)));
         run.ticks = lab.progress.take_ticks();
-        Ok(())
+        ended
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::crowd::Crowd;
 use super::fanout::{Fanout, turns};
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use crate::failure::Result;
 use crate::options::{self, Common};
-use crate::report::Run;
+use crate::report::{Run, Settings};
 use crate::stop::Stop;
 use clap::Args;
 

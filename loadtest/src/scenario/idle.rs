@@ -1,14 +1,15 @@
 //! `idle`: viewers who only watch. What each costs to come, to be there, and to go.
 
 use super::crowd::{Crowd, warm_up};
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use super::work::percent;
 use crate::checks::Checks;
 use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::options::{self, Common};
-use crate::report::{Run, Side};
+use crate::report::measures::{CPU_PER_DEPARTURE, CPU_PER_HEARTBEAT};
+use crate::report::{Run, Settings, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -44,20 +45,22 @@ impl Scenario for Idle {
         let mut lab = Lab::start(common, stop, &needs)?;
         for side in 0..lab.sides.len() {
             if !lab.is_stopped() {
-                run.sides.push(self.side(&mut lab, side)?);
+                let mut found = Side::new(lab.sides[side].name);
+                let ended = self.side(&mut lab, side, &mut found);
+                run.sides.push(found);
+                run.ticks.extend(lab.progress.take_ticks());
+                ended?;
             }
         }
-        run.ticks = lab.progress.take_ticks();
         Ok(())
     }
 }
 
 impl Idle {
-    fn side(&self, lab: &mut Lab, side: usize) -> Result<Side> {
+    fn side(&self, lab: &mut Lab, side: usize, found: &mut Side) -> Result<()> {
         let crowd = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
-        let mut found = Side::new(lab.sides[side].name);
         warm_up(lab, side)?;
-        crowd.arrive(lab, side)?.report(&mut found);
+        crowd.arrive(lab, side)?.report(found);
 
         lab.progress.phase(format!("{} idles", lab.sides[side].name));
         let before = lab.cpu(side);
@@ -69,7 +72,7 @@ impl Idle {
         found.measure("CPU while idle", "% of a core", percent(cpu.server, cpu));
         found.measure("heartbeats", "", pings as f64);
         if pings > 0 {
-            found.measure("CPU per heartbeat", "us", cpu.server as f64 / 1000.0 / pings as f64);
+            found.measure(CPU_PER_HEARTBEAT, "us", cpu.server as f64 / 1000.0 / pings as f64);
         }
         found.checks = Checks::of(counters, 0);
 
@@ -78,7 +81,7 @@ impl Idle {
         sleep_until(now_ns() + DEPARTURE_NS);
         let cpu = lab.cpu(side).since(before);
         let viewers = f64::from(self.viewers);
-        found.measure("CPU per departure", "us", cpu.server as f64 / 1000.0 / viewers);
-        Ok(found)
+        found.measure(CPU_PER_DEPARTURE, "us", cpu.server as f64 / 1000.0 / viewers);
+        Ok(())
     }
 }

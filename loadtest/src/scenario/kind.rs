@@ -2,11 +2,8 @@
 
 use crate::failure::Result;
 use crate::options::Common;
-use crate::report::{Report, Run};
+use crate::report::{End, Report, Run, Settings};
 use crate::stop::Stop;
-
-/// The settings of a run as the report shows them.
-pub(crate) type Settings = Vec<(String, String)>;
 
 pub(crate) trait Scenario {
     fn name(&self) -> &'static str;
@@ -21,7 +18,7 @@ pub(super) fn settings<const N: usize>(pairs: [(&str, String); N]) -> Settings {
     pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
-/// Runs a scenario and adds it to the report.
+/// Runs a scenario and adds to the report what was found, also where it ended before its time.
 pub(crate) fn run(
     scenario: &dyn Scenario,
     common: &Common,
@@ -33,10 +30,27 @@ pub(crate) fn run(
         settings: scenario.settings(common),
         ..Run::default()
     };
-    scenario.run(common, stop, &mut run)?;
-    if run.sides.len() == 1 && !stop.is_set() && !common.floor.is_empty() {
-        run.notes.push("floors cannot do this work, so none ran".into());
+    let ended = scenario.run(common, stop, &mut run);
+    run.end = match &ended {
+        Err(failure) => End::BrokeOff(failure.to_string()),
+        Ok(()) if stop.is_set() => End::Interrupted,
+        Ok(()) => End::Complete,
+    };
+    match &run.end {
+        End::Complete if run.sides.len() == 1 && !common.floor.is_empty() => {
+            run.notes.push("floors cannot do this work, so none ran".into());
+        }
+        End::Complete => {}
+        End::Interrupted => {
+            run.notes.push("stopped before the end, as asked: these are the figures so far".into())
+        }
+        End::BrokeOff(_) => {
+            run.notes.push("broke off in the middle: these are the figures so far".into());
+            run.sides.retain(|side| !side.measures.is_empty());
+        }
     }
-    report.runs.push(run);
-    Ok(())
+    if !run.sides.is_empty() {
+        report.runs.push(run);
+    }
+    ended
 }

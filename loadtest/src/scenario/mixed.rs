@@ -1,7 +1,7 @@
 //! `mixed`: a hot task, many small ones, viewers who come and go, and slow ones, all at once.
 
 use super::crowd::{Crowd, warm_up};
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use super::work::{Work, percent, publishing};
 use crate::checks::Checks;
 use crate::client::control::Command;
@@ -9,7 +9,7 @@ use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::options::{self, Common};
 use crate::publish::Pace;
-use crate::report::{Run, Side};
+use crate::report::{Run, Settings, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -70,11 +70,8 @@ impl Scenario for Mixed {
         let mut hot = Work::new(&mut lab, 0, hot, updates)?;
         let mut wide = Work::new(&mut lab, 0, wide, updates)?;
         let before = lab.cpu(0);
-        self.all_at_once(&mut lab, &mut hot, &mut wide, [&slow, &pass_by])?;
-        hot.drain(&mut lab)?;
-        wide.drain(&mut lab)?;
+        let ended = self.all_at_once(&mut lab, &mut hot, &mut wide, [&slow, &pass_by]);
         let expected_slow = hot.publisher.total() * u64::from(slow.viewers);
-        lab.wait(slow.id(0), |totals| totals.delivered >= expected_slow)?;
         let cpu = lab.cpu(0).since(before);
 
         let mut side = Side::new("server");
@@ -83,9 +80,9 @@ impl Scenario for Mixed {
         side.measure("deliveries", "", deliveries as f64);
         side.measure("CPU", "% of a core", percent(cpu.server, cpu));
         side.measure("CPU of Redis", "% of a core", percent(cpu.redis, cpu));
-        let of_wide = lab.fleet.take_latencies(wide.crowd.id(0)).summary();
-        side.measure("latency p99, own tasks", "ms", of_wide.p99 as f64 / 1000.0);
-        side.latency(&lab.fleet.take_latencies(hot.crowd.id(0)));
+        let of_wide = lab.fleet.take_latencies(wide.crowd.id(0));
+        side.percentiles(" of small tasks", &of_wide.summary());
+        side.latency(" of the hot task", &lab.fleet.take_latencies(hot.crowd.id(0)));
         side.measure("viewers who came and went", "", totals[3].attached as f64);
         hot.judge(&lab, &mut side);
         wide.judge(&lab, &mut side);
@@ -96,7 +93,7 @@ impl Scenario for Mixed {
             run.notes.extend(lab.fleet.trouble(crowd.id(0)));
         }
         run.ticks = lab.progress.take_ticks();
-        Ok(())
+        ended
     }
 }
 
@@ -111,17 +108,22 @@ impl Mixed {
         let seconds = self.seconds;
         let steady = |per_second| Pace::Steady { per_second, seconds };
         lab.progress.phase("all at once");
-        publishing(lab, &mut hot.publisher, steady(self.rate), |lab| {
+        let (_, ended) = publishing(lab, &mut hot.publisher, steady(self.rate), |lab| {
             let pace = steady(self.rate * WIDE_TIMES);
-            publishing(lab, &mut wide.publisher, pace, |lab| {
+            let (_, ended) = publishing(lab, &mut wide.publisher, pace, |lab| {
                 let replacements = (self.connect_rate * seconds * 0.8) as u64;
                 lab.fleet.churn(pass_by.id(0), self.connect_rate, replacements)?;
                 lab.rest(seconds / 4.0)?;
                 lab.fleet.tell(&Command::Pause { group: slow.id(0) })?;
                 lab.rest(seconds / 2.0)?;
                 lab.fleet.tell(&Command::Unpause { group: slow.id(0) })
-            })
-        })?;
-        Ok(())
+            });
+            ended
+        });
+        ended?;
+        hot.drain(lab)?;
+        wide.drain(lab)?;
+        let expected = hot.publisher.total() * u64::from(slow.viewers);
+        lab.wait(slow.id(0), |totals| totals.delivered >= expected).map(|_| ())
     }
 }

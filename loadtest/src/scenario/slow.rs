@@ -2,7 +2,7 @@
 //! server must not grow, and once the slow ones read again they must get everything.
 
 use super::crowd::{Crowd, warm_up};
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use super::work::Work;
 use crate::checks::Checks;
 use crate::client::control::Command;
@@ -11,7 +11,7 @@ use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::options::{self, Common};
 use crate::publish::Pace;
-use crate::report::{Run, Side};
+use crate::report::{Run, Settings, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -67,7 +67,7 @@ impl Scenario for Slow {
         let updates = (self.rate * self.seconds * 2.0) as u64 + 1;
         let mut work = Work::new(&mut lab, 0, prompt, updates)?;
         let mut side = Side::new("server");
-        self.measure(&mut lab, &mut work, &slow, &mut side)?;
+        let ended = self.measure(&mut lab, &mut work, &slow, &mut side);
 
         let totals = lab.fleet.totals(slow.id(0));
         let expected = work.publisher.total() * u64::from(slow.viewers);
@@ -76,7 +76,7 @@ impl Scenario for Slow {
         run.sides.push(side);
         run.notes.extend(lab.fleet.trouble(slow.id(0)));
         run.ticks = lab.progress.take_ticks();
-        Ok(())
+        ended
     }
 }
 
@@ -110,7 +110,7 @@ impl Slow {
         side.measure("latency p99 of the others, all reading", "ms", without);
         let with_p99 = with.summary().p99 as f64 / 1000.0;
         side.measure("latency p99 of the others, some not reading", "ms", with_p99);
-        side.latency(&with);
+        side.latency("", &with);
         let growth = (memory_with as f64 - memory_without as f64) / f64::from(slow.viewers);
         side.measure("memory, all reading", "MiB", memory_without as f64 / 1024.0);
         side.measure("memory, some not reading", "MiB", memory_with as f64 / 1024.0);

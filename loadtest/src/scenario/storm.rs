@@ -1,7 +1,7 @@
 //! `storm`: all viewers drop and come back at once with their last position, while updates go on.
 
 use super::crowd::{Crowd, warm_up};
-use super::kind::{Scenario, Settings, settings};
+use super::kind::{Scenario, settings};
 use super::work::{Work, publishing};
 use crate::client::control::Command;
 use crate::client::counters::Counters;
@@ -10,7 +10,8 @@ use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::options::{self, Common};
 use crate::publish::Pace;
-use crate::report::{Run, Side};
+use crate::report::measures::CPU_PER_RETURN;
+use crate::report::{Run, Settings, Side};
 use crate::stop::Stop;
 use crate::witness::Witness;
 use clap::Args;
@@ -63,20 +64,24 @@ impl Scenario for Storm {
         let mut work = Work::new(&mut lab, 0, crowd, updates)?;
         let pace = Pace::Steady { per_second: self.rate, seconds: self.seconds };
         let Work { crowd, publisher, witness, .. } = &mut work;
-        let (_, outcome) =
-            publishing(&mut lab, publisher, pace, |lab| self.storm(lab, crowd, witness.as_ref()))?;
-        work.drain(&mut lab)?;
+        let mut outcome = None;
+        let (_, ended) = publishing(&mut lab, publisher, pace, |lab| {
+            outcome = self.storm(lab, crowd, witness.as_ref())?;
+            Ok(())
+        });
+        let ended = ended.and_then(|()| work.drain(&mut lab));
 
         let mut side = Side::new("server");
         if let Some(outcome) = &outcome {
             side.measure("all caught up after", "s", outcome.seconds);
-            side.measure("CPU per viewer that came back", "us", outcome.cpu_us_each);
+            side.measure(CPU_PER_RETURN, "us", outcome.cpu_us_each);
             for (command, calls) in &outcome.calls {
                 side.measure(&format!("Redis calls meanwhile: {command}"), "", *calls as f64);
             }
         }
-        side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
+        side.latency("", &lab.fleet.take_latencies(work.crowd.id(0)));
         arrival.report(&mut side);
+        work.memory(&lab, &mut side);
         work.judge(&lab, &mut side);
         run.sides.push(side);
         let missing = outcome.map_or(0, |outcome| outcome.missing);
@@ -86,7 +91,7 @@ impl Scenario for Storm {
         }
         run.notes.extend(lab.fleet.trouble(work.crowd.id(0)));
         run.ticks = lab.progress.take_ticks();
-        Ok(())
+        ended
     }
 }
 
