@@ -85,7 +85,10 @@ impl Action {
             Self::Churn(churn) => one(churn),
             Self::Slow(slow) => one(slow),
             Self::Mixed(mixed) => one(mixed),
-            Self::All(With { common, what }) => (common, what.scenarios()),
+            Self::All(With { common, what }) => {
+                let against = common.against.is_some();
+                (common, if against { what.against() } else { what.scenarios() })
+            }
             Self::Compare { .. } | Self::Client | Self::Floor { .. } | Self::Exec { .. } => {
                 return None;
             }

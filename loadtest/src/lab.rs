@@ -95,7 +95,7 @@ impl Lab {
             clients: fleet.pids(),
         };
         Ok(Self {
-            progress: Progress::start(watched, fleet.board()),
+            progress: Progress::start(watched, fleet.board(), common.quiet),
             fleet,
             sides,
             redis,

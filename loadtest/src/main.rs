@@ -1,6 +1,7 @@
 //! `loadtest`: very many viewers against Taskcast, or against any server of its endpoint, every
 //! update verified and timed from when it was due.
 
+mod against;
 mod backend;
 mod checks;
 mod child;
@@ -14,6 +15,7 @@ mod floor;
 mod lab;
 mod latency;
 mod options;
+mod pairs;
 mod progress;
 mod publish;
 mod report;
@@ -79,13 +81,11 @@ fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
     let stop = Stop::on_signals(EXIT_FAILED)?;
     report::check_paths(&common.json, &common.html)?;
     let mut report = Report::new();
-    let mut ended = Ok(());
-    for scenario in scenarios {
-        if ended.is_ok() && !stop.is_set() {
-            ended = kind::run(scenario.as_ref(), common, &stop, &mut report);
-        }
-    }
-    if report.runs.is_empty() {
+    let ended = match &common.against {
+        Some(other) => against::run(common, other, scenarios, &stop, &mut report),
+        None => one_by_one(common, scenarios, &stop, &mut report),
+    };
+    if report.runs.is_empty() && report.comparisons.is_empty() {
         // A report of an earlier run stays.
         ended?;
         return Ok(true);
@@ -100,4 +100,20 @@ fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
     json.transpose()?;
     html.transpose()?;
     Ok(report.is_faultless())
+}
+
+fn one_by_one(
+    common: &Common,
+    scenarios: &[Box<dyn Scenario>],
+    stop: &Stop,
+    report: &mut Report,
+) -> Result<()> {
+    for scenario in scenarios {
+        if !stop.is_set() {
+            let (run, ended) = kind::run(scenario.as_ref(), common, stop);
+            report.runs.extend(Some(run).filter(|run| !run.sides.is_empty()));
+            ended?;
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,9 @@ use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// What a scenario's options came to, as the reader of a report sees them.
+pub(crate) type Settings = Vec<(String, String)>;
+
 /// The bare kernel floors that can run beside the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FloorKind {
@@ -51,7 +54,7 @@ pub(crate) struct Common {
     /// The server to start [default: taskcast beside this binary]
     #[arg(long, conflicts_with = "url", help_heading = "Server and Redis")]
     pub(crate) server_bin: Option<PathBuf>,
-    /// An argument for the server, as it is (repeatable: --server-arg=--io-uring=off)
+    /// An argument for the server, as it is, and not for the one of --against (repeatable: --server-arg=--io-uring=off)
     #[arg(
         long = "server-arg",
         value_name = "ARG",
@@ -63,6 +66,34 @@ pub(crate) struct Common {
     /// The server's workers
     #[arg(long, default_value_t = 1, help_heading = "Server and Redis")]
     pub(crate) workers: usize,
+    /// Another server to hold this one against: both do the same work in turns
+    #[arg(
+        long,
+        value_name = "BINARY",
+        conflicts_with_all = ["url", "floor"],
+        help_heading = "Old against new"
+    )]
+    pub(crate) against: Option<PathBuf>,
+    /// An argument for the other server, as it is (repeatable)
+    #[arg(
+        long = "against-arg",
+        value_name = "ARG",
+        allow_hyphen_values = true,
+        requires = "against",
+        help_heading = "Old against new"
+    )]
+    pub(crate) against_args: Vec<OsString>,
+    /// How many pairs of old and new
+    #[arg(
+        long,
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u16).range(1..=999),
+        help_heading = "Old against new"
+    )]
+    pub(crate) pairs: u16,
+    /// Prints no line of progress per second
+    #[arg(skip)]
+    pub(crate) quiet: bool,
     /// The server alone on the first cores, one per worker, everything else on the others
     #[arg(long, help_heading = "Measuring")]
     pub(crate) pin: bool,

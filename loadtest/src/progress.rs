@@ -4,7 +4,7 @@
 use crate::clock::{SECOND_NS, now_ns, seconds};
 use crate::fleet::{Board, GROUPS_PER_SIDE};
 use crate::latency::Latencies;
-use crate::report::table::{count, duration};
+use crate::report::columns::{count, duration};
 use crate::report::{Tick, TickSide};
 use crate::sample;
 use parking_lot::{Condvar, Mutex};
@@ -39,11 +39,12 @@ struct Shared {
 }
 
 impl Progress {
-    pub(crate) fn start(watched: Watched, board: Arc<Board>) -> Self {
+    /// `quiet` prints nothing.
+    pub(crate) fn start(watched: Watched, board: Arc<Board>, quiet: bool) -> Self {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::spawn({
             let shared = shared.clone();
-            move || Sampler::new(watched, board).run(&shared)
+            move || Sampler::new(watched, board).run(&shared, quiet)
         });
         Self { shared, thread: Some(thread) }
     }
@@ -92,7 +93,7 @@ impl Sampler {
         sampler
     }
 
-    fn run(mut self, shared: &Shared) {
+    fn run(mut self, shared: &Shared, quiet: bool) {
         let ticks_per_line = if std::io::stderr().is_terminal() { 1 } else { TICKS_PER_LINE };
         for number in 1_usize.. {
             let mut ended = shared.ended.lock();
@@ -104,7 +105,7 @@ impl Sampler {
             }
             drop(ended);
             let tick = self.tick();
-            if number.is_multiple_of(ticks_per_line) {
+            if !quiet && number.is_multiple_of(ticks_per_line) {
                 eprintln!("{}", self.line(&tick, &shared.phase.lock()));
             }
             shared.ticks.lock().push(tick);

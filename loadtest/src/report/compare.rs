@@ -1,7 +1,8 @@
 //! How the figures of one report relate to those of another.
 
 use super::Report;
-use super::table::{columns, labelled, names, number};
+use super::columns::{columns, labelled, number};
+use super::table::names;
 use crate::failure::{Failure, Result};
 
 /// A row per measure that both reports have, with B's value over A's.
@@ -72,7 +73,7 @@ mod tests {
         side.checks.missing = missing;
         let run = Run { scenario: "hot".into(), sides: vec![side], ..Run::default() };
         let (version, command, machine) = (String::new(), String::new(), String::new());
-        Report { version, command, machine, runs: vec![run] }
+        Report { version, command, machine, runs: vec![run], comparisons: Vec::new() }
     }
 
     #[test]

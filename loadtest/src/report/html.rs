@@ -1,8 +1,10 @@
 //! Reports as one page that needs nothing else: figures and plots.
 
+use super::columns::{labelled, number};
 use super::plot::{Axis, Line, Scale, figure};
-use super::table::{labelled, names, number, testimony, verdict};
-use super::{Report, Run, Tick, TickSide};
+use super::table::{names, testimony, verdict};
+use super::{Report, Run, Tick, TickSide, against};
+use crate::pairs::Comparison;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --grid: #d9dce1; --dim: #5c6370;
@@ -44,6 +46,7 @@ pub(crate) fn render(report: &Report) -> String {
         escape(&report.machine)
     );
     report.runs.iter().for_each(|run| page.push_str(&section(run)));
+    report.comparisons.iter().for_each(|comparison| page.push_str(&pairs(comparison)));
     page + "</body></html>\n"
 }
 
@@ -79,6 +82,24 @@ fn section(run: &Run) -> String {
         html.push_str(&plots_over_time(run));
     }
     html + "</div>\n"
+}
+
+/// Two servers that took turns.
+fn pairs(comparison: &Comparison) -> String {
+    let mut html = format!(
+        "<h2>{}</h2>\n<p class=\"dim\">{}</p>\n",
+        escape(&comparison.scenario),
+        escape(&against::title(comparison))
+    );
+    for line in against::verdicts(comparison) {
+        html.push_str(&paragraph(&line, comparison.is_fine()));
+    }
+    html.push_str("<div class=\"scroll\"><table>\n");
+    for row in against::rows(comparison) {
+        let cells = row.iter().map(|cell| format!("<th>{}</th>", escape(cell)));
+        html.push_str(&format!("<tr>{}</tr>\n", cells.collect::<String>()));
+    }
+    html + "</table></div>\n"
 }
 
 fn figures(run: &Run) -> String {
@@ -189,7 +210,13 @@ mod tests {
             ..Run::default()
         };
         let command = "loadtest hot --json \"<b>\"".to_string();
-        let report = Report { version: "1".into(), command, machine: "m".into(), runs: vec![run] };
+        let report = Report {
+            version: "1".into(),
+            command,
+            machine: "m".into(),
+            runs: vec![run],
+            comparisons: Vec::new(),
+        };
         let page = render(&report);
         assert!(page.contains("&lt;server&gt;") && !page.contains("<server>"));
         assert!(!page.contains("<b>") && !page.contains("http") && !page.contains("NaN"));

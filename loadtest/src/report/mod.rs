@@ -1,5 +1,7 @@
 //! What a run found out, in a form that every way of showing it shares.
 
+pub(crate) mod against;
+pub(crate) mod columns;
 pub(crate) mod compare;
 pub(crate) mod html;
 pub(crate) mod json;
@@ -10,6 +12,8 @@ pub(crate) mod table;
 use crate::checks::{Checks, Testimony};
 use crate::failure::{Failure, Result};
 use crate::latency::{Latencies, Summary};
+use crate::options::Settings;
+use crate::pairs::Comparison;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -20,10 +24,10 @@ pub(crate) struct Report {
     pub(crate) command: String,
     pub(crate) machine: String,
     pub(crate) runs: Vec<Run>,
+    /// Of runs against another server.
+    #[serde(default)]
+    pub(crate) comparisons: Vec<Comparison>,
 }
-
-/// The settings of a run, as the reader sees them.
-pub(crate) type Settings = Vec<(String, String)>;
 
 /// One scenario.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -101,11 +105,13 @@ impl Report {
             command: command(),
             machine: machine(),
             runs: Vec::new(),
+            comparisons: Vec::new(),
         }
     }
 
     pub(crate) fn is_faultless(&self) -> bool {
         self.runs.iter().all(|run| run.sides.iter().all(|side| side.is_fine(&run.end)))
+            && self.comparisons.iter().all(Comparison::is_fine)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Line plots as inline SVG. Colours come from the page, so that they follow light and dark.
 
-use super::table::number;
+use super::columns::number;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 240.0;

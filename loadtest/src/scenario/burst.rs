@@ -4,11 +4,14 @@ use super::crowd::Crowd;
 use super::fanout::Fanout;
 use super::kind::{Scenario, settings};
 use crate::failure::Result;
-use crate::options::Common;
+use crate::options::{Common, Settings};
 use crate::publish::Pace;
-use crate::report::{Run, Settings};
+use crate::report::Run;
 use crate::stop::Stop;
 use clap::Args;
+
+/// About what a server and its clients do on two cores.
+const DELIVERIES_PER_SECOND: f64 = 1e6;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Burst {
@@ -34,6 +37,11 @@ impl Scenario for Burst {
             ("rounds", self.rounds.to_string()),
             ("bytes", common.size.to_string()),
         ])
+    }
+
+    fn seconds(&self) -> f64 {
+        f64::from(self.rounds) * self.updates as f64 * f64::from(self.viewers)
+            / DELIVERIES_PER_SECOND
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {

@@ -6,9 +6,9 @@ use super::work::{Work, publishing};
 use crate::checks::Checks;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
-use crate::options::{self, Common};
+use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
-use crate::report::{Run, Settings, Side};
+use crate::report::{Run, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -44,6 +44,10 @@ impl Scenario for Churn {
             ("connects/s", self.connect_rate.to_string()),
             ("updates/s", self.rate.to_string()),
         ])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.connects as f64 / self.connect_rate
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {

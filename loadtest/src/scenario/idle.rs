@@ -4,12 +4,12 @@ use super::crowd::{Crowd, warm_up};
 use super::kind::{Scenario, settings};
 use super::work::percent;
 use crate::checks::Checks;
-use crate::clock::{SECOND_NS, now_ns, sleep_until};
+use crate::clock::{SECOND_NS, now_ns, seconds, sleep_until};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
-use crate::options::{self, Common};
+use crate::options::{self, Common, Settings};
 use crate::report::measures::{CPU_PER_DEPARTURE, CPU_PER_HEARTBEAT};
-use crate::report::{Run, Settings, Side};
+use crate::report::{Run, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -33,6 +33,10 @@ impl Scenario for Idle {
 
     fn settings(&self, _common: &Common) -> Settings {
         settings([("viewers", self.viewers.to_string()), ("seconds", self.seconds.to_string())])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds + seconds(DEPARTURE_NS)
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {

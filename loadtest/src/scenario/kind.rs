@@ -1,14 +1,17 @@
 //! What every kind of scenario has in common, and how one is run for the report.
 
 use crate::failure::Result;
-use crate::options::Common;
-use crate::report::{End, Report, Run, Settings};
+use crate::options::{Common, Settings};
+use crate::report::{End, Run};
 use crate::stop::Stop;
 
 pub(crate) trait Scenario {
     fn name(&self) -> &'static str;
 
     fn settings(&self, common: &Common) -> Settings;
+
+    /// About how long it takes, beside the arrival of its viewers.
+    fn seconds(&self) -> f64;
 
     /// Does the work and adds what was found to the run.
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()>;
@@ -18,13 +21,8 @@ pub(super) fn settings<const N: usize>(pairs: [(&str, String); N]) -> Settings {
     pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
-/// Runs a scenario and adds to the report what was found, also where it ended before its time.
-pub(crate) fn run(
-    scenario: &dyn Scenario,
-    common: &Common,
-    stop: &Stop,
-    report: &mut Report,
-) -> Result<()> {
+/// Runs a scenario: what was found, also where it ended before its time, and whether it did.
+pub(crate) fn run(scenario: &dyn Scenario, common: &Common, stop: &Stop) -> (Run, Result<()>) {
     let mut run = Run {
         scenario: scenario.name().into(),
         settings: scenario.settings(common),
@@ -49,8 +47,5 @@ pub(crate) fn run(
             run.sides.retain(|side| !side.measures.is_empty());
         }
     }
-    if !run.sides.is_empty() {
-        report.runs.push(run);
-    }
-    ended
+    (run, ended)
 }

@@ -7,9 +7,9 @@ use crate::checks::Checks;
 use crate::client::control::Command;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
-use crate::options::{self, Common};
+use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
-use crate::report::{Run, Settings, Side};
+use crate::report::{Run, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -46,6 +46,10 @@ impl Scenario for Mixed {
             ("connects/s", self.connect_rate.to_string()),
             ("seconds", self.seconds.to_string()),
         ])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {

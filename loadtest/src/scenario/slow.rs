@@ -9,9 +9,9 @@ use crate::client::control::Command;
 use crate::clock::{now_ns, seconds};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
-use crate::options::{self, Common};
+use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
-use crate::report::{Run, Settings, Side};
+use crate::report::{Run, Side};
 use crate::stop::Stop;
 use clap::Args;
 
@@ -44,6 +44,10 @@ impl Scenario for Slow {
             ("seconds", self.seconds.to_string()),
             ("bytes", common.size.to_string()),
         ])
+    }
+
+    fn seconds(&self) -> f64 {
+        2.0 * self.seconds
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {

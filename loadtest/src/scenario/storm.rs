@@ -8,10 +8,10 @@ use crate::client::counters::Counters;
 use crate::clock::{now_ns, seconds};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
-use crate::options::{self, Common};
+use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
 use crate::report::measures::CPU_PER_RETURN;
-use crate::report::{Run, Settings, Side};
+use crate::report::{Run, Side};
 use crate::stop::Stop;
 use crate::witness::Witness;
 use clap::Args;
@@ -50,6 +50,10 @@ impl Scenario for Storm {
             ("updates/s", self.rate.to_string()),
             ("seconds", self.seconds.to_string()),
         ])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {

@@ -4,8 +4,8 @@ use super::crowd::Crowd;
 use super::fanout::{Fanout, turns};
 use super::kind::{Scenario, settings};
 use crate::failure::Result;
-use crate::options::{self, Common};
-use crate::report::{Run, Settings};
+use crate::options::{self, Common, Settings};
+use crate::report::Run;
 use crate::stop::Stop;
 use clap::Args;
 
@@ -42,6 +42,10 @@ impl Scenario for Wide {
             ("seconds", self.seconds.to_string()),
             ("bytes", common.size.to_string()),
         ])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds
     }
 
     fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
