@@ -1,14 +1,15 @@
 //! Redis, the server and the floors of a run: started here, or given by the user.
 
 use crate::child::{Child, Program, own_binary};
-use crate::cli::Common;
 use crate::cores::Cores;
 use crate::failure::{Context, Failure, Result};
+use crate::options::Common;
 use crate::sample;
+use crate::url::Url;
 use redis::Connection;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ pub(crate) struct Server {
 }
 
 impl Redis {
-    pub(crate) fn start(common: &Common, cores: &Cores, logs: &Path) -> Result<Self> {
+    pub(crate) fn start(common: &Common, cores: &Cores) -> Result<Self> {
         if let Some(url) = &common.redis {
             let mut given = Self { url: url.clone(), pids: Vec::new(), ours: false, child: None };
             let pid = given.info("server")?.remove("process_id").and_then(|pid| pid.parse().ok());
@@ -41,17 +42,17 @@ impl Redis {
         }
         let port = free_port()?.to_string();
         let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let dir = ["--dir".into(), logs.into()];
-        let mut child = Child::start(
-            Program {
-                name: "redis",
-                program: Path::new("redis-server"),
-                args: args.iter().map(Into::into).chain(dir).collect(),
-                cores: &cores.others,
-                piped: false,
-            },
-            logs,
-        )?;
+        // It saves nothing, and finds no file of that name either.
+        let name = format!("loadtest-{}-{port}.rdb", std::process::id());
+        let files =
+            ["--dir".into(), std::env::temp_dir().into(), "--dbfilename".into(), name.into()];
+        let mut child = Child::start(Program {
+            name: "redis",
+            program: Path::new("redis-server"),
+            args: args.iter().map(Into::into).chain(files).collect(),
+            cores: &cores.others,
+            piped: false,
+        })?;
         let url = format!("redis://127.0.0.1:{port}");
         let deadline = Instant::now() + READY_WAIT;
         loop {
@@ -104,12 +105,7 @@ fn connect(url: &str) -> Result<Connection> {
 }
 
 impl Server {
-    pub(crate) fn start(
-        common: &Common,
-        redis: &Redis,
-        cores: &Cores,
-        logs: &Path,
-    ) -> Result<Self> {
+    pub(crate) fn start(common: &Common, redis: &Redis, cores: &Cores) -> Result<Self> {
         if let Some(Url { host, address }) = common.url.clone() {
             let pids = common.pid.clone();
             if let Some(pid) = pids.iter().find(|pid| !sample::exists(**pid)) {
@@ -121,45 +117,31 @@ impl Server {
         let host = address.to_string();
         let workers = common.workers.to_string();
         let args = ["serve", "--listen", &host, "--redis", &redis.url, "--workers", &workers];
-        let child = Child::start(
-            Program {
-                name: "server",
-                program: &server_binary(common)?,
-                args: args
-                    .iter()
-                    .map(Into::into)
-                    .chain(common.server_args.iter().cloned())
-                    .collect(),
-                cores: &cores.server,
-                piped: false,
-            },
-            logs,
-        )?;
+        let child = Child::start(Program {
+            name: "server",
+            program: &server_binary(common)?,
+            args: args.iter().map(Into::into).chain(common.server_args.iter().cloned()).collect(),
+            cores: &cores.server,
+            piped: false,
+        })?;
         let mut server = Self { address, host, pids: vec![child.pid()], child: Some(child) };
         server.wait_until_ready()?;
         Ok(server)
     }
 
     /// Starts a floor; what is written to the returned feed goes to its viewers.
-    pub(crate) fn start_floor(
-        coalesced: bool,
-        cores: &Cores,
-        logs: &Path,
-    ) -> Result<(Self, TcpStream)> {
-        let mut child = Child::start(
-            Program {
-                name: if coalesced { "floor-coalesced" } else { "floor" },
-                program: &own_binary()?,
-                args: [&["__floor"][..], if coalesced { &["--coalesced"] } else { &[] }]
-                    .concat()
-                    .iter()
-                    .map(Into::into)
-                    .collect(),
-                cores: &cores.server[..cores.server.len().min(1)],
-                piped: true,
-            },
-            logs,
-        )?;
+    pub(crate) fn start_floor(coalesced: bool, cores: &Cores) -> Result<(Self, TcpStream)> {
+        let mut child = Child::start(Program {
+            name: if coalesced { "floor-coalesced" } else { "floor" },
+            program: &own_binary()?,
+            args: [&["__floor"][..], if coalesced { &["--coalesced"] } else { &[] }]
+                .concat()
+                .iter()
+                .map(Into::into)
+                .collect(),
+            cores: &cores.server[..cores.server.len().min(1)],
+            piped: true,
+        })?;
         let (_, stdout) = child.pipes()?;
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);
@@ -243,45 +225,8 @@ fn server_binary(common: &Common) -> Result<PathBuf> {
     )))
 }
 
-/// Where a running server is.
-#[derive(Debug, Clone)]
-pub(crate) struct Url {
-    /// As the Host header has it.
-    pub(crate) host: String,
-    pub(crate) address: SocketAddr,
-}
-
-/// Reads `http://host:port`.
-pub(crate) fn parse_url(url: &str) -> std::result::Result<Url, String> {
-    let bad = |why: &str| format!("{why}; give it as http://HOST:PORT");
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://"));
-    let host = rest.ok_or_else(|| bad("only http and ws"))?.trim_end_matches('/');
-    if host.contains('/') {
-        return Err(bad("a path is not supported"));
-    }
-    let with_port = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
-    let mut addresses = with_port.to_socket_addrs().map_err(|error| bad(&error.to_string()))?;
-    let address = addresses.next().ok_or_else(|| bad("the host has no address"))?;
-    Ok(Url { host: host.to_string(), address })
-}
-
 /// A port that nobody listens on now.
 fn free_port() -> Result<u16> {
     let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
     Ok(any.while_doing(|| "there is no free port".into())?.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_parsed_or_explained() {
-        let Url { host, address } = parse_url("http://127.0.0.1:8000/").expect("a url");
-        assert_eq!((host.as_str(), address.port()), ("127.0.0.1:8000", 8000));
-        assert_eq!(parse_url("ws://127.0.0.1").expect("a url").address.port(), 80);
-        for bad in ["https://127.0.0.1", "127.0.0.1:8000", "http://127.0.0.1:8000/api"] {
-            assert!(parse_url(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -4,11 +4,13 @@
 //! A program is started through this binary itself (`loadtest __exec`), which sets itself up and
 //! then becomes the program, because setting up between fork and exec would take unsafe code.
 
+use crate::clock::now_ns;
 use crate::failure::{Context, Failure, Result};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -16,16 +18,16 @@ use std::time::{Duration, Instant};
 
 const STOP_WAIT: Duration = Duration::from_secs(5);
 const LOG_LINES_SHOWN: usize = 12;
+const LOG_BYTES_SHOWN: usize = 16 * 1024;
 
 /// A running child. Dropping it ends it.
 pub(crate) struct Child {
     process: std::process::Child,
-    log: PathBuf,
+    log: File,
 }
 
 /// What to start.
 pub(crate) struct Program<'a> {
-    /// The name of its log within the directory.
     pub(crate) name: &'a str,
     pub(crate) program: &'a Path,
     pub(crate) args: Vec<OsString>,
@@ -38,9 +40,9 @@ pub(crate) struct Program<'a> {
 impl Child {
     /// Starts a program. Call this on the main thread only: a child ends with the thread that
     /// started it.
-    pub(crate) fn start(what: Program<'_>, logs: &Path) -> Result<Self> {
-        let log = logs.join(format!("{}.log", what.name));
-        let file = File::create(&log).while_doing(|| format!("cannot write {}", log.display()))?;
+    pub(crate) fn start(what: Program<'_>) -> Result<Self> {
+        let log = log_file().while_doing(|| format!("cannot make a log for {}", what.name))?;
+        let output = || log.try_clone().while_doing(|| "cannot log".into());
         let mut command = Command::new(own_binary()?);
         command.arg("__exec");
         command.args(what.cores.iter().map(|core| format!("--core={core}")));
@@ -53,11 +55,11 @@ impl Child {
             }
         }
         // Its own process group, so that Ctrl-C reaches only the harness, which ends it in order.
-        command.process_group(0).stderr(file.try_clone().while_doing(|| "cannot log".into())?);
+        command.process_group(0).stderr(output()?);
         if what.piped {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
         } else {
-            command.stdin(Stdio::null()).stdout(file);
+            command.stdin(Stdio::null()).stdout(output()?);
         }
         let process = command.spawn().while_doing(|| format!("cannot start {}", what.name))?;
         Ok(Self { process, log })
@@ -81,7 +83,11 @@ impl Child {
 
     /// The end of what it wrote to its log.
     pub(crate) fn last_words(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
+        let mut log = vec![0; LOG_BYTES_SHOWN];
+        let end = self.log.metadata().map_or(0, |log| log.len());
+        // The place where the child writes is its own: this reads beside it.
+        let read = self.log.read_at(&mut log, end.saturating_sub(LOG_BYTES_SHOWN as u64));
+        log.truncate(read.unwrap_or(0));
         let text = String::from_utf8_lossy(&log);
         let lines: Vec<_> = text.lines().collect();
         match lines.len().saturating_sub(LOG_LINES_SHOWN) {
@@ -109,6 +115,14 @@ impl Drop for Child {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// A file without a name: nothing of it stays, however the harness ends.
+fn log_file() -> std::io::Result<File> {
+    let path = std::env::temp_dir().join(format!("loadtest-{}-{:x}", std::process::id(), now_ns()));
+    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// The path of this binary.

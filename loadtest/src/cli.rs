@@ -1,8 +1,9 @@
 //! The command line.
 
-use crate::backend::{Url, parse_url};
+use crate::options::Common;
+use crate::scenario::kind::Scenario;
 use crate::scenario::{all, burst, churn, hot, idle, mixed, slow, storm, wide};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -18,23 +19,23 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Action {
     /// One task with many viewers, at a steady rate
-    Hot(hot::Hot),
+    Hot(With<hot::Hot>),
     /// Many tasks with a few viewers each
-    Wide(wide::Wide),
+    Wide(With<wide::Wide>),
     /// Viewers who only watch: memory, arrival, heartbeat, departure
-    Idle(idle::Idle),
+    Idle(With<idle::Idle>),
     /// Updates as fast as Redis takes them
-    Burst(burst::Burst),
+    Burst(With<burst::Burst>),
     /// All viewers drop and come back at once with their last position
-    Storm(storm::Storm),
+    Storm(With<storm::Storm>),
     /// Viewers come and go at a rate
-    Churn(churn::Churn),
+    Churn(With<churn::Churn>),
     /// A share of the viewers does not read for a while
-    Slow(slow::Slow),
+    Slow(With<slow::Slow>),
     /// A hot task, many small ones, arrivals and slow viewers at the same time
-    Mixed(mixed::Mixed),
+    Mixed(With<mixed::Mixed>),
     /// A short form of every scenario
-    All(all::All),
+    All(With<all::All>),
     /// Prints how B's figures relate to A's
     Compare {
         /// The report to compare with
@@ -58,125 +59,47 @@ pub(crate) enum Action {
     },
 }
 
+/// What to run, and with which of the options that all take.
+#[derive(Args)]
+pub(crate) struct With<T: Args> {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) what: T,
+}
+
 impl Action {
-    /// What every scenario takes.
-    pub(crate) fn common(&self) -> Option<&Common> {
+    /// The scenarios to run, if that is what is asked for, and what all of them take.
+    pub(crate) fn scenarios(self) -> Option<(Common, Vec<Box<dyn Scenario>>)> {
+        fn one<T: Args + Scenario + 'static>(
+            With { common, what }: With<T>,
+        ) -> (Common, Vec<Box<dyn Scenario>>) {
+            (common, vec![Box::new(what)])
+        }
         Some(match self {
-            Self::Hot(hot) => &hot.common,
-            Self::Wide(wide) => &wide.common,
-            Self::Idle(idle) => &idle.common,
-            Self::Burst(burst) => &burst.common,
-            Self::Storm(storm) => &storm.common,
-            Self::Churn(churn) => &churn.common,
-            Self::Slow(slow) => &slow.common,
-            Self::Mixed(mixed) => &mixed.common,
-            Self::All(all) => &all.common,
-            _ => return None,
+            Self::Hot(hot) => one(hot),
+            Self::Wide(wide) => one(wide),
+            Self::Idle(idle) => one(idle),
+            Self::Burst(burst) => one(burst),
+            Self::Storm(storm) => one(storm),
+            Self::Churn(churn) => one(churn),
+            Self::Slow(slow) => one(slow),
+            Self::Mixed(mixed) => one(mixed),
+            Self::All(With { common, what }) => {
+                let against = common.against.is_some();
+                (common, if against { what.against() } else { what.scenarios() })
+            }
+            Self::Compare { .. } | Self::Client | Self::Floor { .. } | Self::Exec { .. } => {
+                return None;
+            }
         })
     }
-}
-
-/// The bare kernel floors that can run beside the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FloorKind {
-    /// One send per message and viewer
-    Plain,
-    /// Everything new in one send per viewer
-    Coalesced,
-}
-
-/// A rate per second, or a length of time in seconds.
-pub(crate) fn some(text: &str) -> Result<f64, String> {
-    at_most(1e6, text)
-}
-
-/// A part of all, in percent.
-pub(crate) fn percent(text: &str) -> Result<f64, String> {
-    at_most(100.0, text)
-}
-
-fn at_most(most: f64, text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    match number > 0.0 && number <= most {
-        true => Ok(number),
-        false => Err(format!("must be above 0, and at most {most}")),
-    }
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Common {
-    /// A running server, as http://HOST:PORT, instead of starting one
-    #[arg(
-        long,
-        requires = "redis",
-        value_parser = parse_url,
-        help_heading = "Server and Redis"
-    )]
-    pub(crate) url: Option<Url>,
-    /// A running Redis, as redis://HOST:PORT, instead of starting one
-    #[arg(long, help_heading = "Server and Redis")]
-    pub(crate) redis: Option<String>,
-    /// The processes of the server at --url, to sample their CPU and memory
-    #[arg(long, value_delimiter = ',', requires = "url", help_heading = "Server and Redis")]
-    pub(crate) pid: Vec<u32>,
-    /// The server to start [default: taskcast beside this binary]
-    #[arg(long, conflicts_with = "url", help_heading = "Server and Redis")]
-    pub(crate) server_bin: Option<PathBuf>,
-    /// An argument for the server, as it is (repeatable: --server-arg=--io-uring=off)
-    #[arg(
-        long = "server-arg",
-        value_name = "ARG",
-        allow_hyphen_values = true,
-        conflicts_with = "url",
-        help_heading = "Server and Redis"
-    )]
-    pub(crate) server_args: Vec<OsString>,
-    /// The server's workers
-    #[arg(long, default_value_t = 1, help_heading = "Server and Redis")]
-    pub(crate) workers: usize,
-    /// The server alone on the first cores, one per worker, everything else on the others
-    #[arg(long, help_heading = "Measuring")]
-    pub(crate) pin: bool,
-    /// Run the kernel's floor for the same work in turns with the server [plain when no kind given]
-    #[arg(
-        long,
-        value_enum,
-        num_args = 0..=2,
-        value_delimiter = ',',
-        default_missing_value = "plain",
-        help_heading = "Measuring"
-    )]
-    pub(crate) floor: Vec<FloorKind>,
-    /// Bytes of an update on the wire, with its frame's header
-    #[arg(
-        long,
-        default_value_t = 420,
-        value_parser = clap::value_parser!(u32).range(1..=16 << 20),
-        help_heading = "Measuring"
-    )]
-    pub(crate) size: u32,
-    /// Client processes [default: as many as the open files need]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Measuring")]
-    pub(crate) clients: Option<u16>,
-    /// Handshakes at the same time while viewers arrive
-    #[arg(
-        long,
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(1..),
-        help_heading = "Measuring"
-    )]
-    pub(crate) in_flight: u32,
-    /// Write the report as JSON, for `loadtest compare`
-    #[arg(long, value_name = "FILE", help_heading = "Report")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the report as a page with plots
-    #[arg(long, value_name = "FILE", help_heading = "Report")]
-    pub(crate) html: Option<PathBuf>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::FloorKind;
     use clap::CommandFactory;
 
     #[test]
@@ -207,7 +130,7 @@ mod tests {
     fn floors_are_named_or_plain() {
         let floors = |args: &[&str]| {
             let cli = Cli::try_parse_from([&["loadtest", "hot"], args].concat()).expect("parses");
-            cli.action.common().expect("a scenario").floor.clone()
+            cli.action.scenarios().expect("a scenario").0.floor
         };
         assert_eq!(floors(&[]), []);
         assert_eq!(floors(&["--floor"]), [FloorKind::Plain]);

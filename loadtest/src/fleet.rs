@@ -5,28 +5,25 @@ use crate::client::control::{Command, Connect, GroupId, Report};
 use crate::client::counters::Counters;
 use crate::failure::{Context, Failure, Result};
 use crate::latency::Latencies;
+use crate::stop::Stop;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Files that a process has open besides its sockets.
 pub(crate) const OTHER_FILES: u64 = 100;
 /// So many processes would not run, but only fill the machine.
 const PROCESSES_MAX: usize = 256;
-/// How long nothing may change before a wait is given up.
-const STALL_WAIT: Duration = Duration::from_secs(10);
-/// The same, once the user wants to stop.
-const STOP_WAIT: Duration = Duration::from_secs(2);
+/// Groups of viewers that each side of a run may have.
+pub(crate) const GROUPS_PER_SIDE: GroupId = 8;
 
 pub(crate) struct Fleet {
     processes: Vec<Process>,
     board: Arc<Board>,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
 }
 
 struct Process {
@@ -57,8 +54,7 @@ impl Fleet {
         sockets: u64,
         wanted: Option<usize>,
         cores: &[usize],
-        logs: &Path,
-        stop: Arc<AtomicBool>,
+        stop: Stop,
     ) -> Result<Self> {
         let most = file_limit().saturating_sub(OTHER_FILES).max(1);
         let needed = sockets.div_ceil(most).max(1) as usize;
@@ -70,7 +66,7 @@ impl Fleet {
         }
         let board = Arc::new(Board::default());
         let processes = (0..wanted.unwrap_or(needed).max(needed))
-            .map(|number| Process::start(number, cores, logs, board.clone()))
+            .map(|number| Process::start(number, cores, board.clone()))
             .collect::<Result<_>>()?;
         Ok(Self { processes, board, stop })
     }
@@ -160,7 +156,7 @@ impl Fleet {
             if totals.progress() != last {
                 (last, changed_at) = (totals.progress(), Instant::now());
             }
-            if changed_at.elapsed() > patience(&self.stop) {
+            if changed_at.elapsed() > self.stop.patience() {
                 return Ok(false);
             }
             self.check()?;
@@ -183,23 +179,15 @@ impl Fleet {
     }
 }
 
-/// How long a wait goes on without a change.
-pub(crate) fn patience(stop: &AtomicBool) -> Duration {
-    if stop.load(Ordering::Relaxed) { STOP_WAIT } else { STALL_WAIT }
-}
-
 impl Process {
-    fn start(number: usize, cores: &[usize], logs: &Path, board: Arc<Board>) -> Result<Self> {
-        let mut child = Child::start(
-            Program {
-                name: &format!("client-{number}"),
-                program: &own_binary()?,
-                args: vec!["__client".into()],
-                cores,
-                piped: true,
-            },
-            logs,
-        )?;
+    fn start(number: usize, cores: &[usize], board: Arc<Board>) -> Result<Self> {
+        let mut child = Child::start(Program {
+            name: &format!("client-{number}"),
+            program: &own_binary()?,
+            args: vec!["__client".into()],
+            cores,
+            piped: true,
+        })?;
         let (stdin, stdout) = child.pipes()?;
         std::thread::spawn(move || board.listen(number, stdout));
         Ok(Self { child, stdin })

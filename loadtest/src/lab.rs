@@ -3,30 +3,25 @@
 
 use crate::backend::{Redis, Server};
 use crate::child::{self, file_limit};
-use crate::cli::{Common, FloorKind};
 use crate::client::control::GroupId;
 use crate::client::counters::Counters;
 use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::cores::{self, Cores};
 use crate::failure::{Context, Failure, Result};
 use crate::fleet::{Fleet, OTHER_FILES};
+use crate::options::{Common, FloorKind};
 use crate::progress::{Progress, Watched};
 use crate::publish::{self, Feed, Publisher};
 use crate::sample;
+use crate::stop::Stop;
 use crate::wire::Shape;
 use std::net::TcpStream;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pauses are cut into these, so that Ctrl-C is heard.
 const NAP_NS: u64 = SECOND_NS / 10;
 
-/// Groups of viewers that each side may have.
-pub(crate) const GROUPS_PER_SIDE: GroupId = 8;
-
-/// Dropped in this order: viewers first, Redis last, the logs at the end.
+/// Dropped in this order: viewers first, Redis last.
 pub(crate) struct Lab {
     pub(crate) progress: Progress,
     pub(crate) fleet: Fleet,
@@ -34,12 +29,11 @@ pub(crate) struct Lab {
     pub(crate) sides: Vec<Side>,
     pub(crate) redis: Redis,
     pub(crate) common: Common,
-    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) stop: Stop,
     /// The ids of this run's tasks begin with it.
     pub(crate) prefix: String,
     shape: Shape,
     tasks: u32,
-    _logs: Logs,
 }
 
 /// One of those that do the same work in turns.
@@ -72,7 +66,7 @@ pub(crate) struct Needs {
 }
 
 impl Lab {
-    pub(crate) fn start(common: &Common, stop: &Arc<AtomicBool>, needs: &Needs) -> Result<Self> {
+    pub(crate) fn start(common: &Common, stop: &Stop, needs: &Needs) -> Result<Self> {
         check_file_limit(common, needs.sockets)?;
         let prefix = format!("lt-{:x}-", now_ns() >> 16);
         let shape = Shape::of_size(common.size as usize, &prefix)?;
@@ -81,24 +75,18 @@ impl Lab {
             false => Cores::default(),
         };
         child::pin(&cores.others)?;
-        let logs = Logs::new()?;
-        let redis = Redis::start(common, &cores, &logs.0)?;
-        let server = Server::start(common, &redis, &cores, &logs.0)?;
+        let redis = Redis::start(common, &cores)?;
+        let server = Server::start(common, &redis, &cores)?;
         let mut sides = vec![Side { name: "server", server, feed: None }];
         for kind in common.floor.iter().filter(|_| needs.floors) {
             let coalesced = *kind == FloorKind::Coalesced;
-            let (server, feed) = Server::start_floor(coalesced, &cores, &logs.0)?;
+            let (server, feed) = Server::start_floor(coalesced, &cores)?;
             let name = if coalesced { "coalesced floor" } else { "floor" };
             sides.push(Side { name, server, feed: Some(feed) });
         }
         let sockets = needs.sockets * sides.len() as u64;
-        let fleet = Fleet::start(
-            sockets,
-            common.clients.map(usize::from),
-            &cores.others,
-            &logs.0,
-            stop.clone(),
-        )?;
+        let fleet =
+            Fleet::start(sockets, common.clients.map(usize::from), &cores.others, stop.clone())?;
         publish::create_tasks(&mut redis.connect()?, &prefix, needs.tasks)?;
         let watched = Watched {
             scenario: needs.scenario,
@@ -107,7 +95,7 @@ impl Lab {
             clients: fleet.pids(),
         };
         Ok(Self {
-            progress: Progress::start(watched, fleet.board()),
+            progress: Progress::start(watched, fleet.board(), common.quiet),
             fleet,
             sides,
             redis,
@@ -116,7 +104,6 @@ impl Lab {
             prefix,
             shape,
             tasks: needs.tasks,
-            _logs: logs,
         })
     }
 
@@ -181,7 +168,7 @@ impl Lab {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.is_set()
     }
 }
 
@@ -247,22 +234,4 @@ impl std::ops::AddAssign for Cpu {
 fn stream_length_max(updates: u64) -> u64 {
     const USUAL: u64 = 10_000;
     USUAL.max(2 * updates)
-}
-
-/// The directory of the children's logs.
-struct Logs(PathBuf);
-
-impl Logs {
-    fn new() -> Result<Self> {
-        let path =
-            std::env::temp_dir().join(format!("loadtest-{}-{:x}", std::process::id(), now_ns()));
-        std::fs::create_dir(&path).while_doing(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

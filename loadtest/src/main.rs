@@ -1,7 +1,9 @@
 //! `loadtest`: very many viewers against Taskcast, or against any server of its endpoint, every
 //! update verified and timed from when it was due.
 
+mod against;
 mod backend;
+mod checks;
 mod child;
 mod cli;
 mod client;
@@ -12,22 +14,27 @@ mod fleet;
 mod floor;
 mod lab;
 mod latency;
+mod options;
+mod pairs;
 mod progress;
 mod publish;
 mod report;
 mod sample;
 mod scenario;
+mod stop;
+mod url;
 mod wire;
 mod witness;
 
 use clap::Parser;
 use cli::{Action, Cli};
 use failure::{Context, Result};
+use options::Common;
 use report::Report;
+use scenario::kind::{self, Scenario};
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use stop::Stop;
 
 /// Something that came, or did not come, was wrong.
 const EXIT_OFF: u8 = 1;
@@ -40,7 +47,10 @@ fn main() -> ExitCode {
         Action::Floor { coalesced } => floor::run(coalesced).map(|()| true),
         Action::Exec { cores, command } => Err(child::exec(&cores, &command)),
         Action::Compare { a, b } => compare(&a, &b).map(|()| true),
-        action => run(&action),
+        action => match action.scenarios() {
+            Some((common, scenarios)) => run(&common, &scenarios),
+            None => Ok(true),
+        },
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -66,19 +76,16 @@ fn show(text: &str) -> Result<()> {
     }
 }
 
-/// Runs a scenario, or several, and reports: whether every viewer got what it should.
-fn run(action: &Action) -> Result<bool> {
-    let stop = stop_on_signals()?;
-    let Some(common) = action.common() else { return Ok(true) };
+/// Runs scenarios and reports: whether every viewer got what it should.
+fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
+    let stop = Stop::on_signals(EXIT_FAILED)?;
     report::check_paths(&common.json, &common.html)?;
     let mut report = Report::new();
-    let ended = scenario::run(action, &stop, &mut report);
-    if stop.load(Ordering::Relaxed)
-        && let Some(run) = report.runs.last_mut()
-    {
-        run.notes.push("stopped before the end, as asked: these are the figures so far".into());
-    }
-    if report.runs.is_empty() {
+    let ended = match &common.against {
+        Some(other) => against::run(common, other, scenarios, &stop, &mut report),
+        None => one_by_one(common, scenarios, &stop, &mut report),
+    };
+    if report.runs.is_empty() && report.comparisons.is_empty() {
         // A report of an earlier run stays.
         ended?;
         return Ok(true);
@@ -95,18 +102,18 @@ fn run(action: &Action) -> Result<bool> {
     Ok(report.is_faultless())
 }
 
-/// The first Ctrl-C ends the run in order, with what it has; the second one ends it at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let at_once = signal_hook::flag::register_conditional_shutdown(
-            signal,
-            i32::from(EXIT_FAILED),
-            stop.clone(),
-        );
-        at_once
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .while_doing(|| "cannot listen to signals".into())?;
+fn one_by_one(
+    common: &Common,
+    scenarios: &[Box<dyn Scenario>],
+    stop: &Stop,
+    report: &mut Report,
+) -> Result<()> {
+    for scenario in scenarios {
+        if !stop.is_set() {
+            let (run, ended) = kind::run(scenario.as_ref(), common, stop);
+            report.runs.extend(Some(run).filter(|run| !run.sides.is_empty()));
+            ended?;
+        }
     }
-    Ok(stop)
+    Ok(())
 }

@@ -1,10 +1,10 @@
-//! Watches a run: samples once per second for the report, and prints a line on a terminal.
+//! Watches a run: samples once per second for the report, and prints a line: each second on a
+//! terminal, now and then elsewhere.
 
 use crate::clock::{SECOND_NS, now_ns, seconds};
-use crate::fleet::Board;
-use crate::lab::GROUPS_PER_SIDE;
+use crate::fleet::{Board, GROUPS_PER_SIDE};
 use crate::latency::Latencies;
-use crate::report::table::{count, duration};
+use crate::report::columns::{count, duration};
 use crate::report::{Tick, TickSide};
 use crate::sample;
 use parking_lot::{Condvar, Mutex};
@@ -14,6 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_secs(1);
+/// Ticks from one line to the next where nobody looks on.
+const TICKS_PER_LINE: usize = 5;
 
 /// The processes of a run.
 pub(crate) struct Watched {
@@ -37,11 +39,12 @@ struct Shared {
 }
 
 impl Progress {
-    pub(crate) fn start(watched: Watched, board: Arc<Board>) -> Self {
+    /// `quiet` prints nothing.
+    pub(crate) fn start(watched: Watched, board: Arc<Board>, quiet: bool) -> Self {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::spawn({
             let shared = shared.clone();
-            move || Sampler::new(watched, board).run(&shared)
+            move || Sampler::new(watched, board).run(&shared, quiet)
         });
         Self { shared, thread: Some(thread) }
     }
@@ -90,9 +93,9 @@ impl Sampler {
         sampler
     }
 
-    fn run(mut self, shared: &Shared) {
-        let on_terminal = std::io::stderr().is_terminal();
-        loop {
+    fn run(mut self, shared: &Shared, quiet: bool) {
+        let ticks_per_line = if std::io::stderr().is_terminal() { 1 } else { TICKS_PER_LINE };
+        for number in 1_usize.. {
             let mut ended = shared.ended.lock();
             if !*ended {
                 shared.wake.wait_for(&mut ended, TICK);
@@ -102,7 +105,7 @@ impl Sampler {
             }
             drop(ended);
             let tick = self.tick();
-            if on_terminal {
+            if !quiet && number.is_multiple_of(ticks_per_line) {
                 eprintln!("{}", self.line(&tick, &shared.phase.lock()));
             }
             shared.ticks.lock().push(tick);

@@ -6,11 +6,11 @@
 use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::failure::{Context, Result};
 use crate::floor::feed_header;
+use crate::stop::Stop;
 use crate::wire::{Shape, Stamp, Update, thread_id};
 use redis::{Connection, Pipeline};
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Updates in one pipeline at most.
@@ -82,8 +82,8 @@ impl Publisher {
         }
     }
 
-    /// Brings out updates until the schedule is done or `stop` is set.
-    pub(crate) fn publish(&mut self, pace: Pace, stop: &AtomicBool) -> Result<Published> {
+    /// Brings out updates until the schedule is done, `stop` is set or they are not taken.
+    pub(crate) fn publish(&mut self, pace: Pace, stop: &Stop) -> (Published, Result<()>) {
         let start_ns = now_ns();
         let total = match pace {
             Pace::Steady { per_second, seconds } => (per_second * seconds).round() as u64,
@@ -95,7 +95,7 @@ impl Publisher {
         };
         let mut published = Published { first_due_ns: start_ns, ..Published::default() };
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        while published.updates < total && !stop.load(Ordering::Relaxed) {
+        while published.updates < total && !stop.is_set() {
             let next_ns = due_ns(published.updates);
             let now = now_ns();
             if next_ns > now {
@@ -105,12 +105,14 @@ impl Publisher {
             batch.clear();
             let last = total.min(published.updates + BATCH_MAX as u64);
             batch.extend((published.updates..last).map(&due_ns).take_while(|due| *due <= now_ns()));
-            self.bring_out(published.updates, &batch)?;
+            if let Err(failure) = self.bring_out(published.updates, &batch) {
+                return (published, Err(failure));
+            }
             published.updates += batch.len() as u64;
             let late_ns = now_ns().saturating_sub(next_ns);
             published.late_ns_max = published.late_ns_max.max(late_ns);
         }
-        Ok(published)
+        (published, Ok(()))
     }
 
     /// How many updates the tasks have had in all.

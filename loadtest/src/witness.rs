@@ -4,18 +4,16 @@
 //!
 //! It is one thread of the harness, which shares the clients' cores, and knows nothing of them.
 
+use crate::checks::{Checks, Testimony};
 use crate::client::counters::Counters;
 use crate::client::fields::Fields;
 use crate::client::sequence::Track;
 use crate::failure::{Context, Result};
-use crate::fleet::patience;
-use crate::report::Checks;
+use crate::stop::Stop;
 use crate::wire::thread_id;
 use parking_lot::{Condvar, Mutex};
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use taskcast::client::{Chain, Client, ClientError, Event, Follow, Timing, Update};
@@ -29,16 +27,6 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Those who have waited for everybody else give the witness at least so long.
 const GRACE: Duration = Duration::from_secs(2);
 const LOOK_UP: Duration = Duration::from_millis(100);
-
-/// What the witness says in the end.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Testimony {
-    pub(crate) checks: Checks,
-    /// Connections after the first one of each task.
-    pub(crate) reconnects: u64,
-    /// The first thing that went wrong.
-    pub(crate) trouble: Option<String>,
-}
 
 /// A running witness. Dropping it ends its connections.
 pub(crate) struct Witness {
@@ -67,14 +55,6 @@ struct Account {
     no_positions: bool,
 }
 
-impl Testimony {
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.checks.merge(other.checks);
-        self.reconnects += other.reconnects;
-        self.trouble = self.trouble.take().or(other.trouble);
-    }
-}
-
 impl Witness {
     /// Follows some of the tasks and waits until it has their state. There is none for a server
     /// that gives viewers no position.
@@ -82,7 +62,7 @@ impl Witness {
         host: &str,
         prefix: &str,
         tasks: Range<u32>,
-        stop: &AtomicBool,
+        stop: &Stop,
     ) -> Result<Option<Self>> {
         let timing = Timing { retry_max: RETRY_MAX, ..Timing::default() };
         let client = Client::new(&format!("http://{host}"))
@@ -129,7 +109,7 @@ impl Witness {
     }
 
     /// Waits until all updates that its tasks had, or nothing more, have come.
-    pub(crate) fn testify(&self, expected: u64, stop: &AtomicBool) -> Testimony {
+    pub(crate) fn testify(&self, expected: u64, stop: &Stop) -> Testimony {
         self.wait(stop, |account| account.once() >= expected);
         let account = self.shared.account.lock();
         Testimony {
@@ -139,10 +119,10 @@ impl Witness {
         }
     }
 
-    fn wait(&self, stop: &AtomicBool, done: impl Fn(&Account) -> bool) {
+    fn wait(&self, stop: &Stop, done: impl Fn(&Account) -> bool) {
         let start = Instant::now();
         let in_time = |account: &Account| {
-            start.elapsed() < GRACE || account.progress.unwrap_or(start).elapsed() < patience(stop)
+            start.elapsed() < GRACE || account.progress.unwrap_or(start).elapsed() < stop.patience()
         };
         let mut account = self.shared.account.lock();
         while !done(&account) && in_time(&account) {

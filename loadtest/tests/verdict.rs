@@ -3,158 +3,15 @@
 
 #![allow(clippy::expect_used, reason = "a test ends with the first thing that fails")]
 
-use redis::streams::{StreamReadOptions, StreamReadReply};
-use redis::{Commands, Connection};
+mod relay;
+
+use redis::Commands;
+use relay::{Fault, Redis, free_port, start_relay};
 use std::fs::Permissions;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tungstenite::handshake::server::{Request, Response};
-use tungstenite::{Message, WebSocket};
-
-/// What the relay does with the fifth update of a connection.
-#[derive(Clone, Copy, PartialEq)]
-enum Fault {
-    None,
-    Leaves,
-    Repeats,
-    SwapsWithNext,
-    Misnames,
-    HangsUp,
-    /// Hangs up, and tells those who come back that the next update is gone.
-    Forgets,
-}
-
-struct Redis {
-    process: Child,
-    url: String,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let port = free_port().to_string();
-        let process = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let redis = Self { process, url: format!("redis://127.0.0.1:{port}") };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while redis.connect().is_err() {
-            assert!(Instant::now() < deadline, "redis-server does not answer");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        redis
-    }
-
-    fn connect(&self) -> redis::RedisResult<Connection> {
-        redis::Client::open(self.url.as_str())?.get_connection()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    socket.local_addr().expect("an address").port()
-}
-
-/// Relays each viewer's stream in a thread of its own.
-fn start_relay(redis: &Redis, fault: Fault) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    let client = redis::Client::open(redis.url.as_str()).expect("a URL");
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let Ok(redis) = client.get_connection() else { return };
-            std::thread::spawn(move || relay(stream, redis, fault));
-        }
-    });
-    port
-}
-
-/// Ends by itself when the viewer or Redis goes away.
-fn relay(stream: TcpStream, mut redis: Connection, fault: Fault) -> Option<()> {
-    let mut uri = None;
-    #[allow(clippy::result_large_err)]
-    let note_uri = |request: &Request, response: Response| {
-        uri = Some(request.uri().clone());
-        Ok(response)
-    };
-    let mut viewer = tungstenite::accept_hdr(stream, note_uri).ok()?;
-    let uri = uri?;
-    let key = format!("sre:stream:task:{}", uri.path().rsplit('/').next()?);
-    let since = uri.query().and_then(|query| query.strip_prefix("since="));
-    let mut last = since.unwrap_or("0-0").to_string();
-    if since.is_some() && fault == Fault::Forgets {
-        last = forget(&mut viewer, &mut redis, &key, &last)?;
-    } else if since.is_none() {
-        viewer.send(Message::text(state_at(&last))).ok()?;
-    }
-    let mut frames: Vec<String> = Vec::new();
-    loop {
-        let options = StreamReadOptions::default().block(200).count(100);
-        let reply: Option<StreamReadReply> =
-            redis.xread_options(&[&key], &[&last], &options).ok()?;
-        for entry in reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids) {
-            let stamp: String = entry.get("metadata")?;
-            frames.push(format!(
-                r#"{{"metadata":{stamp},"stream_id":"{}","prev_stream_id":"{last}"}}"#,
-                entry.id
-            ));
-            last = entry.id;
-            if !send(&mut viewer, &frames, fault)? {
-                return None;
-            }
-        }
-    }
-}
-
-fn state_at(position: &str) -> String {
-    format!(r#"{{"update_type":"initial_state","stream_id":"{position}","updates":[]}}"#)
-}
-
-/// Goes on after the entry that a viewer should have got next, and says so.
-fn forget(
-    viewer: &mut WebSocket<TcpStream>,
-    redis: &mut Connection,
-    key: &str,
-    since: &str,
-) -> Option<String> {
-    let options = StreamReadOptions::default().block(2000).count(1);
-    let reply: Option<StreamReadReply> = redis.xread_options(&[key], &[since], &options).ok()?;
-    let forgotten = reply?.keys.pop()?.ids.pop()?.id;
-    let gap = r#"{"update_type":"gap","reason":"trimmed"}"#;
-    viewer.send(Message::text(gap)).ok()?;
-    viewer.send(Message::text(state_at(&forgotten))).ok()?;
-    Some(forgotten)
-}
-
-/// Sends the newest of the frames, or what the fault makes of it; false to hang up.
-fn send(viewer: &mut WebSocket<TcpStream>, frames: &[String], fault: Fault) -> Option<bool> {
-    let newest = frames.len() - 1;
-    let mut texts = vec![frames[newest].clone()];
-    match (fault, newest) {
-        (Fault::Leaves, 4) | (Fault::SwapsWithNext, 4) => texts.clear(),
-        (Fault::SwapsWithNext, 5) => texts.push(frames[4].clone()),
-        (Fault::Repeats, 4) => texts.push(frames[4].clone()),
-        (Fault::Misnames, 4) => {
-            texts = vec![frames[4].replace("\"prev_stream_id\":\"1", "\"prev_stream_id\":\"2")];
-        }
-        (Fault::HangsUp | Fault::Forgets, 4) => return Some(false),
-        _ => {}
-    }
-    for text in texts {
-        viewer.send(Message::text(text)).ok()?;
-    }
-    Some(true)
-}
 
 /// Runs `hot` with three viewers and twenty updates.
 fn run(fault: Fault) -> (Option<i32>, String) {
@@ -225,7 +82,7 @@ fn a_gap_is_found_by_the_witness_that_came_back() {
 
 #[test]
 fn a_started_server_gets_the_environment_without_the_variables_that_it_may_refuse() {
-    let script = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("prints-environment");
+    let script = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prints-environment");
     std::fs::write(&script, "#!/bin/sh\nenv | grep -E '^(TASKCAST_|KEPT)'\n").expect("written");
     std::fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("executable");
     let redis = Redis::start();
@@ -247,15 +104,18 @@ fn ctrl_c_ends_a_run_with_what_it_has() {
         .args(["churn", "--url", &url, "--redis", &redis.url, "--viewers", "10"])
         .args(["--connects", "20000", "--connect-rate", "50"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("the harness runs");
     // Viewers come and go by now; where they do not yet, the end must come all the same.
     std::thread::sleep(Duration::from_secs(8));
     let pid = rustix::process::Pid::from_child(&process);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
-    let Output { status, stdout, .. } = process.wait_with_output().expect("an end");
+    let Output { status, stdout, stderr } = process.wait_with_output().expect("an end");
     let said = String::from_utf8_lossy(&stdout);
+    let progress = String::from_utf8_lossy(&stderr);
     assert_eq!(status.code(), Some(0), "{said}");
+    assert!(progress.contains(" s  churn "), "no progress where there is no terminal: {progress}");
     assert!(said.contains("note: stopped before the end, as asked"), "{said}");
     let came = said.lines().find(|line| line.contains("viewers who came and went"));
     let came = came.and_then(|line| line.split_whitespace().last());
@@ -273,4 +133,128 @@ fn a_server_that_is_not_there_is_named() {
     let said = String::from_utf8_lossy(&stderr);
     assert_eq!(status.code(), Some(2), "{said}");
     assert!(said.contains("cannot connect: Connection refused"), "{said}");
+}
+
+/// A long run of `hot` against the relay, with its reports in a directory of its own.
+struct LongRun {
+    redis: Redis,
+    process: Child,
+    reports: PathBuf,
+}
+
+impl LongRun {
+    /// Waits until updates flow.
+    fn start(name: &str, fault: Fault) -> Self {
+        let redis = Redis::start();
+        let url = format!("http://127.0.0.1:{}", start_relay(&redis, fault));
+        let reports = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&reports);
+        std::fs::create_dir_all(reports.join("tmp")).expect("a directory");
+        let process = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+            .args(["hot", "--url", &url, "--redis", &redis.url, "--viewers", "3"])
+            .args(["--rate", "40", "--seconds", "600", "--json"])
+            .arg(reports.join("json"))
+            .arg("--html")
+            .arg(reports.join("html"))
+            .env("TMPDIR", reports.join("tmp"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the harness runs");
+        let run = Self { redis, process, reports };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while run.updates() < 20 {
+            assert!(Instant::now() < deadline, "no updates flow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run
+    }
+
+    fn updates(&self) -> u64 {
+        let mut redis = self.redis.connect().expect("Redis");
+        let keys: Vec<String> = redis.keys("sre:stream:task:*").expect("the streams");
+        keys.iter().map(|key| redis.xlen::<_, u64>(key).expect("a length")).sum()
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// The exit code, the table, the JSON and the page.
+    fn end(self) -> (Option<i32>, [String; 3]) {
+        let Output { status, stdout, .. } = self.process.wait_with_output().expect("an end");
+        let read = |name| std::fs::read_to_string(self.reports.join(name)).expect("a report");
+        let table = String::from_utf8_lossy(&stdout).into_owned();
+        (status.code(), [table, read("json"), read("html")])
+    }
+}
+
+#[test]
+fn an_interrupted_run_does_not_say_that_every_update_came() {
+    let run = LongRun::start("cut", Fault::None);
+    run.signal(rustix::process::Signal::TERM);
+    let (code, said) = run.end();
+    assert_eq!(code, Some(0), "{said:?}");
+    for text in &said {
+        assert!(text.contains("interrupted") && !text.contains("every update once"), "{text}");
+    }
+    let [table, json, page] = said;
+    for text in [&table, &page] {
+        assert!(text.contains("server: interrupted: nothing wrong in the "), "{text}");
+        assert!(text.contains("witness: interrupted: nothing wrong in the "), "{text}");
+    }
+    assert!(json.contains("\"end\": \"interrupted\""), "{json}");
+}
+
+#[test]
+fn what_was_wrong_before_an_interruption_is_still_wrong() {
+    let run = LongRun::start("cut-and-wrong", Fault::Repeats);
+    run.signal(rustix::process::Signal::INT);
+    let (code, [table, ..]) = run.end();
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("server: WRONG, and interrupted: 3 repeated"), "{table}");
+}
+
+#[test]
+fn figures_of_a_run_that_breaks_off_are_kept() {
+    let mut run = LongRun::start("failed", Fault::None);
+    run.redis.process.kill().expect("Redis is ours");
+    let (code, [table, json, page]) = run.end();
+    assert_eq!(code, Some(2), "{table}");
+    for text in [&table, &page] {
+        assert!(text.contains("broke off") && !text.contains("every update once"), "{text}");
+    }
+    let deliveries = table.lines().find(|line| line.trim().starts_with("deliveries "));
+    assert!(deliveries.is_some_and(|line| !line.ends_with(" 0")), "{table}");
+    assert!(json.contains("\"broke_off\""), "{json}");
+}
+
+#[test]
+fn nothing_stays_of_a_run_that_is_killed() {
+    let mut run = LongRun::start("killed", Fault::None);
+    run.process.kill().expect("a signal");
+    run.process.wait().expect("an end");
+    let left: Vec<_> = std::fs::read_dir(run.reports.join("tmp")).expect("readable").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn mixed_says_whose_latency_it_shows() {
+    let redis = Redis::start();
+    let url = format!("http://127.0.0.1:{}", start_relay(&redis, Fault::None));
+    let Output { stdout, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["mixed", "--url", &url, "--redis", &redis.url])
+        .args(["--viewers", "20", "--seconds", "2"])
+        .output()
+        .expect("the harness runs");
+    let said = String::from_utf8_lossy(&stdout);
+    for whose in ["of the hot task", "of small tasks"] {
+        assert!(
+            said.contains(&format!("latency p99 {whose}, ms")),
+            "{said}\n{}",
+            String::from_utf8_lossy(&stderr)
+        );
+    }
+    assert!(!said.contains("latency p99, ms"), "{said}");
 }

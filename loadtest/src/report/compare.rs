@@ -1,7 +1,8 @@
 //! How the figures of one report relate to those of another.
 
 use super::Report;
-use super::table::{columns, labelled, names, number};
+use super::columns::{columns, labelled, number};
+use super::table::names;
 use crate::failure::{Failure, Result};
 
 /// A row per measure that both reports have, with B's value over A's.
@@ -34,8 +35,11 @@ pub(crate) fn table(a: &Report, b: &Report) -> Result<String> {
             }
             compared = true;
             text.push_str(&format!("\n{}, {}\n{}", run_a.scenario, side_a.name, columns(&rows)));
-            for (which, side) in [("A", side_a), ("B", side_b)] {
-                if !side.is_fine() {
+            for (which, side, end) in [("A", side_a, &run_a.end), ("B", side_b, &run_b.end)] {
+                if !end.is_complete() {
+                    text.push_str(&format!("  {which} did not run to its end\n"));
+                }
+                if !side.is_fine(end) {
                     text.push_str(&format!(
                         "  {which} is no valid run: updates went wrong in it\n"
                     ));
@@ -69,7 +73,7 @@ mod tests {
         side.checks.missing = missing;
         let run = Run { scenario: "hot".into(), sides: vec![side], ..Run::default() };
         let (version, command, machine) = (String::new(), String::new(), String::new());
-        Report { version, command, machine, runs: vec![run] }
+        Report { version, command, machine, runs: vec![run], comparisons: Vec::new() }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Reports as one page that needs nothing else: figures and plots.
 
+use super::columns::{labelled, number};
 use super::plot::{Axis, Line, Scale, figure};
-use super::table::{labelled, names, number, testimony, verdict};
-use super::{Report, Run, Tick, TickSide};
+use super::table::{names, testimony, verdict};
+use super::{Report, Run, Tick, TickSide, against};
+use crate::pairs::Comparison;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --grid: #d9dce1; --dim: #5c6370;
@@ -19,9 +21,9 @@ th, td { padding: .15rem .9rem; text-align: right; border-bottom: 1px solid var(
 th:first-child { text-align: left; font-weight: normal; padding-left: 0 }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1rem }
 figure { margin: 0 } svg { width: 100%; height: auto } svg text { font-size: 12px; fill: var(--dim) }
-.grid { stroke: var(--grid) } polyline { fill: none; stroke-width: 2; stroke-linejoin: round }
-polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
-polyline.c2 { stroke: var(--c2) } polyline.c3 { stroke: var(--c3) } polyline.c4 { stroke: var(--dim) }
+svg [stroke=\"#D9DCE1\"] { stroke: var(--grid) } svg [stroke=\"#1662C4\"] { stroke: var(--c0) }
+svg [stroke=\"#C2571A\"] { stroke: var(--c1) } svg [stroke=\"#23824A\"] { stroke: var(--c2) }
+svg [stroke=\"#7C4BB5\"] { stroke: var(--c3) } svg [stroke=\"#5C6370\"] { stroke: var(--dim) }
 figure ul { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin: 0; padding: 0; list-style: none; font-size: 13px }
 li::before { content: \"\\25CF \" }
 li.c0::before { color: var(--c0) } li.c1::before { color: var(--c1) } li.c2::before { color: var(--c2) }
@@ -44,6 +46,7 @@ pub(crate) fn render(report: &Report) -> String {
         escape(&report.machine)
     );
     report.runs.iter().for_each(|run| page.push_str(&section(run)));
+    report.comparisons.iter().for_each(|comparison| page.push_str(&pairs(comparison)));
     page + "</body></html>\n"
 }
 
@@ -61,9 +64,12 @@ fn section(run: &Run) -> String {
         escape(&settings.join(", "))
     );
     for side in &run.sides {
-        html.push_str(&paragraph(&verdict(&side.name, &side.checks), side.checks.are_fine()));
+        let complete = run.end.is_complete();
+        let line = verdict(&side.name, &side.checks, &run.end);
+        html.push_str(&paragraph(&line, complete && side.checks.are_fine(complete)));
         if let Some(witness) = &side.witness {
-            html.push_str(&paragraph(&testimony(witness), witness.checks.are_fine()));
+            let fine = complete && witness.checks.are_fine(complete);
+            html.push_str(&paragraph(&testimony(witness, &run.end), fine));
         }
     }
     html.push_str(&figures(run));
@@ -76,6 +82,24 @@ fn section(run: &Run) -> String {
         html.push_str(&plots_over_time(run));
     }
     html + "</div>\n"
+}
+
+/// Two servers that took turns.
+fn pairs(comparison: &Comparison) -> String {
+    let mut html = format!(
+        "<h2>{}</h2>\n<p class=\"dim\">{}</p>\n",
+        escape(&comparison.scenario),
+        escape(&against::title(comparison))
+    );
+    for line in against::verdicts(comparison) {
+        html.push_str(&paragraph(&line, comparison.is_fine()));
+    }
+    html.push_str("<div class=\"scroll\"><table>\n");
+    for row in against::rows(comparison) {
+        let cells = row.iter().map(|cell| format!("<th>{}</th>", escape(cell)));
+        html.push_str(&format!("<tr>{}</tr>\n", cells.collect::<String>()));
+    }
+    html + "</table></div>\n"
 }
 
 fn figures(run: &Run) -> String {
@@ -102,22 +126,19 @@ fn latency_plot(run: &Run) -> String {
         .enumerate()
         .filter(|(_, side)| !side.curve.is_empty())
         .map(|(colour, side)| Line {
-            name: escape(&side.name),
+            name: escape(format!("{} {}", side.name, side.latency_of).trim()),
             colour,
             points: side.curve.iter().map(|(q, us)| (rarity(*q), *us as f64 / 1000.0)).collect(),
         })
         .collect();
-    let most = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(0.0, f64::max);
     if lines.is_empty() {
         return String::new();
     }
-    let labels = ["0", "90", "99", "99.9", "99.99", "99.999", "99.9999", "99.99999"];
-    let labels = labels.iter().take(most.ceil() as usize + 1).enumerate();
-    let x = Axis {
-        title: "percentile",
-        scale: Scale::Linear,
-        labels: labels.map(|(at, label)| (at as f64, (*label).to_string())).collect(),
+    let percentile = |rarity: f64| {
+        let text = format!("{:.5}", 100.0 * (1.0 - 10f64.powf(-rarity)));
+        text.trim_end_matches('0').trim_end_matches('.').into()
     };
+    let x = Axis { label: percentile, ..Axis::new("percentile", Scale::Linear) };
     let y = Axis::new("latency, ms", Scale::Logarithmic);
     figure("Latency from when an update was due until a viewer had it", &x, &y, &lines)
 }
@@ -169,8 +190,10 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plot::COLOURS;
     use super::*;
     use crate::report::Side;
+    use plotters::style::RGBColor;
 
     #[test]
     fn the_page_needs_nothing_else_and_escapes_what_it_shows() {
@@ -186,10 +209,20 @@ mod tests {
             ..Run::default()
         };
         let command = "loadtest hot --json \"<b>\"".to_string();
-        let report = Report { version: "1".into(), command, machine: "m".into(), runs: vec![run] };
+        let report = Report {
+            version: "1".into(),
+            command,
+            machine: "m".into(),
+            runs: vec![run],
+            comparisons: Vec::new(),
+        };
         let page = render(&report);
         assert!(page.contains("&lt;server&gt;") && !page.contains("<server>"));
         assert!(!page.contains("<b>") && !page.contains("http") && !page.contains("NaN"));
         assert_eq!(page.matches("<svg").count(), 5);
+        for RGBColor(r, g, b) in COLOURS {
+            let colour = format!("[stroke=\"#{r:02X}{g:02X}{b:02X}\"]");
+            assert!(STYLE.contains(&colour), "the page does not know {colour}");
+        }
     }
 }

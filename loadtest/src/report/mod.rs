@@ -1,15 +1,19 @@
 //! What a run found out, in a form that every way of showing it shares.
 
+pub(crate) mod against;
+pub(crate) mod columns;
 pub(crate) mod compare;
 pub(crate) mod html;
 pub(crate) mod json;
+pub(crate) mod measures;
 pub(crate) mod plot;
 pub(crate) mod table;
 
-use crate::client::counters::Counters;
+use crate::checks::{Checks, Testimony};
 use crate::failure::{Failure, Result};
 use crate::latency::{Latencies, Summary};
-use crate::witness::Testimony;
+use crate::options::Settings;
+use crate::pairs::Comparison;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -20,17 +24,36 @@ pub(crate) struct Report {
     pub(crate) command: String,
     pub(crate) machine: String,
     pub(crate) runs: Vec<Run>,
+    /// Of runs against another server.
+    #[serde(default)]
+    pub(crate) comparisons: Vec<Comparison>,
 }
 
 /// One scenario.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) scenario: String,
-    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) settings: Settings,
+    /// Reports of earlier versions have runs only that did all that they were to do.
+    #[serde(default)]
+    pub(crate) end: End,
     /// The server first, then the floors.
     pub(crate) sides: Vec<Side>,
     pub(crate) notes: Vec<String>,
     pub(crate) ticks: Vec<Tick>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// It did all that it was to do.
+    #[default]
+    Complete,
+    /// The user wanted it to stop.
+    Interrupted,
+    /// Something failed in the middle.
+    BrokeOff(String),
 }
 
 /// What one server, or floor, did.
@@ -41,6 +64,9 @@ pub(crate) struct Side {
     pub(crate) checks: Checks,
     /// None where no witness was there.
     pub(crate) witness: Option<Testimony>,
+    /// Whose latency it is, if it is not all viewers'.
+    #[serde(default)]
+    pub(crate) latency_of: String,
     pub(crate) latency: Summary,
     /// Quantile and microseconds.
     pub(crate) curve: Vec<(f64, u64)>,
@@ -51,16 +77,6 @@ pub(crate) struct Measure {
     pub(crate) name: String,
     pub(crate) unit: String,
     pub(crate) value: f64,
-}
-
-/// Whether every viewer got what it should.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Checks {
-    /// Deliveries that should have been.
-    pub(crate) expected: u64,
-    /// Deliveries that never were.
-    pub(crate) missing: u64,
-    pub(crate) counters: Counters,
 }
 
 /// One second of a run.
@@ -89,11 +105,19 @@ impl Report {
             command: command(),
             machine: machine(),
             runs: Vec::new(),
+            comparisons: Vec::new(),
         }
     }
 
     pub(crate) fn is_faultless(&self) -> bool {
-        self.runs.iter().flat_map(|run| &run.sides).all(Side::is_fine)
+        self.runs.iter().all(|run| run.sides.iter().all(|side| side.is_fine(&run.end)))
+            && self.comparisons.iter().all(Comparison::is_fine)
+    }
+}
+
+impl End {
+    pub(crate) fn is_complete(&self) -> bool {
+        *self == Self::Complete
     }
 }
 
@@ -102,10 +126,10 @@ impl Side {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// Whether every viewer, and the witness, got what it should.
-    pub(crate) fn is_fine(&self) -> bool {
-        self.checks.are_fine()
-            && self.witness.as_ref().is_none_or(|witness| witness.checks.are_fine())
+    /// Whether every viewer, and the witness, got what it should, as far as it was checked.
+    pub(crate) fn is_fine(&self, end: &End) -> bool {
+        let fine = |checks: &Checks| checks.are_fine(end.is_complete());
+        fine(&self.checks) && self.witness.as_ref().is_none_or(|witness| fine(&witness.checks))
     }
 
     pub(crate) fn measure(&mut self, name: &str, unit: &str, value: f64) {
@@ -116,45 +140,27 @@ impl Side {
         self.measures.iter().find(|measure| measure.name == name).map(|measure| measure.value)
     }
 
-    /// Adds the usual percentiles, and the curve.
-    pub(crate) fn latency(&mut self, latencies: &Latencies) {
+    /// Adds the usual percentiles, and the curve, and says whose they are if they are not all
+    /// viewers'.
+    pub(crate) fn latency(&mut self, whose: &str, latencies: &Latencies) {
         let summary = latencies.summary();
-        if summary.count == 0 {
-            return;
+        if summary.count > 0 {
+            self.percentiles(whose, &summary);
+            (self.latency, self.curve) = (summary, latencies.curve());
+            self.latency_of = whose.trim().into();
         }
+    }
+
+    pub(crate) fn percentiles(&mut self, whose: &str, summary: &Summary) {
         for (name, us) in [
-            ("latency p50", summary.p50),
+            (measures::LATENCY_P50, summary.p50),
             ("latency p90", summary.p90),
-            ("latency p99", summary.p99),
+            (measures::LATENCY_P99, summary.p99),
             ("latency p99.9", summary.p999),
             ("latency max", summary.max),
         ] {
-            self.measure(name, "ms", us as f64 / 1000.0);
+            self.measure(&format!("{name}{whose}"), "ms", us as f64 / 1000.0);
         }
-        (self.latency, self.curve) = (summary, latencies.curve());
-    }
-}
-
-impl Checks {
-    /// Of viewers who should have had `expected` deliveries in all.
-    pub(crate) fn of(counters: Counters, expected: u64) -> Self {
-        let once = counters.delivered - counters.repeated.min(counters.delivered);
-        Self { expected, missing: expected.saturating_sub(once), counters }
-    }
-
-    /// Of viewers who come and go: only gaps between what they got can be known.
-    pub(crate) fn of_passers_by(counters: Counters) -> Self {
-        Self { expected: counters.delivered, missing: counters.missing, counters }
-    }
-
-    pub(crate) fn are_fine(&self) -> bool {
-        self.missing == 0 && self.counters.faultless()
-    }
-
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.expected += other.expected;
-        self.missing += other.missing;
-        self.counters += other.counters;
     }
 }
 
@@ -193,26 +199,18 @@ fn machine() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::counters::Counters;
 
     fn checks(delivered: u64, repeated: u64, expected: u64) -> Checks {
         Checks::of(Counters { delivered, repeated, ..Counters::default() }, expected)
     }
 
     #[test]
-    fn what_never_came_is_missing_even_when_repeats_make_up_the_count() {
-        assert!(checks(10, 0, 10).are_fine());
-        assert_eq!(checks(9, 0, 10).missing, 1);
-        assert_eq!(checks(10, 1, 10).missing, 1);
-        assert!(!checks(11, 1, 10).are_fine());
-        assert!(!checks(9, 0, 10).are_fine());
-    }
-
-    #[test]
     fn a_run_that_only_the_witness_found_wrong_is_wrong() {
         let mut side = Side { checks: checks(10, 0, 10), ..Side::new("server") };
-        assert!(side.is_fine());
+        assert!(side.is_fine(&End::Complete));
         side.witness = Some(Testimony { checks: checks(10, 0, 10), ..Testimony::default() });
-        assert!(side.is_fine());
+        assert!(side.is_fine(&End::Complete));
         side.witness = Some(Testimony { checks: checks(9, 0, 10), ..Testimony::default() });
         let run = Run { sides: vec![side], ..Run::default() };
         assert!(!Report { runs: vec![run], ..Report::new() }.is_faultless());

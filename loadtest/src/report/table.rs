@@ -1,10 +1,12 @@
 //! Reports as text on a terminal.
 
-use super::{Checks, Report, Run, Side};
-use crate::witness::Testimony;
+use super::columns::{columns, count, labelled, number};
+use super::{End, Report, Run, Side};
+use crate::checks::{Checks, Testimony};
 
 pub(crate) fn render(report: &Report) -> String {
-    report.runs.iter().map(run).collect()
+    let runs = report.runs.iter().map(run);
+    runs.chain(report.comparisons.iter().map(super::against::text)).collect()
 }
 
 fn run(run: &Run) -> String {
@@ -22,8 +24,8 @@ fn run(run: &Run) -> String {
     text.push_str(&columns(&rows));
     text.push('\n');
     for side in &run.sides {
-        text.push_str(&verdict(&side.name, &side.checks));
-        text.extend(side.witness.as_ref().map(testimony));
+        text.push_str(&verdict(&side.name, &side.checks, &run.end));
+        text.extend(side.witness.as_ref().map(|witness| testimony(witness, &run.end)));
     }
     for note in &run.notes {
         text.push_str(&format!("  note: {note}\n"));
@@ -42,16 +44,13 @@ pub(super) fn names(sides: &[Side]) -> Vec<(&str, &str)> {
     names
 }
 
-/// A measure's name with its unit, if it has one.
-pub(super) fn labelled(name: &str, unit: &str) -> String {
-    if unit.is_empty() { name.to_string() } else { format!("{name}, {unit}") }
-}
-
-/// One line that says whether everything came as it should.
-pub(super) fn verdict(side: &str, checks: &Checks) -> String {
+/// One line that says whether everything came as it should, or of a run that was cut, what came
+/// until then.
+pub(crate) fn verdict(side: &str, checks: &Checks, end: &End) -> String {
     let counters = &checks.counters;
+    let complete = end.is_complete();
     let faults = [
-        ("missing", checks.missing),
+        ("missing", if complete { checks.missing } else { counters.missing }),
         ("repeated", counters.repeated),
         ("out of order", counters.out_of_order),
         ("misrouted", counters.misrouted),
@@ -66,9 +65,21 @@ pub(super) fn verdict(side: &str, checks: &Checks) -> String {
         .map(|(name, times)| format!("{} {name}", count(*times as f64)))
         .collect();
     let of = format!("{} deliveries expected", count(checks.expected as f64));
-    let mut text = match faults.is_empty() && checks.are_fine() {
-        true => format!("  {side}: every update once and in order ({of})\n"),
-        false => format!("  {side}: WRONG: {} ({of})\n", faults.join(", ")),
+    let (came, faults) = (count(counters.delivered as f64), faults.join(", "));
+    let cut = match end {
+        End::Complete => "",
+        End::Interrupted => "interrupted",
+        End::BrokeOff(_) => "broke off",
+    };
+    let mut text = match checks.are_fine(complete) {
+        true if complete => format!("  {side}: every update once and in order ({of})\n"),
+        true => {
+            format!("  {side}: {cut}: nothing wrong in the {came} that came until then ({of})\n")
+        }
+        false if complete => format!("  {side}: WRONG: {faults} ({of})\n"),
+        false => format!(
+            "  {side}: WRONG, and {cut}: {faults} in the {came} that came until then ({of})\n"
+        ),
     };
     if counters.unchained > 0 {
         let times = count(counters.unchained as f64);
@@ -82,68 +93,13 @@ pub(super) fn verdict(side: &str, checks: &Checks) -> String {
 }
 
 /// One line that says the same of the witness, and what it went through.
-pub(super) fn testimony(witness: &Testimony) -> String {
-    let line = verdict("witness", &witness.checks);
+pub(super) fn testimony(witness: &Testimony, end: &End) -> String {
+    let line = verdict("witness", &witness.checks, end);
     let (reconnects, gaps) = (witness.reconnects, witness.checks.counters.gaps);
     let told = format!("{}; reconnects: {reconnects}, gaps: {gaps}", line.trim_end());
     match &witness.trouble {
         Some(trouble) => format!("{told}; first trouble: {trouble}\n"),
         None => told + "\n",
-    }
-}
-
-/// Columns as wide as their widest cell; the first one to the left, the others to the right.
-pub(super) fn columns(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = width(column).unwrap_or(0);
-            match column {
-                0 => line.push_str(&format!("  {cell:<width$}")),
-                _ => line.push_str(&format!("  {cell:>width$}")),
-            }
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Three significant digits, and thousands apart.
-pub(crate) fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1000.0 => count(value),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        0.0 => "0".into(),
-        size if size >= 0.1 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
-/// A whole number with thousands apart.
-pub(crate) fn count(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value < 0.0 { "-" } else { "" });
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Microseconds in the unit that reads best.
-pub(crate) fn duration(us: f64) -> String {
-    match us {
-        us if us >= 1e6 => format!("{} s", number(us / 1e6)),
-        us if us >= 1e3 => format!("{} ms", number(us / 1e3)),
-        us => format!("{} us", number(us)),
     }
 }
 
@@ -153,20 +109,11 @@ mod tests {
     use crate::client::counters::Counters;
 
     #[test]
-    fn numbers_are_readable() {
-        assert_eq!(count(1_234_567.0), "1,234,567");
-        assert_eq!(count(-999.0), "-999");
-        assert_eq!(number(0.3456), "0.35");
-        assert_eq!(number(12.34), "12.3");
-        assert_eq!(duration(1_500.0), "1.50 ms");
-    }
-
-    #[test]
     fn a_verdict_names_each_fault() {
         let fine = Checks::of(Counters { delivered: 5, ..Counters::default() }, 5);
-        assert!(verdict("server", &fine).contains("once and in order"));
+        assert!(verdict("server", &fine, &End::Complete).contains("once and in order"));
         let counters = Counters { delivered: 5, repeated: 1, lost: 2, ..Counters::default() };
-        let text = verdict("server", &Checks::of(counters, 5));
+        let text = verdict("server", &Checks::of(counters, 5), &End::Complete);
         assert!(text.contains("WRONG: 1 missing, 1 repeated, 2 connections lost"), "{text}");
     }
 }

@@ -2,17 +2,19 @@
 
 use super::crowd::Crowd;
 use super::fanout::Fanout;
-use super::{Stop, settings};
-use crate::cli::Common;
+use super::kind::{Scenario, settings};
 use crate::failure::Result;
+use crate::options::{Common, Settings};
 use crate::publish::Pace;
 use crate::report::Run;
+use crate::stop::Stop;
 use clap::Args;
+
+/// About what a server and its clients do on two cores.
+const DELIVERIES_PER_SECOND: f64 = 1e6;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Burst {
-    #[command(flatten)]
-    pub(crate) common: Common,
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Updates in one burst
@@ -23,18 +25,29 @@ pub(crate) struct Burst {
     pub(crate) rounds: u32,
 }
 
-impl Burst {
-    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
-        let crowd = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
-        let pace = Pace::Burst { updates: self.updates };
-        let fanout = Fanout { scenario: "burst", crowd, pace, turns: self.rounds };
-        let mut run = fanout.run(&self.common, stop)?;
-        run.settings = settings([
+impl Scenario for Burst {
+    fn name(&self) -> &'static str {
+        "burst"
+    }
+
+    fn settings(&self, common: &Common) -> Settings {
+        settings([
             ("viewers", self.viewers.to_string()),
             ("updates", self.updates.to_string()),
             ("rounds", self.rounds.to_string()),
-            ("bytes", self.common.size.to_string()),
-        ]);
-        Ok(run)
+            ("bytes", common.size.to_string()),
+        ])
+    }
+
+    fn seconds(&self) -> f64 {
+        f64::from(self.rounds) * self.updates as f64 * f64::from(self.viewers)
+            / DELIVERIES_PER_SECOND
+    }
+
+    fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
+        let crowd = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
+        let pace = Pace::Burst { updates: self.updates };
+        let fanout = Fanout { scenario: self.name(), crowd, pace, turns: self.rounds };
+        fanout.run(common, stop, run)
     }
 }

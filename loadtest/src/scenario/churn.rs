@@ -1,15 +1,16 @@
 //! `churn`: viewers come and go at a rate beside some who stay. Memory must stay flat.
 
 use super::crowd::{Crowd, warm_up};
+use super::kind::{Scenario, settings};
 use super::work::{Work, publishing};
-use super::{Stop, settings};
-use crate::cli::{self, Common};
+use crate::checks::Checks;
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
+use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
-use crate::report::{Checks, Run, Side};
+use crate::report::{Run, Side};
+use crate::stop::Stop;
 use clap::Args;
-use std::sync::atomic::Ordering;
 
 /// Those who come and go are at least as many as arrive within this, so that a viewer whose arrival
 /// takes long does not hold up the next one.
@@ -17,8 +18,6 @@ const PASS_BY_SECONDS: f64 = 0.5;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Churn {
-    #[command(flatten)]
-    pub(crate) common: Common,
     /// Viewers who stay, and at least as many who come and go
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
@@ -26,23 +25,40 @@ pub(crate) struct Churn {
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) connects: u64,
     /// Connects, and disconnects, per second
-    #[arg(long, default_value_t = 1000.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 1000.0, value_parser = options::some)]
     pub(crate) connect_rate: f64,
     /// Updates per second
-    #[arg(long, default_value_t = 5.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 5.0, value_parser = options::some)]
     pub(crate) rate: f64,
 }
 
-impl Churn {
-    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+impl Scenario for Churn {
+    fn name(&self) -> &'static str {
+        "churn"
+    }
+
+    fn settings(&self, _common: &Common) -> Settings {
+        settings([
+            ("viewers", self.viewers.to_string()),
+            ("connects", self.connects.to_string()),
+            ("connects/s", self.connect_rate.to_string()),
+            ("updates/s", self.rate.to_string()),
+        ])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.connects as f64 / self.connect_rate
+    }
+
+    fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
         let passers_by = self.viewers.max((self.connect_rate * PASS_BY_SECONDS) as u32);
         let needs = Needs {
-            scenario: "churn",
+            scenario: self.name(),
             tasks: 1,
             sockets: u64::from(self.viewers + passers_by),
             floors: false,
         };
-        let mut lab = Lab::start(&self.common, stop, &needs)?;
+        let mut lab = Lab::start(common, stop, &needs)?;
         let stay = Crowd { group: 0, tasks: 0..1, viewers: self.viewers, viewers_per_socket: 1 };
         let pass_by = Crowd { group: 1, viewers: passers_by, ..stay.clone() };
         warm_up(&mut lab, 0)?;
@@ -53,26 +69,22 @@ impl Churn {
         let mut work = Work::new(&mut lab, 0, stay, updates)?;
         let mut side = Side::new("server");
         let pace = Pace::Steady { per_second: self.rate, seconds };
-        publishing(&mut lab, &mut work.publisher, pace, |lab| {
+        let (_, ended) = publishing(&mut lab, &mut work.publisher, pace, |lab| {
             self.churn(lab, &pass_by, &mut side)
-        })?;
-        work.drain(&mut lab)?;
+        });
+        let ended = ended.and_then(|()| work.drain(&mut lab));
 
-        side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
+        side.latency("", &lab.fleet.take_latencies(work.crowd.id(0)));
         work.judge(&lab, &mut side);
         side.checks.merge(Checks::of_passers_by(lab.fleet.totals(pass_by.id(0))));
-        let mut run = Run { scenario: "churn".into(), sides: vec![side], ..Run::default() };
+        run.sides.push(side);
         run.notes.extend(lab.fleet.trouble(pass_by.id(0)));
         run.ticks = lab.progress.take_ticks();
-        run.settings = settings([
-            ("viewers", self.viewers.to_string()),
-            ("connects", self.connects.to_string()),
-            ("connects/s", self.connect_rate.to_string()),
-            ("updates/s", self.rate.to_string()),
-        ]);
-        Ok(run)
+        ended
     }
+}
 
+impl Churn {
     /// Two halves: the first one may still grow the server's tables, the second one may not.
     fn churn(&self, lab: &mut Lab, pass_by: &Crowd, side: &mut Side) -> Result<()> {
         lab.progress.phase("viewers come and go");
@@ -85,7 +97,7 @@ impl Churn {
             lab.fleet.churn(pass_by.id(0), self.connect_rate, replacements)?;
             let stop = lab.stop.clone();
             lab.wait(pass_by.id(0), |totals| {
-                stop.load(Ordering::Relaxed) || totals.attached >= so_far + replacements
+                stop.is_set() || totals.attached >= so_far + replacements
             })?;
             resident_kib.push(lab.resident_kib(0));
         }

@@ -4,8 +4,10 @@ use crate::client::control::{Command, Connect, GroupId};
 use crate::client::counters::Counters;
 use crate::clock::{SECOND_NS, now_ns, seconds, sleep_until};
 use crate::failure::{Failure, Result};
-use crate::lab::{GROUPS_PER_SIDE, Lab};
+use crate::fleet::GROUPS_PER_SIDE;
+use crate::lab::Lab;
 use crate::report::Side;
+use crate::report::measures::{CPU_PER_NEW_VIEWER, MEMORY_OF_ALL, MEMORY_PER_VIEWER};
 use std::ops::Range;
 
 /// Viewers who come and go before anything is measured: a process' first ones cost it pages of
@@ -67,19 +69,28 @@ impl Crowd {
     }
 
     /// Brings the viewers in and waits until each has its `initial_state`.
+    fn come(&self, lab: &mut Lab, side: usize) -> Result<()> {
+        self.connect(lab, side)?;
+        let viewers = u64::from(self.viewers);
+        match lab.wait(self.id(side), |totals| totals.attached >= viewers)? {
+            true => Ok(()),
+            false if lab.is_stopped() => {
+                Err(Failure::new("stopped, as asked, before all viewers had arrived"))
+            }
+            false => Err(self.not_all_arrived(lab, side)),
+        }
+    }
+
+    /// The same, and what it cost.
     pub(crate) fn arrive(&self, lab: &mut Lab, side: usize) -> Result<Arrival> {
         lab.progress.phase(format!("{} arrives", lab.sides[side].name));
         let resident_before = settled_kib(lab, side);
         let before = lab.cpu(side);
-        self.connect(lab, side)?;
-        let viewers = u64::from(self.viewers);
-        if !lab.wait(self.id(side), |totals| totals.attached >= viewers)? {
-            return Err(self.not_all_arrived(lab, side));
-        }
+        self.come(lab, side)?;
         let cpu = lab.cpu(side).since(before);
         let totals = lab.fleet.totals(self.id(side));
         Ok(Arrival {
-            cpu_us_each: cpu.server as f64 / 1000.0 / viewers as f64,
+            cpu_us_each: cpu.server as f64 / 1000.0 / f64::from(self.viewers),
             resident_kib: [resident_before, settled_kib(lab, side)],
             viewers: self.viewers,
             seconds: seconds(totals.last_attach_ns.saturating_sub(before.at_ns)),
@@ -120,7 +131,7 @@ pub(crate) fn warm_up(lab: &mut Lab, side: usize) -> Result<()> {
         viewers: WARM_UP_VIEWERS,
         viewers_per_socket: 1,
     };
-    few.arrive(lab, side)?;
+    few.come(lab, side)?;
     few.leave(lab, side)
 }
 
@@ -142,15 +153,15 @@ impl Arrival {
     /// Adds the figures, as far as they could be measured.
     pub(crate) fn report(&self, side: &mut Side) {
         if self.cpu_us_each > 0.0 {
-            side.measure("CPU per new viewer", "us", self.cpu_us_each);
+            side.measure(CPU_PER_NEW_VIEWER, "us", self.cpu_us_each);
             let [before, after] = self.resident_kib.map(|kib| kib as f64);
             // A few viewers weigh less than what a process takes and gives back by itself.
             if after > before {
                 let each = (after - before) / f64::from(self.viewers);
-                side.measure("memory per viewer", "KiB", each);
+                side.measure(MEMORY_PER_VIEWER, "KiB", each);
             }
             side.measure("memory before they came", "MiB", before / 1024.0);
-            side.measure("memory with all of them", "MiB", after / 1024.0);
+            side.measure(MEMORY_OF_ALL, "MiB", after / 1024.0);
         }
         side.measure("arrival of all", "s", self.seconds);
     }

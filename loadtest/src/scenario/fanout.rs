@@ -1,13 +1,14 @@
 //! The common part of `hot`, `wide` and `burst`: a crowd, updates, and the floors in turns.
 
-use super::Stop;
 use super::crowd::{Arrival, Crowd, warm_up};
-use super::work::{CPU_PER_DELIVERY, Work, percent};
-use crate::cli::Common;
+use super::work::{Work, percent};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
+use crate::options::Common;
 use crate::publish::Pace;
+use crate::report::measures::CPU_PER_DELIVERY;
 use crate::report::{Run, Side};
+use crate::stop::Stop;
 
 pub(super) struct Fanout {
     pub(super) scenario: &'static str,
@@ -31,7 +32,7 @@ pub(super) fn turns(common: &Common, per_second: f64, seconds: f64) -> (Pace, u3
 }
 
 impl Fanout {
-    pub(super) fn run(&self, common: &Common, stop: &Stop) -> Result<Run> {
+    pub(super) fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
         let crowd = &self.crowd;
         let needs = Needs {
             scenario: self.scenario,
@@ -47,14 +48,20 @@ impl Fanout {
             arrivals.push(crowd.arrive(&mut lab, side)?);
             works.push(Work::new(&mut lab, side, crowd.clone(), self.updates())?);
         }
+        let ended = self.work(&mut lab, &mut works);
+        self.report(&lab, &works, &arrivals, run);
+        ended
+    }
+
+    fn work(&self, lab: &mut Lab, works: &mut [Work]) -> Result<()> {
         for _ in 0..self.turns {
-            for work in &mut works {
+            for work in works.iter_mut() {
                 if !lab.is_stopped() {
-                    work.turn(&mut lab, self.pace)?;
+                    work.turn(lab, self.pace)?;
                 }
             }
         }
-        self.report(&lab, &works, &arrivals)
+        Ok(())
     }
 
     fn updates(&self) -> u64 {
@@ -65,19 +72,20 @@ impl Fanout {
         turn * u64::from(self.turns)
     }
 
-    fn report(&self, lab: &Lab, works: &[Work], arrivals: &[Arrival]) -> Result<Run> {
-        let mut run = Run { scenario: self.scenario.into(), ..Run::default() };
+    fn report(&self, lab: &Lab, works: &[Work], arrivals: &[Arrival], run: &mut Run) {
         for (work, arrival) in works.iter().zip(arrivals) {
             let mut side = Side::new(lab.sides[work.side].name);
             work.report(lab, &mut side);
             arrival.report(&mut side);
+            work.memory(lab, &mut side);
             run.notes.extend(troubles(lab, work));
             run.sides.push(side);
         }
-        run.sides[0].measure("Redis connections", "", lab.server_connections()? as f64);
-        add_ratios(&mut run, works);
+        if let Ok(connections) = lab.server_connections() {
+            run.sides[0].measure("Redis connections", "", connections as f64);
+        }
+        add_ratios(run, works);
         run.ticks = lab.progress.take_ticks();
-        Ok(run)
     }
 }
 

@@ -1,32 +1,32 @@
 //! `storm`: all viewers drop and come back at once with their last position, while updates go on.
 
 use super::crowd::{Crowd, warm_up};
+use super::kind::{Scenario, settings};
 use super::work::{Work, publishing};
-use super::{Stop, settings};
-use crate::cli::{self, Common};
 use crate::client::control::Command;
 use crate::client::counters::Counters;
 use crate::clock::{now_ns, seconds};
 use crate::failure::Result;
 use crate::lab::{Lab, Needs};
+use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
+use crate::report::measures::CPU_PER_RETURN;
 use crate::report::{Run, Side};
+use crate::stop::Stop;
 use crate::witness::Witness;
 use clap::Args;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Storm {
-    #[command(flatten)]
-    pub(crate) common: Common,
     /// Viewers of one task
     #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) viewers: u32,
     /// Updates per second
-    #[arg(long, default_value_t = 5.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 5.0, value_parser = options::some)]
     pub(crate) rate: f64,
     /// How long updates go on; the viewers drop after a third of it
-    #[arg(long, default_value_t = 12.0, value_parser = cli::some)]
+    #[arg(long, default_value_t = 12.0, value_parser = options::some)]
     pub(crate) seconds: f64,
 }
 
@@ -39,12 +39,28 @@ struct Outcome {
     calls: BTreeMap<String, u64>,
 }
 
-impl Storm {
-    pub(crate) fn run(&self, stop: &Stop) -> Result<Run> {
+impl Scenario for Storm {
+    fn name(&self) -> &'static str {
+        "storm"
+    }
+
+    fn settings(&self, _common: &Common) -> Settings {
+        settings([
+            ("viewers", self.viewers.to_string()),
+            ("updates/s", self.rate.to_string()),
+            ("seconds", self.seconds.to_string()),
+        ])
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    fn run(&self, common: &Common, stop: &Stop, run: &mut Run) -> Result<()> {
         let viewers = self.viewers;
         let needs =
-            Needs { scenario: "storm", tasks: 1, sockets: u64::from(viewers), floors: false };
-        let mut lab = Lab::start(&self.common, stop, &needs)?;
+            Needs { scenario: self.name(), tasks: 1, sockets: u64::from(viewers), floors: false };
+        let mut lab = Lab::start(common, stop, &needs)?;
         let crowd = Crowd { group: 0, tasks: 0..1, viewers, viewers_per_socket: 1 };
         warm_up(&mut lab, 0)?;
         let arrival = crowd.arrive(&mut lab, 0)?;
@@ -52,22 +68,26 @@ impl Storm {
         let mut work = Work::new(&mut lab, 0, crowd, updates)?;
         let pace = Pace::Steady { per_second: self.rate, seconds: self.seconds };
         let Work { crowd, publisher, witness, .. } = &mut work;
-        let (_, outcome) =
-            publishing(&mut lab, publisher, pace, |lab| self.storm(lab, crowd, witness.as_ref()))?;
-        work.drain(&mut lab)?;
+        let mut outcome = None;
+        let (_, ended) = publishing(&mut lab, publisher, pace, |lab| {
+            outcome = self.storm(lab, crowd, witness.as_ref())?;
+            Ok(())
+        });
+        let ended = ended.and_then(|()| work.drain(&mut lab));
 
         let mut side = Side::new("server");
         if let Some(outcome) = &outcome {
             side.measure("all caught up after", "s", outcome.seconds);
-            side.measure("CPU per viewer that came back", "us", outcome.cpu_us_each);
+            side.measure(CPU_PER_RETURN, "us", outcome.cpu_us_each);
             for (command, calls) in &outcome.calls {
                 side.measure(&format!("Redis calls meanwhile: {command}"), "", *calls as f64);
             }
         }
-        side.latency(&lab.fleet.take_latencies(work.crowd.id(0)));
+        side.latency("", &lab.fleet.take_latencies(work.crowd.id(0)));
         arrival.report(&mut side);
+        work.memory(&lab, &mut side);
         work.judge(&lab, &mut side);
-        let mut run = Run { scenario: "storm".into(), sides: vec![side], ..Run::default() };
+        run.sides.push(side);
         let missing = outcome.map_or(0, |outcome| outcome.missing);
         if missing > 0 {
             run.notes.push(format!("{missing} of {viewers} viewers never came back"));
@@ -75,14 +95,11 @@ impl Storm {
         }
         run.notes.extend(lab.fleet.trouble(work.crowd.id(0)));
         run.ticks = lab.progress.take_ticks();
-        run.settings = settings([
-            ("viewers", viewers.to_string()),
-            ("updates/s", self.rate.to_string()),
-            ("seconds", self.seconds.to_string()),
-        ]);
-        Ok(run)
+        ended
     }
+}
 
+impl Storm {
     fn storm(
         &self,
         lab: &mut Lab,

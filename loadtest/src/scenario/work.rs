@@ -1,11 +1,15 @@
 //! Publishing to a crowd until everything has arrived, and what that cost.
 
 use super::crowd::Crowd;
+use crate::checks::Checks;
 use crate::clock::{SECOND_NS, now_ns, seconds};
 use crate::failure::{Failure, Result};
 use crate::lab::{Cpu, Lab};
 use crate::publish::{Pace, Published, Publisher};
-use crate::report::{Checks, Side};
+use crate::report::Side;
+use crate::report::measures::{
+    CPU_OF_REDIS, CPU_PER_DELIVERY, DELIVERIES_PER_SECOND, MEMORY_AFTER_WORK,
+};
 use crate::witness::Witness;
 
 /// A crowd, its publisher, and the sums over all the times that it worked.
@@ -51,14 +55,15 @@ impl Work {
         self.publisher.total() * (u64::from(self.crowd.viewers) / tasks.max(1))
     }
 
-    /// Publishes, and waits until the viewers have everything or nothing more comes.
+    /// Publishes, and waits until the viewers have everything or nothing more comes. What was done
+    /// counts, whether it ended well or not.
     pub(crate) fn turn(&mut self, lab: &mut Lab, pace: Pace) -> Result<()> {
         let id = self.crowd.id(self.side);
         lab.progress.phase(format!("{} works", lab.sides[self.side].name));
         let (before, before_totals) = (lab.cpu(self.side), lab.fleet.totals(id));
-        let (published, ()) = publishing(lab, &mut self.publisher, pace, |_| Ok(()))?;
+        let (published, ended) = publishing(lab, &mut self.publisher, pace, |_| Ok(()));
         let published_ns = now_ns();
-        self.drain(lab)?;
+        let ended = ended.and_then(|()| self.drain(lab));
         let cpu = lab.cpu(self.side).since(before);
         let totals = lab.fleet.totals(id);
         let deliveries = totals.delivered - before_totals.delivered;
@@ -76,7 +81,7 @@ impl Work {
         self.tally.seconds += seconds(end_ns - published.first_due_ns);
         self.tally.late_ns_max = self.tally.late_ns_max.max(published.late_ns_max);
         self.tally.turns_us.push(cpu.server as f64 / 1000.0 / deliveries.max(1) as f64);
-        Ok(())
+        ended
     }
 
     /// Waits until the viewers have everything, or nothing more comes.
@@ -98,11 +103,19 @@ impl Work {
         }
     }
 
+    /// Adds what the server holds when all is done and the viewers are still there.
+    pub(crate) fn memory(&self, lab: &Lab, side: &mut Side) {
+        let resident_kib = lab.resident_kib(self.side);
+        if resident_kib > 0 {
+            side.measure(MEMORY_AFTER_WORK, "MiB", resident_kib as f64 / 1024.0);
+        }
+    }
+
     /// Adds what the work cost and how fast it went.
     pub(crate) fn report(&self, lab: &Lab, side: &mut Side) {
         let Tally { cpu, deliveries, bytes, .. } = self.tally;
         side.measure("deliveries", "", deliveries as f64);
-        side.measure("deliveries per second", "", deliveries as f64 / self.tally.seconds.max(1e-9));
+        side.measure(DELIVERIES_PER_SECOND, "", deliveries as f64 / self.tally.seconds.max(1e-9));
         side.measure("bytes per delivery", "B", bytes as f64 / deliveries.max(1) as f64);
         if cpu.server > 0 {
             side.measure(
@@ -113,34 +126,34 @@ impl Work {
             side.measure("CPU", "% of a core", percent(cpu.server, cpu));
         }
         if self.side == 0 && cpu.redis > 0 {
-            side.measure("CPU of Redis", "% of a core", percent(cpu.redis, cpu));
+            side.measure(CPU_OF_REDIS, "% of a core", percent(cpu.redis, cpu));
         }
         side.measure("CPU of the clients", "% of a core", percent(cpu.clients, cpu));
-        side.latency(&lab.fleet.take_latencies(self.crowd.id(self.side)));
+        side.latency("", &lab.fleet.take_latencies(self.crowd.id(self.side)));
         side.measure("publisher late by at most", "ms", self.tally.late_ns_max as f64 / 1e6);
         self.judge(lab, side);
     }
 }
-
-pub(crate) const CPU_PER_DELIVERY: &str = "CPU per delivery";
 
 /// Part of a core that was used, while `all` passed.
 pub(crate) fn percent(ns: u64, all: Cpu) -> f64 {
     100.0 * ns as f64 / all.at_ns.max(1) as f64
 }
 
-/// Publishes in a thread of its own while something else is done here.
+/// Publishes in a thread of its own while something else is done here: what was brought out, and
+/// whether both ended well.
 pub(crate) fn publishing<T>(
     lab: &mut Lab,
     publisher: &mut Publisher,
     pace: Pace,
     meanwhile: impl FnOnce(&mut Lab) -> Result<T>,
-) -> Result<(Published, T)> {
+) -> (Published, Result<T>) {
     let stop = lab.stop.clone();
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || publisher.publish(pace, &stop));
         let done = meanwhile(lab);
-        let published = thread.join().map_err(|_| Failure::new("the publisher failed"))?;
-        Ok((published?, done?))
+        let failed = |_| (Published::default(), Err(Failure::new("the publisher failed")));
+        let (published, ended) = thread.join().unwrap_or_else(failed);
+        (published, done.and_then(|done| ended.map(|()| done)))
     })
 }

@@ -1,0 +1,229 @@
+//! `--against`: another server and ours do the same work in turns, other, ours, other, …, each time
+//! on a fresh Redis and with fresh clients, so that what the machine does meanwhile is the same for
+//! both and what one process happens to be given by the kernel counts once.
+
+use crate::clock::{now_ns, seconds};
+use crate::failure::{Failure, Result};
+use crate::options::Common;
+use crate::pairs::{Allowed, Comparison, Row};
+use crate::report::columns::{labelled, number};
+use crate::report::measures::{
+    CPU_OF_REDIS, CPU_PER_DELIVERY, CPU_PER_DEPARTURE, CPU_PER_HEARTBEAT, CPU_PER_NEW_VIEWER,
+    CPU_PER_RETURN, DELIVERIES_PER_SECOND, LATENCY_P50, LATENCY_P99, MEMORY_AFTER_WORK,
+    MEMORY_OF_ALL, MEMORY_PER_VIEWER,
+};
+use crate::report::table::verdict;
+use crate::report::{Report, Run};
+use crate::scenario::kind::{self, Scenario};
+use crate::stop::Stop;
+use std::path::Path;
+
+/// What a server may cost, as a part of what the other one costs, beside how much that moves.
+const COST_MAX: f64 = 1.03;
+/// What it may cost Redis where the many streams are the work.
+const REDIS_MAX: f64 = 1.05;
+const REDIS_COUNTS_IN: &str = "wide";
+
+/// The measures that are held against each other. The first one that a scenario has is the one that
+/// is told while it runs.
+const COMPARED: [(&str, Allowed); 12] = [
+    (CPU_PER_DELIVERY, Allowed::Beside(COST_MAX)),
+    (CPU_PER_RETURN, Allowed::Beside(COST_MAX)),
+    (CPU_PER_NEW_VIEWER, Allowed::Beside(COST_MAX)),
+    (CPU_PER_HEARTBEAT, Allowed::Beside(COST_MAX)),
+    (CPU_PER_DEPARTURE, Allowed::Beside(COST_MAX)),
+    (MEMORY_PER_VIEWER, Allowed::Beside(COST_MAX)),
+    (MEMORY_OF_ALL, Allowed::Beside(COST_MAX)),
+    (MEMORY_AFTER_WORK, Allowed::Beside(COST_MAX)),
+    (DELIVERIES_PER_SECOND, Allowed::Any),
+    (LATENCY_P50, Allowed::Any),
+    (LATENCY_P99, Allowed::Any),
+    (CPU_OF_REDIS, Allowed::Any),
+];
+
+/// About what a run takes beside its work: start, arrivals, memory that settles, end.
+const START_SECONDS: f64 = 6.0;
+
+/// Runs of one scenario so far, and what went wrong in them.
+#[derive(Default)]
+struct Turns {
+    old: Vec<Run>,
+    new: Vec<Run>,
+    faults: Vec<String>,
+}
+
+/// Says how far it is, and how long it still takes.
+struct Plan {
+    start_ns: u64,
+    /// By the estimate: of the runs that are done, and of all.
+    done_s: f64,
+    all_s: f64,
+    runs_done: usize,
+    runs: usize,
+}
+
+/// Runs the scenarios with both servers and adds what was found to the report, also where it ends
+/// before its time.
+pub(crate) fn run(
+    common: &Common,
+    other: &Path,
+    scenarios: &[Box<dyn Scenario>],
+    stop: &Stop,
+    report: &mut Report,
+) -> Result<()> {
+    let new = Common { quiet: true, ..common.clone() };
+    let old = Common {
+        server_bin: Some(other.to_path_buf()),
+        server_args: common.against_args.clone(),
+        ..new.clone()
+    };
+    let mut plan = Plan::new(scenarios, usize::from(common.pairs));
+    for scenario in scenarios {
+        let mut turns = Turns::default();
+        let ended = turns.take([&old, &new], scenario.as_ref(), stop, &mut plan);
+        report.comparisons.extend(turns.compare(scenario.as_ref(), common));
+        ended?;
+    }
+    Ok(())
+}
+
+impl Turns {
+    fn take(
+        &mut self,
+        [old, new]: [&Common; 2],
+        scenario: &dyn Scenario,
+        stop: &Stop,
+        plan: &mut Plan,
+    ) -> Result<()> {
+        for number in 0..=2 * usize::from(new.pairs) {
+            let is_new = number % 2 == 1;
+            let (name, common) = if is_new { ("new", new) } else { ("old", old) };
+            let (run, ended) = kind::run(scenario, common, stop);
+            ended?;
+            if stop.is_set() {
+                return Err(Failure::new(format!(
+                    "stopped, as asked, after {} of {} runs",
+                    plan.runs_done, plan.runs
+                )));
+            }
+            plan.tell(scenario, name, &run);
+            for side in run.sides.iter().filter(|side| !side.is_fine(&run.end)) {
+                let line = verdict(name, &side.checks, &run.end);
+                self.faults.push(format!("run {}: {}", number + 1, line.trim()));
+            }
+            if is_new { self.new.push(run) } else { self.old.push(run) }
+        }
+        Ok(())
+    }
+
+    /// None before the first pair is whole.
+    fn compare(self, scenario: &dyn Scenario, common: &Common) -> Option<Comparison> {
+        let pairs = self.old.len().saturating_sub(1);
+        let (old, new) = (&self.old, &self.new[..pairs.min(self.new.len())]);
+        let row = |(name, allowed): &(&str, Allowed)| {
+            let of = |runs: &[Run]| runs.iter().map(|run| value(run, name)).collect::<Vec<_>>();
+            let unit = old.iter().flat_map(|run| &run.sides).flat_map(|side| &side.measures);
+            let unit = unit.clone().find(|measure| measure.name == *name)?.unit.clone();
+            let allowed = match *name {
+                CPU_OF_REDIS if scenario.name() == REDIS_COUNTS_IN => Allowed::Just(REDIS_MAX),
+                _ => *allowed,
+            };
+            Row::new([name, &unit], of(old), of(new), allowed)
+        };
+        (pairs > 0).then(|| Comparison {
+            scenario: scenario.name().into(),
+            settings: scenario.settings(common),
+            pairs,
+            pairs_wanted: usize::from(common.pairs),
+            rows: COMPARED.iter().filter_map(row).collect(),
+            faults: self.faults,
+        })
+    }
+}
+
+fn value(run: &Run, name: &str) -> Option<f64> {
+    run.sides.first()?.value(name)
+}
+
+impl Plan {
+    fn new(scenarios: &[Box<dyn Scenario>], pairs: usize) -> Self {
+        let each = 2 * pairs + 1;
+        let once: f64 = scenarios.iter().map(|scenario| estimate(scenario.as_ref())).sum();
+        let plan = Self {
+            start_ns: now_ns(),
+            done_s: 0.0,
+            all_s: once * each as f64,
+            runs_done: 0,
+            runs: scenarios.len() * each,
+        };
+        eprintln!("{} runs, about {}", plan.runs, minutes(plan.all_s));
+        plan
+    }
+
+    /// A run has ended.
+    fn tell(&mut self, scenario: &dyn Scenario, name: &str, run: &Run) {
+        self.runs_done += 1;
+        self.done_s += estimate(scenario);
+        let slower = seconds(now_ns() - self.start_ns) / self.done_s;
+        let left = minutes((self.all_s - self.done_s).max(0.0) * slower);
+        let measures = run.sides.iter().flat_map(|side| &side.measures);
+        let shown = COMPARED.iter().find_map(|(name, _)| {
+            let found = measures.clone().find(|measure| measure.name == *name)?;
+            Some(format!("{} {}", labelled(name, &found.unit), number(found.value)))
+        });
+        eprintln!(
+            "{:>4} of {}, about {left} left: {} ({}), {name}: {}",
+            self.runs_done,
+            self.runs,
+            run.scenario,
+            run.settings.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", "),
+            shown.unwrap_or_default()
+        );
+    }
+}
+
+fn estimate(scenario: &dyn Scenario) -> f64 {
+    START_SECONDS + scenario.seconds()
+}
+
+fn minutes(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 100.0 => format!("{seconds:.0} s"),
+        seconds => format!("{:.0} min", seconds / 60.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use crate::report::Side;
+    use clap::Parser;
+
+    fn run(redis: f64) -> Run {
+        let mut side = Side::new("server");
+        side.measure(CPU_OF_REDIS, "% of a core", redis);
+        Run { sides: vec![side], ..Run::default() }
+    }
+
+    #[test]
+    fn what_it_costs_redis_counts_where_the_many_streams_are_the_work() {
+        for (name, within) in [("wide", Some(false)), ("hot", None)] {
+            let cli = Cli::parse_from(["loadtest", name, "--pairs", "1", "--against", "old"]);
+            let (common, scenarios) = cli.action.scenarios().expect("a scenario");
+            let turns =
+                Turns { old: vec![run(10.0), run(10.0)], new: vec![run(10.6)], ..Turns::default() };
+            let found = turns.compare(scenarios[0].as_ref(), &common).expect("a pair");
+            assert_eq!(found.rows.first().map(|row| row.within), Some(within), "{name}");
+        }
+    }
+
+    #[test]
+    fn all_of_what_is_held_against_each_other_is_short() {
+        let cli = Cli::parse_from(["loadtest", "all", "--against", "old"]);
+        let (_, scenarios) = cli.action.scenarios().expect("scenarios");
+        let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name()).collect();
+        assert_eq!(names, ["hot", "hot", "hot", "burst", "idle", "storm", "wide"]);
+        assert!(scenarios.iter().all(|scenario| scenario.seconds() < 10.0));
+    }
+}
