@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, fail, logging, print, serve};
+use super::{Outcome, fail, print, serve};
 use crate::config::{Config, ConfigError, Setting};
 use crate::id::ThreadId;
 use crate::log::Log;
+use crate::logging;
 use crate::publish::ThreadManager;
 
 /// The flags of `demo`.
@@ -47,7 +48,9 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
         let message = format!("cannot listen on {}: {error}; try another --listen", config.listen);
         return fail(Outcome::CannotListen, &message);
     }
-    logging::start(&config);
+    if let Err(error) = logging::start(&config) {
+        return fail(Outcome::Failed, &format!("cannot log: {error}"));
+    }
     let log = match Log::open(&config) {
         Ok(log) => log,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),

@@ -4,7 +4,6 @@
 //! its caller goes to stdout; what it has to say besides goes to stderr.
 
 mod demo;
-mod logging;
 mod serve;
 mod task;
 mod watch;
@@ -17,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Setting};
 use crate::log::LogError;
+use crate::logging;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done
@@ -93,14 +93,16 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(Outcome::Failed, &format!("cannot start: {error}")),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Watch(args) => watch::run(args).await,
         }
-    })
+    });
+    logging::flush();
+    code
 }
 
 /// Where the configuration comes from, for every command that uses Redis.
@@ -147,7 +149,7 @@ impl SourceArgs {
 
 /// Says on stderr what went wrong and what to do.
 fn fail(outcome: Outcome, message: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "taskcast: {message}");
+    logging::say(&format!("taskcast: {message}"));
     outcome.into()
 }
 

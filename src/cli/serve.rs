@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Outcome, SourceArgs, fail, logging, print};
+use super::{Outcome, SourceArgs, fail, print};
 use crate::config::{Config, ConfigError, LogFormat, Setting, Switch, TailMode};
 use crate::log::Log;
+use crate::logging;
 use crate::server::{self, ServerError};
 
 const ENVIRONMENT: &str =
@@ -15,7 +16,8 @@ const ENVIRONMENT: &str =
 Environment: REDIS_URL, RUST_LOG (as --log-level), and TASKCAST_<KEY> for every other key of the
 file, such as TASKCAST_LISTEN or TASKCAST_LIMITS_PING_INTERVAL_MS. --print-config lists the keys.
 
-SIGTERM or SIGINT: stop accepting, close every viewer with 1012 within --drain-seconds, exit.
+SIGTERM, SIGINT, SIGHUP or SIGQUIT: stop accepting, close every viewer with 1012 within
+--drain-seconds, exit.
 A second one exits at once.
 
 Exit codes: 0 ended by a signal, 1 failed, 2 bad arguments or configuration,
@@ -92,7 +94,7 @@ impl ServeArgs {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until a signal.
 pub(super) async fn run(args: ServeArgs) -> ExitCode {
     let print_only = args.print_config;
     let config = match args.load() {
@@ -102,14 +104,16 @@ pub(super) async fn run(args: ServeArgs) -> ExitCode {
     if print_only {
         return print(&config.to_toml()).err().unwrap_or_else(|| Outcome::Done.into());
     }
-    logging::start(&config);
+    if let Err(error) = logging::start(&config) {
+        return fail(Outcome::Failed, &format!("cannot log: {error}"));
+    }
     match Log::open(&config) {
         Ok(log) => serve(config, log).await,
         Err(error) => fail(Outcome::Usage, &error.to_string()),
     }
 }
 
-/// Runs the server on a configuration and its log, until SIGTERM or SIGINT.
+/// Runs the server on a configuration and its log, until a signal.
 pub(super) async fn serve(config: Config, log: Log) -> ExitCode {
     let shutdown = match Signals::new() {
         Ok(signals) => signals.shutdown(),
@@ -122,10 +126,13 @@ pub(super) async fn serve(config: Config, log: Log) -> ExitCode {
     }
 }
 
-/// The signals that end the server. They are caught from the moment this is made.
+/// The signals that end the server, each in the same way: what a supervisor sends, Ctrl-C, the end
+/// of the terminal, and Ctrl-\. They are caught from the moment this is made.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -133,6 +140,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -142,15 +151,18 @@ impl Signals {
         tokio::spawn(async move {
             self.next().await;
             tracing::warn!("second signal: exiting without draining");
+            logging::flush();
             std::process::exit(Outcome::Failed as i32);
         });
     }
 
     async fn next(&mut self) {
-        // Both are safe to drop: a signal that came stays noted in the stream.
+        // Each is safe to drop: a signal that came stays noted in the stream.
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+            _ = self.quit.recv() => "SIGQUIT",
         };
         tracing::info!(signal = name, "signal");
     }
