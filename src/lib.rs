@@ -83,6 +83,7 @@ pub mod clock;
 pub mod config;
 mod http;
 pub mod log;
+pub mod logging;
 pub mod metrics;
 pub mod publish;
 pub mod server;

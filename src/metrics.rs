@@ -1,10 +1,12 @@
-//! What the server counts, and the Prometheus text of it.
+//! What the server counts: one table of every metric, and the Prometheus text and the page of
+//! documentation that follow from it.
 //!
 //! Each worker counts for itself, so that no counter is contended; a scrape adds them up.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::core::account::{Account, Kind as Held};
 use crate::core::gap::GapReason;
 
 /// Upper bounds of the histogram of an entry's age at delivery, in milliseconds.
@@ -13,61 +15,216 @@ const AGE_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 3
 /// Close codes that are counted by name; others count as `other`.
 const CLOSE_CODES: [u16; 11] = [1000, 1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4004];
 
-/// All counters of a process.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// By worker.
-    pub workers: Box<[WorkerMetrics]>,
-    /// Entries that the tails read.
-    pub entries_read: AtomicU64,
-    /// Reads by the tails.
-    pub tail_reads: AtomicU64,
-    /// Streams that Redis told of.
-    pub hints: AtomicU64,
-    /// Times that every stream was looked at.
-    pub rescans: AtomicU64,
-    /// Streams in which a sweep found what no hint had told of.
-    pub sweep_finds: AtomicU64,
-    /// Streams that were given to the lane, for their large entries.
-    pub lane_streams: AtomicU64,
-    /// Connections that the tails opened.
-    pub redis_connects: AtomicU64,
-    /// Resumes that were served from memory.
-    pub replays_from_memory: AtomicU64,
-    /// Resumes and lagging viewers that were served from a read of the log.
-    pub replays_from_redis: AtomicU64,
-    gaps: [AtomicU64; 3],
+/// The reasons of gaps, in the order of their numbers.
+const GAP_REASONS: [GapReason; 3] = [GapReason::Trimmed, GapReason::Deleted, GapReason::Reset];
+
+/// One metric. Its name in the text has `taskcast_` before it.
+struct Metric {
+    name: &'static str,
+    /// As Prometheus calls it.
+    kind: &'static str,
+    /// What tells its samples apart, where it has several.
+    label: &'static str,
+    help: &'static str,
+    /// Where its samples come from.
+    samples: fn(&Scrape<'_>, &mut Samples<'_>),
 }
 
-/// The counters of one worker, on cache lines of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct WorkerMetrics {
-    /// Sockets that are open.
-    pub sockets: AtomicU64,
-    /// Viewers: sockets, or subscriptions where a socket has many.
-    pub viewers: AtomicU64,
-    /// Viewers that have not got everything, because their socket takes no more.
-    pub lagging: AtomicU64,
-    /// How far the last of them lags, in milliseconds of its topic's entries.
-    pub lag_ms_max: AtomicU64,
-    /// Attaches, resumes included.
-    pub attaches: AtomicU64,
-    /// Frames handed to sockets.
-    pub frames_sent: AtomicU64,
-    /// Bytes handed to sockets.
-    pub bytes_sent: AtomicU64,
-    /// Calls that handed something to a socket.
-    pub sends: AtomicU64,
-    /// Sends that the socket did not take whole.
-    pub sends_blocked: AtomicU64,
-    /// Pings sent.
-    pub pings_sent: AtomicU64,
-    /// Viewers that were dropped because they showed no sign of life.
-    pub timeouts: AtomicU64,
-    closes: [AtomicU64; CLOSE_CODES.len() + 1],
-    ages: [AtomicU64; AGE_BOUNDS_MS.len() + 1],
-    age_sum_ms: AtomicU64,
+/// What samples are made of.
+struct Scrape<'a> {
+    metrics: &'a Metrics,
+    gauges: &'a Gauges,
+}
+
+/// Adding a metric that is one number is one line: its kind, its field, its name and what it is.
+macro_rules! metrics {
+    (
+        workers { $($worker_kind:ident $worker:ident = $worker_name:literal, $worker_help:literal;)+ }
+        process { $($kind:ident $field:ident = $name:literal, $help:literal;)+ }
+        looked_up { $($gauge_kind:ident $gauge:ident = $gauge_name:literal, $gauge_help:literal;)+ }
+    ) => {
+        /// The counters of one worker, on cache lines of its own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct WorkerMetrics {
+            $(#[doc = $worker_help] pub $worker: AtomicU64,)+
+            /// How far the last of those who lag is behind, in milliseconds of its topic's entries.
+            pub lag_ms_max: AtomicU64,
+            closes: [AtomicU64; CLOSE_CODES.len() + 1],
+            ages: [AtomicU64; AGE_BOUNDS_MS.len() + 1],
+            age_sum_ms: AtomicU64,
+        }
+
+        /// All counters of a process.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            /// By worker.
+            pub workers: Box<[WorkerMetrics]>,
+            $(#[doc = $help] pub $field: AtomicU64,)+
+            gaps: [AtomicU64; GAP_REASONS.len()],
+        }
+
+        /// Values that are not counted here but looked up when they are asked for.
+        #[derive(Debug, Clone)]
+        pub struct Gauges {
+            $(#[doc = $gauge_help] pub $gauge: u64,)+
+            /// How changes are learned of: `tracking`, `block` or `embedded`.
+            pub mode: &'static str,
+            /// What is held.
+            pub account: Account,
+        }
+
+        impl Gauges {
+            /// All of them 0 but these.
+            pub fn new(mode: &'static str, account: Account) -> Self {
+                Self { $($gauge: 0,)+ mode, account }
+            }
+        }
+
+        /// The metrics that are one number each.
+        const NUMBERS: &[Metric] = &[
+            $(Metric {
+                name: $worker_name,
+                kind: stringify!($worker_kind),
+                label: "",
+                help: $worker_help,
+                samples: |scrape, out| out.one(scrape.metrics.sum(|worker| &worker.$worker)),
+            },)+
+            $(Metric {
+                name: $gauge_name,
+                kind: stringify!($gauge_kind),
+                label: "",
+                help: $gauge_help,
+                samples: |scrape, out| out.one(scrape.gauges.$gauge),
+            },)+
+            $(Metric {
+                name: $name,
+                kind: stringify!($kind),
+                label: "",
+                help: $help,
+                samples: |scrape, out| out.one(scrape.metrics.$field.load(Relaxed)),
+            },)+
+        ];
+    };
+}
+
+metrics! {
+    workers {
+        gauge viewers = "viewers", "Viewers that are attached; each task of a socket with many counts.";
+        gauge sockets = "sockets", "WebSocket connections that are open.";
+        gauge lagging = "viewers_lagging", "Viewers that have not got everything, because their socket takes no more.";
+        counter attaches = "attaches_total", "Attaches, resumes included.";
+        counter frames_sent = "frames_sent_total", "Frames handed to sockets.";
+        counter bytes_sent = "bytes_sent_total", "Bytes handed to sockets.";
+        counter sends = "sends_total", "Calls that handed something to a socket.";
+        counter sends_blocked = "sends_blocked_total", "Sends that a socket did not take whole.";
+        counter pings_sent = "pings_sent_total", "Heartbeats sent.";
+        counter timeouts = "viewer_timeouts_total", "Viewers dropped without a sign of life.";
+    }
+    process {
+        counter entries_read = "entries_read_total", "Entries read from streams.";
+        counter tail_reads = "tail_reads_total", "Reads of what changed.";
+        counter hints = "hints_total", "Streams that Redis said had changed.";
+        counter rescans = "rescans_total", "Looks at every stream, after a reconnect.";
+        counter sweep_finds = "sweep_finds_total", "Streams in which a sweep found what no hint had told of.";
+        counter lane_streams = "lane_streams_total", "Streams given to the lane because of a large entry.";
+        counter redis_connects = "redis_connects_total", "Connections opened to read streams.";
+        counter replays_from_memory = "replays_from_memory_total", "Resumes from memory.";
+        counter replays_from_redis = "replays_from_redis_total", "Resumes and lagging viewers served from a read of the log.";
+    }
+    looked_up {
+        gauge topics = "topics", "Streams that are watched.";
+        gauge topics_bytes = "topics_bytes", "Bytes of recent updates held in memory.";
+        gauge memory_bytes_max = "memory_bytes_max", "What all kinds of taskcast_memory_bytes may come to together.";
+        counter memory_refused = "memory_refused_total", "Times something waited, or was answered 503, because memory_bytes_max was reached.";
+        gauge redis_up = "redis_up", "1 when every worker reaches Redis.";
+        counter redis_round_trips = "redis_round_trips_total", "Commands for state, pages and publishing.";
+        counter redis_errors = "redis_errors_total", "Those of them that failed.";
+        counter state_reads = "state_reads_total", "Reads of a task's state.";
+        counter page_reads = "page_reads_total", "Reads of a part of a stream.";
+        counter log_lines_dropped = "log_lines_dropped_total", "Lines of the server's own log that could not be written.";
+    }
+}
+
+/// The metrics that are more than one number.
+const FAMILIES: &[Metric] = &[
+    Metric {
+        name: "viewer_lag_seconds_max",
+        kind: "gauge",
+        label: "",
+        help: "How far the last viewer is behind its topic, in seconds of the entries' times.",
+        samples: |scrape, out| {
+            let workers = scrape.metrics.workers.iter();
+            let lag_ms = workers.map(|worker| worker.lag_ms_max.load(Relaxed)).max();
+            out.one(seconds(lag_ms.unwrap_or(0)));
+        },
+    },
+    Metric {
+        name: "memory_bytes",
+        kind: "gauge",
+        label: "kind",
+        help: "Bytes held of what viewers, HTTP clients and Redis send.",
+        samples: |scrape, out| {
+            for kind in Held::ALL {
+                out.of(kind.as_str(), scrape.gauges.account.bytes_of(kind));
+            }
+        },
+    },
+    Metric {
+        name: "gaps_total",
+        kind: "counter",
+        label: "reason",
+        help: "Gaps told: trimmed, deleted or reset.",
+        samples: |scrape, out| {
+            for reason in GAP_REASONS {
+                out.of(reason.as_str(), scrape.metrics.gaps[reason as usize].load(Relaxed));
+            }
+        },
+    },
+    Metric {
+        name: "closes_total",
+        kind: "counter",
+        label: "code",
+        help: "Sockets closed, by code; 1006 broke off without a Close.",
+        samples: |scrape, out| {
+            for (at, code) in CLOSE_CODES.iter().enumerate() {
+                out.of(code, scrape.metrics.sum(|worker| &worker.closes[at]));
+            }
+            out.of("other", scrape.metrics.sum(|worker| &worker.closes[CLOSE_CODES.len()]));
+        },
+    },
+    Metric {
+        name: "tail_mode",
+        kind: "gauge",
+        label: "mode",
+        help: "1 for how changes are learned of: tracking, block or embedded.",
+        samples: |scrape, out| out.of(scrape.gauges.mode, 1),
+    },
+    Metric {
+        name: "entry_age_seconds",
+        kind: "histogram",
+        label: "le",
+        help: "Age of entries at delivery, by the clock of Redis.",
+        samples: |scrape, out| scrape.metrics.ages(out),
+    },
+];
+
+fn table() -> impl Iterator<Item = &'static Metric> {
+    NUMBERS.iter().chain(FAMILIES)
+}
+
+/// The table as a page of documentation shows it, in Markdown.
+pub fn reference() -> String {
+    let mut page = "| metric | type | what |\n|---|---|---|\n".to_owned();
+    for metric in table() {
+        let label = match metric.label {
+            "" | "le" => String::new(),
+            label => format!("{{{label}}}"),
+        };
+        // Writing to a String does not fail, here and below.
+        _ = writeln!(page, "| `{}{label}` | {} | {} |", metric.name, metric.kind, metric.help);
+    }
+    page
 }
 
 impl WorkerMetrics {
@@ -95,27 +252,6 @@ pub fn subtract(counter: &AtomicU64, number: u64) {
     counter.store(counter.load(Relaxed).wrapping_sub(number), Relaxed);
 }
 
-/// Values that are not counted but looked up when they are asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Gauges {
-    /// Topics.
-    pub topics: usize,
-    /// Bytes that all topics hold.
-    pub topics_bytes: usize,
-    /// Whether Redis is reached.
-    pub redis_up: bool,
-    /// How changes are learned of: `tracking`, `block` or `embedded`.
-    pub mode: &'static str,
-    /// Commands that the shared connection sent, and those that failed.
-    pub redis_round_trips: u64,
-    /// See `redis_round_trips`.
-    pub redis_errors: u64,
-    /// Reads of a task's state.
-    pub state_reads: u64,
-    /// Reads of a part of a stream.
-    pub page_reads: u64,
-}
-
 impl Metrics {
     /// For that many workers.
     pub fn new(workers: usize) -> Self {
@@ -130,131 +266,74 @@ impl Metrics {
         self.gaps[reason as usize].fetch_add(1, Relaxed);
     }
 
+    /// The Prometheus text format.
+    pub fn render(&self, gauges: &Gauges) -> String {
+        let scrape = Scrape { metrics: self, gauges };
+        let mut text = String::with_capacity(8192);
+        for metric in table() {
+            let Metric { name, kind, help, .. } = metric;
+            _ = writeln!(text, "# HELP taskcast_{name} {help}\n# TYPE taskcast_{name} {kind}");
+            (metric.samples)(&scrape, &mut Samples { metric, text: &mut text });
+        }
+        text
+    }
+
     fn sum(&self, of: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
         self.workers.iter().map(|worker| of(worker).load(Relaxed)).sum()
     }
 
-    /// The Prometheus text format.
-    pub fn render(&self, gauges: &Gauges) -> String {
-        let mut out = Text(String::with_capacity(8192));
-        out.gauge("viewers", "Viewers that are attached.", self.sum(|w| &w.viewers));
-        out.gauge("sockets", "WebSocket connections that are open.", self.sum(|w| &w.sockets));
-        out.gauge(
-            "viewers_lagging",
-            "Viewers that have not got everything.",
-            self.sum(|w| &w.lagging),
-        );
-        let lag_ms = self.workers.iter().map(|worker| worker.lag_ms_max.load(Relaxed)).max();
-        out.head("viewer_lag_seconds_max", "gauge", "How far the last viewer lags.");
-        let lag = lag_ms.unwrap_or(0) as f64 / 1000.0;
-        // Writing to a String does not fail, here and below.
-        _ = writeln!(out.0, "taskcast_viewer_lag_seconds_max {lag}");
-        out.gauge("topics", "Streams that are watched.", gauges.topics as u64);
-        out.gauge(
-            "topics_bytes",
-            "Bytes of encoded entries held in memory.",
-            gauges.topics_bytes as u64,
-        );
-        out.gauge("redis_up", "1 when every worker reaches Redis.", gauges.redis_up.into());
-        out.counter("attaches_total", "Attaches, resumes included.", self.sum(|w| &w.attaches));
-        out.counter("frames_sent_total", "Frames sent.", self.sum(|w| &w.frames_sent));
-        out.counter("bytes_sent_total", "Bytes sent.", self.sum(|w| &w.bytes_sent));
-        out.counter("sends_total", "Calls that sent something.", self.sum(|w| &w.sends));
-        out.counter(
-            "sends_blocked_total",
-            "Sends that a socket did not take whole.",
-            self.sum(|w| &w.sends_blocked),
-        );
-        out.counter("pings_sent_total", "Heartbeats sent.", self.sum(|w| &w.pings_sent));
-        out.counter(
-            "viewer_timeouts_total",
-            "Viewers dropped without a sign of life.",
-            self.sum(|w| &w.timeouts),
-        );
-        for (name, help, counter) in [
-            ("entries_read_total", "Entries read from streams.", &self.entries_read),
-            ("tail_reads_total", "Reads of what changed.", &self.tail_reads),
-            ("hints_total", "Streams that Redis said had changed.", &self.hints),
-            ("rescans_total", "Times every stream was looked at.", &self.rescans),
-            ("lane_streams_total", "Streams given to the lane.", &self.lane_streams),
-            ("sweep_finds_total", "Streams whose change no hint had told.", &self.sweep_finds),
-            ("redis_connects_total", "Connections the tails opened.", &self.redis_connects),
-            ("replays_from_memory_total", "Resumes from memory.", &self.replays_from_memory),
-            ("replays_from_redis_total", "Replays read from the log.", &self.replays_from_redis),
-        ] {
-            out.counter(name, help, counter.load(Relaxed));
-        }
-        out.counter(
-            "redis_round_trips_total",
-            "Commands sent for state, pages and publishing.",
-            gauges.redis_round_trips,
-        );
-        out.counter("redis_errors_total", "Those that failed.", gauges.redis_errors);
-        out.counter("state_reads_total", "Reads of a task's state.", gauges.state_reads);
-        out.counter("page_reads_total", "Reads of a part of a stream.", gauges.page_reads);
-        out.head("gaps_total", "counter", "Gaps told, by reason.");
-        for reason in [GapReason::Trimmed, GapReason::Deleted, GapReason::Reset] {
-            let count = self.gaps[reason as usize].load(Relaxed);
-            out.labelled("gaps_total", "reason", reason.as_str(), count);
-        }
-        out.head("closes_total", "counter", "Sockets closed, by code.");
-        for (at, code) in CLOSE_CODES.iter().enumerate() {
-            let count = self.sum(|w| &w.closes[at]);
-            out.labelled("closes_total", "code", &code.to_string(), count);
-        }
-        let others = self.sum(|w| &w.closes[CLOSE_CODES.len()]);
-        out.labelled("closes_total", "code", "other", others);
-        out.head("tail_mode", "gauge", "How changes are learned of.");
-        out.labelled("tail_mode", "mode", gauges.mode, 1);
-        self.render_ages(&mut out);
-        out.0
-    }
-
-    fn render_ages(&self, out: &mut Text) {
-        out.head(
-            "entry_age_seconds",
-            "histogram",
-            "Age of entries at delivery, by the clock of Redis.",
-        );
+    fn ages(&self, out: &mut Samples<'_>) {
         let mut count = 0;
         for (at, bound) in AGE_BOUNDS_MS.iter().enumerate() {
-            count += self.sum(|w| &w.ages[at]);
-            let bound = (*bound as f64 / 1000.0).to_string();
-            out.labelled("entry_age_seconds_bucket", "le", &bound, count);
+            count += self.sum(|worker| &worker.ages[at]);
+            out.write("_bucket", Some(&seconds(*bound)), count);
         }
-        count += self.sum(|w| &w.ages[AGE_BOUNDS_MS.len()]);
-        out.labelled("entry_age_seconds_bucket", "le", "+Inf", count);
-        let sum = self.sum(|w| &w.age_sum_ms) as f64 / 1000.0;
-        _ = writeln!(out.0, "taskcast_entry_age_seconds_sum {sum}");
-        _ = writeln!(out.0, "taskcast_entry_age_seconds_count {count}");
+        count += self.sum(|worker| &worker.ages[AGE_BOUNDS_MS.len()]);
+        out.write("_bucket", Some(&"+Inf"), count);
+        out.write("_sum", None, seconds(self.sum(|worker| &worker.age_sum_ms)));
+        out.write("_count", None, count);
     }
 }
 
-struct Text(String);
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
 
-impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        _ = writeln!(self.0, "# HELP taskcast_{name} {help}\n# TYPE taskcast_{name} {kind}");
+/// Where the samples of a metric are written.
+struct Samples<'a> {
+    metric: &'static Metric,
+    text: &'a mut String,
+}
+
+impl Samples<'_> {
+    /// The only sample.
+    fn one(&mut self, value: impl Display) {
+        self.write("", None, value);
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, "gauge", help);
-        _ = writeln!(self.0, "taskcast_{name} {value}");
+    /// The sample with this value of the label.
+    fn of(&mut self, label_value: impl Display, value: impl Display) {
+        self.write("", Some(&label_value), value);
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, "counter", help);
-        _ = writeln!(self.0, "taskcast_{name} {value}");
-    }
-
-    fn labelled(&mut self, name: &str, label: &str, value: &str, number: u64) {
-        _ = writeln!(self.0, "taskcast_{name}{{{label}=\"{value}\"}} {number}");
+    fn write(&mut self, suffix: &str, label_value: Option<&dyn Display>, value: impl Display) {
+        let Metric { name, label, .. } = self.metric;
+        _ = match label_value {
+            Some(of) => writeln!(self.text, "taskcast_{name}{suffix}{{{label}=\"{of}\"}} {value}"),
+            None => writeln!(self.text, "taskcast_{name}{suffix} {value}"),
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    fn rendered(metrics: &Metrics) -> String {
+        metrics.render(&Gauges::new("tracking", Account::new(1000)))
+    }
 
     #[test]
     fn the_age_histogram_is_cumulative() {
@@ -262,7 +341,7 @@ mod tests {
         metrics.workers[0].observe_age(1, 10);
         metrics.workers[1].observe_age(30, 5);
         metrics.workers[1].observe_age(1_000_000, 1);
-        let text = metrics.render(&Gauges::default());
+        let text = rendered(&metrics);
         assert!(text.contains("taskcast_entry_age_seconds_bucket{le=\"0.001\"} 10\n"), "{text}");
         assert!(text.contains("taskcast_entry_age_seconds_bucket{le=\"0.05\"} 15\n"), "{text}");
         assert!(text.contains("taskcast_entry_age_seconds_bucket{le=\"+Inf\"} 16\n"), "{text}");
@@ -274,8 +353,29 @@ mod tests {
         let metrics = Metrics::new(1);
         metrics.workers[0].count_close(1012);
         metrics.workers[0].count_close(4999);
-        let text = metrics.render(&Gauges::default());
+        let text = rendered(&metrics);
         assert!(text.contains("taskcast_closes_total{code=\"1012\"} 1\n"), "{text}");
         assert!(text.contains("taskcast_closes_total{code=\"other\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_held_is_shown_by_its_kind() {
+        let mut gauges = Gauges::new("tracking", Account::new(1000));
+        let _held = gauges.account.charge(Held::Bodies, 7);
+        gauges.memory_bytes_max = gauges.account.bytes_max() as u64;
+        let text = Metrics::new(1).render(&gauges);
+        assert!(text.contains("taskcast_memory_bytes{kind=\"bodies\"} 7\n"), "{text}");
+        assert!(text.contains("taskcast_memory_bytes{kind=\"chunks\"} 0\n"), "{text}");
+        assert!(text.contains("taskcast_memory_bytes_max 1000\n"), "{text}");
+    }
+
+    #[test]
+    fn each_metric_is_declared_once_and_as_prometheus_wants_it() {
+        let mut names = HashSet::new();
+        for Metric { name, kind, help, .. } in table() {
+            assert!(names.insert(name), "{name} twice");
+            assert_eq!(*kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            assert!(help.ends_with('.') && !help.contains(['|', '\n', '\\']), "{help}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::http::api::{Api, Live};
 use crate::id::ThreadId;
 use crate::log::Log;
+use crate::logging;
 use crate::metrics::Gauges;
 use crate::publish::ThreadManager;
 use crate::worker::lane::{Lane, LaneThread};
@@ -216,13 +217,13 @@ impl Live for Shared {
     }
 
     fn metrics(&self) -> String {
-        let mut gauges = Gauges {
-            topics: self.topics.len(),
-            topics_bytes: self.topics.bytes(),
-            redis_up: self.ready(),
-            mode: self.mode(),
-            ..Gauges::default()
-        };
+        let mut gauges = Gauges::new(self.mode(), self.account.clone());
+        gauges.topics = self.topics.len() as u64;
+        gauges.topics_bytes = self.topics.bytes() as u64;
+        gauges.memory_bytes_max = self.account.bytes_max() as u64;
+        gauges.memory_refused = self.account.refused();
+        gauges.redis_up = self.ready().into();
+        gauges.log_lines_dropped = logging::lines_dropped();
         for log in [&self.log, self.lane.log()] {
             let Log::Redis(log) = log else { continue };
             let counters = log.counters();

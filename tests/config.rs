@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use taskcast::config::{Config, TailMode};
+use taskcast::config::{Config, TailMode, reference};
 
 /// The binary with an environment of its own.
 fn taskcast(args: &[&str]) -> Command {
@@ -181,7 +181,7 @@ fn a_printed_configuration_reads_back_as_the_same() {
         "--flush-interval-ms=25",
         "--cors-origin=https://A.example:8443",
         "--cors-origin=*",
-        "--set=limits.viewer_lag_max=7",
+        "--set=limits.viewer_lag_max_entries=7",
     ];
     let first = run(taskcast(&["serve", "--print-config"]).args(args));
     let path = file("printed.toml", &String::from_utf8_lossy(&first.stdout));
@@ -196,15 +196,7 @@ fn a_printed_configuration_reads_back_as_the_same() {
     assert_eq!(config.limits.viewer_lag_max_entries, 7);
 }
 
-#[test]
-fn the_example_has_every_key_with_its_default() {
-    let example = include_str!("../taskcast.example.toml");
-    let config = Config::default();
-    let workers = format!("\nworkers = {}\n", config.workers);
-    let example = example.replacen("\n# workers = 4\n", &workers, 1);
-    assert!(example.ends_with(&config.to_toml()), "print it again: serve --print-config");
-}
-
+/// The URLs are wrong each in its own way; what is between them is where one may be written.
 #[test]
 fn a_password_is_never_printed() {
     for url in ["redis://user:secret@h/0", "unix:///s?user=user&pass=secret"] {
@@ -214,7 +206,129 @@ fn a_password_is_never_printed() {
     }
     let output = run(taskcast(&["serve"]).env("REDIS_URL", "redis://user:secret@h/x"));
     assert_fails(&output, 2, &["REDIS_URL", "user:***@h"]);
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("secret"));
+
+    let urls = [
+        "redis://user:secret@h/x",
+        "redis://user:p/secret@h/x",
+        "redis://user:p?secret#@h:port",
+        "redis://user:secret",
+        "redis://user%3Asecret@h/x",
+        "unix:///s?db=x&pass=secret",
+        "redis+sentinel://user:secret@h:1",
+        "http://user:secret@h",
+        "user:secret@h",
+    ];
+    for (n, url) in urls.iter().enumerate() {
+        let files = [
+            format!("redis = \"{url}\""),
+            format!("redis = {url}"),
+            format!("redis = \"{url}"),
+            format!("workers = 1\nredis \"{url}\""),
+            format!("\"{url}\" = 1"),
+            format!("[\"{url}\"]\nworkers = 1"),
+            format!("[limits]\n\"{url}\" = 1"),
+            format!("listen = \"{url}\""),
+            format!("redis = [\"{url}\"]"),
+            format!("redis = {{ url = \"{url}\" }}"),
+            format!("cors_origins = [\"{url}\"]"),
+            format!("key_prefix = \"{url} \""),
+            format!("redis = \"redis://h\"\nredis = \"{url}\""),
+        ];
+        let mut commands: Vec<Command> = Vec::new();
+        for (m, text) in files.iter().enumerate() {
+            let mut command = taskcast(&["serve", "--config"]);
+            command.arg(file(&format!("password_{n}_{m}.toml"), text));
+            commands.push(command);
+        }
+        for args in [
+            &["serve", "--redis", url][..],
+            &["serve", "--redis", url, "--redis", url],
+            &["serve", &format!("--redis={url}"), "--no-such-flag"],
+            &["serve", url],
+            &["serve", "--set", url],
+            &["serve", "--set", &format!("redis={url}")],
+            &["serve", "--set", &format!("{url}=1")],
+            &["serve", "--listen", url],
+            &["serve", "--log-format", url],
+            &["serve", &format!("--tail={url}")],
+            &["serve", "--config", url],
+            &["demo", "--redis", url],
+            &["task", "show", "t", "--redis", url],
+            &["task", "show", url],
+            &["watch", "t", url],
+            &["watch", "t", "--url", url],
+        ] {
+            commands.push(taskcast(args));
+        }
+        for name in ["REDIS_URL", "TASKCAST_REDIS", "TASKCAST_LISTEN", "TASKCAST_REDIS_PASSWORD"] {
+            let mut command = taskcast(&["serve"]);
+            command.env(name, url);
+            commands.push(command);
+        }
+        for command in &mut commands {
+            let output = run(command);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {text}");
+            assert!(!text.contains("secret"), "{command:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_printed_configuration_does_not_pass_its_mask_off_as_a_password() {
+    for url in ["redis://user:secret@h/0", "unix:///s?user=user&pass=secret"] {
+        let printed = run(taskcast(&["serve", "--print-config"]).env("REDIS_URL", url));
+        let path = file("masked.toml", &String::from_utf8_lossy(&printed.stdout));
+        let output = run(taskcast(&["serve", "--config"]).arg(&path));
+        assert_fails(&output, 2, &["masked.toml, line ", "redis = ", "--print-config"]);
+    }
+}
+
+#[test]
+fn a_key_that_is_gone_is_warned_about_and_ignored() {
+    let path = file("gone.toml", "[limits]\noutbox_bytes_max = 7\n");
+    let path = path.to_str().expect("UTF-8");
+    let args = ["--config", path, "--set", "limits.topics_bytes_max=no number"];
+    let variables = [("TASKCAST_LIMITS_TOPICS_BYTES_MAX", "1"), ("RUST_LOG", "info")];
+    let output = run(taskcast(&["serve", "--print-config"]).args(args).envs(variables.to_vec()));
+    let warnings = [
+        "gone.toml, line 2: limits.outbox_bytes_max",
+        "limits.unsent_bytes_max",
+        "environment variable TASKCAST_LIMITS_TOPICS_BYTES_MAX: limits.topics_bytes_max",
+        "--set: limits.topics_bytes_max",
+        "limits.memory_bytes_max",
+    ];
+    assert_fails(&output, 0, &warnings);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(!printed.contains("outbox_bytes_max") && !printed.contains("topics_bytes_max"));
+
+    let (mut child, lines) = serving(&args);
+    assert!(lines.iter().any(|line| line.contains("limits.outbox_bytes_max")), "{lines:?}");
+    signal(&child, "TERM");
+    assert_eq!(child.wait().expect("ended").code(), Some(0));
+}
+
+#[test]
+fn the_demo_listens_where_the_environment_says() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = run(taskcast(&["demo"]).env("TASKCAST_LISTEN", &address));
+    assert_fails(&output, 4, &[&address]);
+}
+
+#[test]
+fn the_help_names_every_flag_and_exit_code() {
+    let help = run(&mut taskcast(&["serve", "--help"])).stdout;
+    let help = String::from_utf8(help).expect("UTF-8");
+    let flags = reference()
+        .lines()
+        .filter_map(|row| row.split_once("`--")?.1.split_once('`'))
+        .map(|(flag, _)| format!("--{flag} "))
+        .collect::<Vec<_>>();
+    assert!(flags.len() > 10, "{flags:?}");
+    for part in flags.iter().map(String::as_str).chain(["70 a part", "SIGHUP"]) {
+        assert!(help.contains(part), "{part:?} is not in {help}");
+    }
 }
 
 #[test]
@@ -235,18 +349,24 @@ fn exit_codes_tell_what_went_wrong() {
     assert_fails(&output, 4, &[&address, "--listen"]);
 }
 
-/// A server that is up: it has written its first log line.
-fn serving(args: &[&str]) -> Child {
+/// A server that is up, and its log up to then: the rest goes on being read.
+fn serving(args: &[&str]) -> (Child, Vec<String>) {
     let mut child = taskcast(&["serve", "--embedded", "--listen", "127.0.0.1:0"])
         .args(args)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("listening")));
-    assert!(line.is_some(), "the server did not start");
+    let mut told = Vec::new();
+    for line in lines.by_ref().map_while(Result::ok) {
+        told.push(line);
+        if told.last().is_some_and(|line| line.contains("listening")) {
+            break;
+        }
+    }
+    assert!(told.iter().any(|line| line.contains("listening")), "{told:?}");
     std::thread::spawn(move || lines.for_each(drop));
-    child
+    (child, told)
 }
 
 fn signal(child: &Child, name: &str) {
@@ -256,8 +376,8 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn a_signal_ends_the_server_well() {
-    for name in ["TERM", "INT"] {
-        let mut child = serving(&["--drain-seconds", "1", "--log-format", "json"]);
+    for name in ["TERM", "INT", "HUP", "QUIT"] {
+        let (mut child, _) = serving(&["--drain-seconds", "1", "--log-format", "json"]);
         signal(&child, name);
         assert_eq!(child.wait().expect("ended").code(), Some(0), "SIG{name}");
     }

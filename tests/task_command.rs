@@ -133,3 +133,37 @@ fn the_keys_follow_prefix_and_template() {
     let shown = shell.printed(&["show", &thread, keys[0], keys[1]]);
     assert!(shown.contains("queued"), "{shown}");
 }
+
+#[test]
+fn what_redis_holds_controls_no_terminal() {
+    let shell = Shell::new();
+    let thread = shell.printed(&["new", "q"]);
+    // C0 and C1, the marks that turn the reading direction; raw in JSON, in a text, and between
+    // the values of what is passed on byte for byte.
+    let hostile: String = (0..0x20)
+        .chain(0x7f..0xa0)
+        .chain([0x61c, 0x200e, 0x200f])
+        .chain(0x202a..=0x202e)
+        .chain(0x2066..=0x2069)
+        .filter_map(char::from_u32)
+        .collect();
+    let in_json: String = hostile.chars().filter(|c| *c >= ' ').collect();
+    let set = |key: &str, value: &str| {
+        let key = format!("sre:thread:{thread}:{key}");
+        let port = shell.redis.port.to_string();
+        let done = Command::new("redis-cli").args(["-p", &port, "SET", &key, value]).output();
+        assert!(done.unwrap().status.success());
+    };
+    // An argument of a command cannot hold NUL.
+    let text: String = hostile.chars().skip(1).collect();
+    set("status", &text);
+    set("error", &text);
+    set("result", &format!("{{\"a\":\r\t\n[\"{in_json}\"]}}"));
+    let shown = shell.printed(&["show", &thread]);
+    let bad = |c: &char| *c != '\n' && (c.is_control() || in_json.contains(*c));
+    assert_eq!(shown.chars().find(bad), None, "{shown:?}");
+    let state: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(state["status"], text);
+    assert_eq!(state["error_message"], text);
+    assert_eq!(state["result"]["a"][0], in_json);
+}

@@ -3,42 +3,52 @@
 mod agent;
 mod scenarios;
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, fail, logging, print, serve};
+use super::{Outcome, fail, print, serve};
 use crate::config::{Config, ConfigError, Setting};
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
 
+/// Variables that name a log. The demo keeps its tasks in memory unless its own flag says so: they
+/// do not belong beside those of a Redis that is meant for something else.
+const OF_A_LOG: [&str; 3] = ["REDIS_URL", "TASKCAST_REDIS", "TASKCAST_EMBEDDED"];
+
 /// The flags of `demo`.
 #[derive(Args)]
 pub(super) struct DemoArgs {
-    /// Address to listen on
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8000")]
-    listen: String,
+    /// Address to listen on [env: TASKCAST_LISTEN] [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
     /// Keep the log in this Redis instead of in memory
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
 }
 
 impl DemoArgs {
-    /// No file and no environment: what a newcomer runs is the same everywhere.
-    fn load(self) -> Result<Config, ConfigError> {
+    /// As for `serve`, without a file, and with a log of its own.
+    fn load(
+        self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, ConfigError> {
         let embedded = self.redis.is_none().to_string();
-        let mut flags =
-            vec![Setting::flag("listen", self.listen), Setting::flag("embedded", embedded)];
+        let mut flags = vec![Setting::flag("embedded", embedded)];
         flags.extend(self.redis.map(|url| Setting::flag("redis", url)));
-        Config::load(None, [], flags)
+        flags.extend(self.listen.map(|address| Setting::flag("listen", address)));
+        let variables = environment.into_iter();
+        let of_a_log = |name: &OsString| OF_A_LOG.iter().any(|variable| name == variable);
+        Config::load(None, variables.filter(|(name, _)| !of_a_log(name)), flags)
     }
 }
 
-/// Serves until SIGTERM or SIGINT, with tasks always running.
+/// Serves until a signal, with tasks always running.
 pub(super) async fn run(args: DemoArgs) -> ExitCode {
-    let config = match args.load() {
+    let config = match args.load(std::env::vars_os()) {
         Ok(config) => config,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
@@ -47,7 +57,9 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
         let message = format!("cannot listen on {}: {error}; try another --listen", config.listen);
         return fail(Outcome::CannotListen, &message);
     }
-    logging::start(&config);
+    if let Err(code) = serve::start_log(&config) {
+        return code;
+    }
     let log = match Log::open(&config) {
         Ok(log) => log,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
@@ -104,12 +116,14 @@ mod tests {
 
     #[test]
     fn the_demo_keeps_its_log_in_memory_unless_told() {
-        let args = |redis: Option<&str>| DemoArgs {
-            listen: "127.0.0.1:0".to_owned(),
-            redis: redis.map(str::to_owned),
+        let args = |redis: Option<&str>| DemoArgs { listen: None, redis: redis.map(str::to_owned) };
+        let set = |name: &str, value: &str| (name.into(), value.into());
+        let variables = || {
+            [set("TASKCAST_LISTEN", "127.0.0.1:9"), set("REDIS_URL", "redis://h"), set("PATH", "/")]
         };
-        assert!(args(None).load().unwrap().embedded);
-        let config = args(Some("redis://127.0.0.1:1/2")).load().unwrap();
+        let config = args(None).load(variables()).unwrap();
+        assert!(config.embedded && config.listen.port() == 9);
+        let config = args(Some("redis://127.0.0.1:1/2")).load(variables()).unwrap();
         assert!(!config.embedded && config.redis == "redis://127.0.0.1:1/2");
     }
 }

@@ -4,19 +4,20 @@
 //! its caller goes to stdout; what it has to say besides goes to stderr.
 
 mod demo;
-mod logging;
 mod serve;
+mod settings;
 mod task;
+mod terminal;
 mod watch;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Setting};
+use crate::config::{Config, redis_url};
 use crate::log::LogError;
+use crate::logging;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done
@@ -24,6 +25,7 @@ const EXIT_CODES: &str = "Exit codes:
   2    the arguments or the configuration are wrong (watch: the task cannot be watched)
   3    Redis is out of reach
   4    the address cannot be listened on
+  70   a part of the server failed and could not be started again
   130  watch was interrupted";
 
 /// How a command ended; the number is the exit code.
@@ -86,69 +88,54 @@ pub fn main() -> ExitCode {
         // Help and version come this way too.
         Err(told) => {
             let code = if told.use_stderr() { Outcome::Usage } else { Outcome::Done };
-            return written(told.print()).err().unwrap_or_else(|| code.into());
+            return written(tell(&told)).err().unwrap_or_else(|| code.into());
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(Outcome::Failed, &format!("cannot start: {error}")),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match cli.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Watch(args) => watch::run(args).await,
         }
-    })
+    });
+    logging::flush();
+    code
 }
 
-/// Where the configuration comes from, for every command that uses Redis.
-#[derive(Args)]
-struct SourceArgs {
-    /// Read configuration from this TOML file; flags and environment go over it.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Redis: redis://, rediss://, unix://, redis+unix:// or redis+sentinel:// [env: REDIS_URL]
-    /// [default: redis://127.0.0.1:6379/0]
-    #[arg(long, value_name = "URL")]
-    redis: Option<String>,
-    /// Prefix of every key in Redis [default: sre]
-    #[arg(long, value_name = "PREFIX")]
-    key_prefix: Option<String>,
-    /// Key of a task's stream [default: {prefix}:stream:task:{thread_id}]
-    #[arg(long, value_name = "TEMPLATE")]
-    stream_key_template: Option<String>,
-    /// Set any key of the file, such as limits.ping_interval_ms=500; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-impl SourceArgs {
-    /// The configuration with these and `flags` over the environment over the file.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    fn load(self, mut flags: Vec<Setting>) -> Result<Config, ConfigError> {
-        let texts = [
-            ("redis", self.redis),
-            ("key_prefix", self.key_prefix),
-            ("stream_key_template", self.stream_key_template),
-        ];
-        for (key, text) in texts {
-            flags.extend(text.map(|text| Setting::flag(key, text)));
+/// Prints help, or what is wrong with the arguments: these may be URLs with passwords.
+fn tell(told: &clap::Error) -> io::Result<()> {
+    let mut text = told.render().to_string();
+    let mut hidden = false;
+    for argument in std::env::args_os().skip(1) {
+        let argument = argument.to_string_lossy();
+        let value = argument.split_once('=').map_or(&*argument, |(_, value)| value);
+        for shown in [&*argument, value] {
+            let safe = redis_url::without_passwords(shown);
+            if safe != shown && text.contains(shown) {
+                text = text.replace(shown, &safe);
+                hidden = true;
+            }
         }
-        for text in &self.set {
-            flags.push(Setting::assignment(text)?);
-        }
-        Config::load(self.config.as_deref(), std::env::vars_os(), flags)
     }
+    if hidden { writeln!(io::stderr(), "{}", text.trim_end()) } else { told.print() }
 }
 
 /// Says on stderr what went wrong and what to do.
 fn fail(outcome: Outcome, message: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "taskcast: {message}");
+    logging::say(&format!("taskcast: {}", terminal::clean(message)));
     outcome.into()
+}
+
+/// Says on stderr which settings are ignored: for a command that has no log.
+fn warn_of_ignored(config: &Config) {
+    for ignored in &config.ignored {
+        logging::say(&format!("taskcast: warning: {ignored}"));
+    }
 }
 
 /// Prints for the caller.

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Outcome, SourceArgs, fail, logging, print};
-use crate::config::{Config, ConfigError, LogFormat, Setting, Switch, TailMode};
+use super::settings::{All, SourceArgs};
+use super::{Outcome, fail, print, warn_of_ignored};
+use crate::config::Config;
 use crate::log::Log;
+use crate::logging;
 use crate::server::{self, ServerError};
 
 const ENVIRONMENT: &str =
@@ -15,101 +17,58 @@ const ENVIRONMENT: &str =
 Environment: REDIS_URL, RUST_LOG (as --log-level), and TASKCAST_<KEY> for every other key of the
 file, such as TASKCAST_LISTEN or TASKCAST_LIMITS_PING_INTERVAL_MS. --print-config lists the keys.
 
-SIGTERM or SIGINT: stop accepting, close every viewer with 1012 within --drain-seconds, exit.
-A second one exits at once.
+SIGTERM, SIGINT, SIGHUP or SIGQUIT: stop accepting, close every viewer with 1012 within
+--drain-seconds, exit. A second one exits at once.
 
 Exit codes: 0 ended by a signal, 1 failed, 2 bad arguments or configuration,
-4 the address cannot be listened on. Redis may come and go; that ends nothing.";
+4 the address cannot be listened on, 70 a part of the server failed and could not be started again.
+Redis may come and go; that ends nothing.";
 
 /// The flags of `serve`.
 #[derive(Args)]
 #[command(after_help = ENVIRONMENT)]
 pub(super) struct ServeArgs {
-    /// Address to listen on [default: 127.0.0.1:8000]
-    #[arg(long, value_name = "IP:PORT")]
-    listen: Option<String>,
     #[command(flatten)]
-    source: SourceArgs,
-    /// Keep the log in this process instead of Redis; nothing outlives a restart
-    #[arg(long, conflicts_with = "redis")]
-    embedded: bool,
-    /// Worker threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    workers: Option<String>,
-    /// Form of log lines [default: text]
-    #[arg(long, value_name = "FORMAT", value_parser = LogFormat::WORDS.to_vec())]
-    log_format: Option<String>,
-    /// Level of log lines, or directives such as info,taskcast=debug [env: RUST_LOG]
-    /// [default: info]
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// Add /api/v1/ws/echo, which echoes messages: for tests and for debugging proxies
-    #[arg(long)]
-    diagnostics: bool,
-    /// Send in batches through io_uring [default: auto]
-    #[arg(long, value_name = "SWITCH", value_parser = Switch::WORDS.to_vec())]
-    io_uring: Option<String>,
-    /// How changes in Redis are noticed [default: auto]
-    #[arg(long, value_name = "MODE", value_parser = TailMode::WORDS.to_vec())]
-    tail: Option<String>,
-    /// Longest time of a shutdown [default: 20]
-    #[arg(long, value_name = "SECONDS")]
-    drain_seconds: Option<String>,
-    /// Let updates of a task that come within this time share one send per viewer [default: 0]
-    #[arg(long, value_name = "MS")]
-    flush_interval_ms: Option<String>,
-    /// Origin that browsers may use the server from, * for all; may be repeated
-    #[arg(long, value_name = "ORIGIN")]
-    cors_origin: Vec<String>,
+    source: SourceArgs<All>,
     /// Print the configuration that is in force as a TOML file, and exit
     #[arg(long)]
     print_config: bool,
 }
 
-impl ServeArgs {
-    fn load(self) -> Result<Config, ConfigError> {
-        let mut flags = Vec::new();
-        let texts = [
-            ("listen", self.listen),
-            ("workers", self.workers),
-            ("log_format", self.log_format),
-            ("log_level", self.log_level),
-            ("io_uring", self.io_uring),
-            ("tail", self.tail),
-            ("drain_seconds", self.drain_seconds),
-            ("flush_interval_ms", self.flush_interval_ms),
-        ];
-        for (key, text) in texts {
-            flags.extend(text.map(|text| Setting::flag(key, text)));
-        }
-        for (key, given) in [("embedded", self.embedded), ("diagnostics", self.diagnostics)] {
-            flags.extend(given.then(|| Setting::flag(key, "true")));
-        }
-        if !self.cors_origin.is_empty() {
-            flags.push(Setting::flag_list("cors_origins", "--cors-origin", self.cors_origin));
-        }
-        self.source.load(flags)
-    }
-}
-
-/// Serves until SIGTERM or SIGINT.
+/// Serves until a signal.
 pub(super) async fn run(args: ServeArgs) -> ExitCode {
     let print_only = args.print_config;
-    let config = match args.load() {
+    let config = match args.source.load() {
         Ok(config) => config,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     if print_only {
+        warn_of_ignored(&config);
         return print(&config.to_toml()).err().unwrap_or_else(|| Outcome::Done.into());
     }
-    logging::start(&config);
+    if let Err(code) = start_log(&config) {
+        return code;
+    }
     match Log::open(&config) {
         Ok(log) => serve(config, log).await,
         Err(error) => fail(Outcome::Usage, &error.to_string()),
     }
 }
 
-/// Runs the server on a configuration and its log, until SIGTERM or SIGINT.
+/// Starts the log, and says in it what of the configuration is ignored.
+///
+/// # Errors
+/// The exit code where there is no log, which was said.
+pub(super) fn start_log(config: &Config) -> Result<(), ExitCode> {
+    let cannot_log = |error| fail(Outcome::Failed, &format!("cannot log: {error}"));
+    logging::start(config).map_err(cannot_log)?;
+    for ignored in &config.ignored {
+        tracing::warn!("setting_ignored: {ignored}");
+    }
+    Ok(())
+}
+
+/// Runs the server on a configuration and its log, until a signal.
 pub(super) async fn serve(config: Config, log: Log) -> ExitCode {
     let shutdown = match Signals::new() {
         Ok(signals) => signals.shutdown(),
@@ -122,10 +81,13 @@ pub(super) async fn serve(config: Config, log: Log) -> ExitCode {
     }
 }
 
-/// The signals that end the server. They are caught from the moment this is made.
+/// The signals that end the server, each in the same way: what a supervisor sends, Ctrl-C, the end
+/// of the terminal, and Ctrl-\. They are caught from the moment this is made.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -133,6 +95,8 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -142,15 +106,18 @@ impl Signals {
         tokio::spawn(async move {
             self.next().await;
             tracing::warn!("second signal: exiting without draining");
+            logging::flush();
             std::process::exit(Outcome::Failed as i32);
         });
     }
 
     async fn next(&mut self) {
-        // Both are safe to drop: a signal that came stays noted in the stream.
+        // Each is safe to drop: a signal that came stays noted in the stream.
         let name = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+            _ = self.quit.recv() => "SIGQUIT",
         };
         tracing::info!(signal = name, "signal");
     }

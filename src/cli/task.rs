@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Outcome, SourceArgs, fail, print};
+use super::settings::{Everywhere, SourceArgs};
+use super::{Outcome, fail, print, terminal, warn_of_ignored};
 use crate::id::ThreadId;
 use crate::log::{Log, LogError};
 use crate::publish::{Fields, Json, NewTask, Status, ThreadManager, Update};
@@ -53,7 +54,7 @@ pub(super) struct Target {
     #[arg(value_name = "THREAD_ID")]
     thread: ThreadId,
     #[command(flatten)]
-    source: SourceArgs,
+    source: SourceArgs<Everywhere>,
 }
 
 /// What a new task has.
@@ -77,7 +78,7 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "JSON", value_parser = json::<Fields>)]
     context: Option<Fields>,
     #[command(flatten)]
-    source: SourceArgs,
+    source: SourceArgs<Everywhere>,
 }
 
 /// What an update has.
@@ -118,6 +119,7 @@ pub(super) async fn run(command: TaskCommand) -> ExitCode {
             let shown = async |threads: &ThreadManager, id: &ThreadId| {
                 let state = threads.state(id).await?;
                 serde_json::to_string_pretty(&state)
+                    .map(|json| terminal::clean_json(&json))
                     .map_err(|error| LogError::Refused(error.to_string()))
             };
             target.answer(shown).await
@@ -160,13 +162,14 @@ impl Target {
 
 /// Prints what the operation gives, or says why it failed and what to do.
 async fn answer<T: Display>(
-    source: SourceArgs,
+    source: SourceArgs<Everywhere>,
     operation: impl AsyncFnOnce(&ThreadManager) -> Result<T, LogError>,
 ) -> ExitCode {
-    let config = match source.load(Vec::new()) {
+    let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
+    warn_of_ignored(&config);
     if config.embedded {
         let message = "an embedded log lies inside of its server: publish over HTTP there, \
                        or give --redis";

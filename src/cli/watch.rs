@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::render::Paint;
 use self::task::{Note, Task};
+use super::terminal::clean;
 use super::{Outcome, fail};
 use crate::client::{Client, ClientError, Event, Follow};
 use crate::id::{StreamId, ThreadId};
@@ -52,7 +53,7 @@ pub(super) struct WatchArgs {
 pub(super) async fn run(args: WatchArgs) -> ExitCode {
     let client = match Client::new(&args.url) {
         Ok(client) => client,
-        Err(error) => return fail(Outcome::Usage, &render::clean(&error.to_string())),
+        Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     let follow = match args.since {
         Some(since) => client.follow_since(args.thread.clone(), since),
@@ -68,7 +69,7 @@ pub(super) async fn run(args: WatchArgs) -> ExitCode {
     match watched.and_then(|end| left.map(|()| end)) {
         Ok(End::Outcome(outcome)) => outcome.into(),
         Ok(End::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
-        Ok(End::Unusable(error)) => fail(Outcome::Usage, &render::clean(&error.to_string())),
+        Ok(End::Unusable(error)) => fail(Outcome::Usage, &error.to_string()),
         // Whoever read this has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(Outcome::Failed, &format!("cannot write what was watched: {error}")),
@@ -179,7 +180,7 @@ impl<W: Write> Screen<W> {
         }
         if let Some(problem) = task.problem() {
             // Nobody is left to tell if that fails.
-            let _ = writeln!(std::io::stderr(), "taskcast: {}", render::clean(problem));
+            let _ = writeln!(std::io::stderr(), "taskcast: {}", clean(problem));
         }
         Ok(())
     }

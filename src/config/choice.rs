@@ -3,6 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// A setting that is a choice.
+pub(super) trait Choice {
+    /// The words that can be chosen.
+    const WORDS: &[&str];
+}
+
+/// The word is none of those that can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAChoice;
+
 macro_rules! choice {
     ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $word_about:literal])+ $variant:ident = $word:literal,)+ }) => {
         $(#[doc = $about])+
@@ -11,18 +21,17 @@ macro_rules! choice {
             $($(#[doc = $word_about])+ $variant,)+
         }
 
-        impl $name {
-            /// The words that can be chosen.
-            pub const WORDS: &[&str] = &[$($word),+];
+        impl Choice for $name {
+            const WORDS: &[&str] = &[$($word),+];
         }
 
         impl FromStr for $name {
-            type Err = String;
+            type Err = NotAChoice;
 
-            fn from_str(text: &str) -> Result<Self, String> {
+            fn from_str(text: &str) -> Result<Self, NotAChoice> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(format!("must be one of: {}", Self::WORDS.join(", "))),
+                    _ => Err(NotAChoice),
                 }
             }
         }

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
+use super::keys::{Key, LIMITS, keys};
+use super::{ConfigError, redis_url};
 
 /// The prefix of the environment's variables.
 const PREFIX: &str = "TASKCAST_";
@@ -46,7 +47,8 @@ impl Setting {
     pub fn assignment(text: &str) -> Result<Self, ConfigError> {
         let (key, value) = text
             .split_once('=')
-            .ok_or_else(|| ConfigError::new(format!("--set {text}: write --set KEY=VALUE")))?;
+            // What it is instead may be a URL with its password.
+            .ok_or_else(|| ConfigError::new("--set: write --set KEY=VALUE"))?;
         Ok(Self {
             key: key.trim().to_owned(),
             value: Raw::One(value.trim().to_owned()),
@@ -57,19 +59,26 @@ impl Setting {
 
 /// The settings of a TOML file.
 pub(super) fn file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    let name = redis_url::without_passwords(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigError::new(format!("cannot read the file of --config, {}: {error}", path.display()))
+        ConfigError::new(format!("cannot read the file of --config, {name}: {error}"))
     })?;
-    toml_text(&text, &path.display().to_string())
+    toml_text(&text, &name)
 }
 
 fn toml_text(text: &str, name: &str) -> Result<Vec<Setting>, ConfigError> {
-    let table = DeTable::parse(text)
-        .map_err(|error| ConfigError::new(format!("{name} is not TOML: {error}")))?;
+    let place = |offset| {
+        let before: &str = text.get(..offset).unwrap_or(text);
+        format!("{name}, line {}", before.matches('\n').count() + 1)
+    };
+    let table = DeTable::parse(text).map_err(|error| {
+        // Not as it shows itself: with the line in which it is, whatever that holds.
+        let place = place(error.span().map_or(0, |span| span.start));
+        ConfigError::new(format!("{place}: this is not TOML: {}", error.message()))
+    })?;
     let mut settings = Vec::new();
     flatten(table.get_ref(), "", &mut |offset, key, value| {
-        let line = text[..offset].matches('\n').count() + 1;
-        settings.push(Setting { key, value, place: format!("{name}, line {line}") });
+        settings.push(Setting { key, value, place: place(offset) });
     });
     Ok(settings)
 }
@@ -125,17 +134,15 @@ pub(super) fn environment(
 
 /// The key that a variable sets, where it is one of ours.
 fn key_of_variable(name: &str) -> Option<String> {
-    match name {
-        "REDIS_URL" => Some("redis".to_owned()),
-        "RUST_LOG" => Some("log_level".to_owned()),
-        _ => {
-            let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
-            Some(match key.strip_prefix("limits_") {
-                Some(limit) => format!("limits.{limit}"),
-                None => key,
-            })
-        }
+    let has_it = |key: &Key| key.flag().is_some_and(|flag| flag.variable == Some(name));
+    if let Some(key) = keys().find(has_it) {
+        return Some(key.name());
     }
+    let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
+    Some(match key.strip_prefix("limits_") {
+        Some(limit) => format!("{LIMITS}{limit}"),
+        None => key,
+    })
 }
 
 /// Kubernetes sets `TASKCAST_PORT=tcp://…`, `TASKCAST_PORT_8000_TCP…` and `TASKCAST_SERVICE_…` in

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use super::form::{Form, Whole};
+use super::table::{Row, settings};
+
 /// The greatest value of a limit in bytes: 1 TiB.
 const BYTES_MAX: u64 = 1 << 40;
 /// The greatest value of a limit in milliseconds: a day. Keeps sums of times far from overflow.
@@ -14,50 +17,19 @@ const SECONDS_MAX: u64 = 315_360_000;
 /// The greatest value of any other limit, which counts things.
 const COUNT_MAX: u64 = 1_000_000_000;
 
-/// One limit as `--print-config` shows it.
-pub(super) struct Row {
-    pub(super) name: &'static str,
-    pub(super) about: &'static str,
-    pub(super) value: u64,
-}
-
 macro_rules! limits {
-    ($($(#[doc = $about:literal])+ $name:ident: $type:ty = $default:literal, min $min:literal;)+) => {
-        /// The limits. One that is read from configuration is in its range and fits the others.
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct Limits {
-            $($(#[doc = $about])+ pub $name: $type,)+
-        }
-
-        impl Default for Limits {
-            fn default() -> Self {
-                Self { $($name: $default,)+ }
-            }
-        }
-
-        impl Limits {
-            /// The names, in the order of this page.
-            pub(super) const NAMES: &[&str] = &[$(stringify!($name)),+];
-
-            /// Sets a limit from text; the error says what is allowed.
-            pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
-                match name {
-                    $(stringify!($name) => {
-                        self.$name = number(text, $min, greatest(stringify!($name)))?;
-                    })+
-                    _ => return Err("is not a limit".to_owned()),
-                }
-                Ok(())
-            }
-
-            /// The limits that are in force, in the order of this page.
-            pub(super) fn rows(&self) -> Vec<Row> {
-                vec![$(Row {
-                    name: stringify!($name),
-                    about: concat!($($about, "\n"),+),
-                    value: self.$name as u64,
-                }),+]
-            }
+    (
+        $($(#[doc = $about:literal])+ $name:ident: $type:ty = $default:literal, min $min:literal;)+
+        beside { $($beside:tt)* }
+    ) => {
+        settings! {
+            /// The limits. One that is read from configuration is in its range and fits the others.
+            struct Limits;
+            $(
+                $(#[doc = $about])+
+                $name: $type = $default, Whole::<$type>::new($min, greatest(stringify!($name)));
+            )+
+            beside { $($beside)* }
         }
     };
 }
@@ -98,8 +70,6 @@ limits! {
 
     /// Chunks that one topic holds; a viewer that lags behind them reads from the log.
     topic_bytes_max: usize = 1_048_576, min 1_024;
-    /// Chunks that all topics hold together.
-    topics_bytes_max: usize = 268_435_456, min 1_024;
     /// How long a topic without viewers is kept, so that who comes back finds it.
     topic_linger_ms: u64 = 10_000, min 0;
 
@@ -109,8 +79,6 @@ limits! {
     tail_read_bytes_max: usize = 8_388_608, min 65_536;
     /// Bytes in one read of the log, about; a greater entry is read whole.
     page_bytes_max: usize = 1_048_576, min 1_024;
-    /// Bytes that wait in the server for one viewer's socket; never more than one frame above it.
-    outbox_bytes_max: usize = 262_144, min 1_024;
 
     /// Tasks that one socket of `/api/v1/ws` may subscribe to.
     socket_subscriptions_max: usize = 1_000, min 1;
@@ -134,6 +102,13 @@ limits! {
     embedded_tasks_max: usize = 10_000, min 1;
     /// Bytes that the embedded log keeps; the oldest tasks go first.
     embedded_bytes_max: usize = 268_435_456, min 1_024;
+
+    beside {
+        /// Chunks that all topics hold together. No key any more.
+        topics_bytes_max: usize = 268_435_456;
+        /// Bytes that wait in the server for one viewer's socket. No key any more.
+        outbox_bytes_max: usize = 262_144;
+    }
 }
 
 macro_rules! durations {
@@ -156,12 +131,9 @@ durations! {
     ping_interval: ping_interval_ms;
     viewer_timeout: viewer_timeout_ms;
     close_timeout: close_timeout_ms;
-    topic_linger: topic_linger_ms;
     attach_timeout: attach_timeout_ms;
     redis_connect_timeout: redis_connect_timeout_ms;
     redis_response_timeout: redis_response_timeout_ms;
-    reconnect_min: reconnect_min_ms;
-    reconnect_max: reconnect_max_ms;
     sweep_interval: sweep_interval_ms;
 }
 
@@ -183,7 +155,7 @@ pub(super) struct Relation {
 
 impl Limits {
     /// How the limits have to relate to each other.
-    pub(super) fn relations(&self) -> [Relation; 4] {
+    pub(super) fn relations(&self) -> [Relation; 3] {
         [
             // A viewer shows a sign of life once per Ping: it must get one before it is given up.
             Relation {
@@ -196,12 +168,6 @@ impl Limits {
                 smaller: "reconnect_min_ms",
                 greater: "reconnect_max_ms",
                 holds: self.reconnect_min_ms <= self.reconnect_max_ms,
-                must_be: "at most",
-            },
-            Relation {
-                smaller: "topic_bytes_max",
-                greater: "topics_bytes_max",
-                holds: self.topic_bytes_max <= self.topics_bytes_max,
                 must_be: "at most",
             },
             // What HTTP accepts, the embedded log must be able to keep.
@@ -228,25 +194,17 @@ fn greatest(name: &str) -> u64 {
     }
 }
 
-/// Reads a whole number in a range. Underscores may group the digits, as in TOML.
-pub(super) fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
-    let digits = text.trim().replace('_', "");
-    let value = digits.parse().ok().filter(|value| (min..=max).contains(value));
-    value
-        .and_then(|value| T::try_from(value).ok())
-        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::layers::Raw;
 
     #[test]
     fn defaults_are_in_range_and_fit_each_other() {
         let defaults = Limits::default();
         let mut read = Limits::default();
-        for row in defaults.rows() {
-            read.set(row.name, &row.value.to_string()).unwrap();
+        for row in Limits::ROWS {
+            (row.set)(&mut read, &Raw::One((row.show)(&defaults).to_string())).unwrap();
         }
         assert_eq!(read, defaults);
         assert!(defaults.relations().iter().all(|relation| relation.holds));
@@ -255,16 +213,9 @@ mod tests {
     #[test]
     fn relations_name_limits() {
         for relation in Limits::default().relations() {
-            assert!(Limits::NAMES.contains(&relation.smaller), "{}", relation.smaller);
-            assert!(Limits::NAMES.contains(&relation.greater), "{}", relation.greater);
-        }
-    }
-
-    #[test]
-    fn a_number_keeps_to_its_range() {
-        assert_eq!(number("1_000", 1, 1_000), Ok(1_000_u64));
-        for text in ["0", "1001", "-1", "1.5", "x", "", "99999999999999999999"] {
-            assert!(number::<u64>(text, 1, 1_000).is_err(), "{text:?}");
+            for name in [relation.smaller, relation.greater] {
+                assert!(Limits::ROWS.iter().any(|row| row.name == name), "{name}");
+            }
         }
     }
 }

@@ -2,14 +2,20 @@
 //! [`Config`], whose values are valid and fit each other.
 //!
 //! Flags over environment over file over defaults. An unknown key or a bad value is an error that
-//! names the key, the place where it was written and what is allowed.
+//! names the key, the place where it was written and what is allowed. Each key is declared once, in
+//! the list below or in that of the limits: everything that is said of it anywhere follows from
+//! there.
 
 mod choice;
 mod draft;
+mod form;
+mod gone;
+mod keys;
 mod layers;
 mod limits;
 mod print;
 pub mod redis_url;
+mod table;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,64 +23,70 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-pub use choice::{LogFormat, Switch, TailMode};
+pub use choice::{LogFormat, NotAChoice, Switch, TailMode};
+use form::{Address, Form, Level, OneOf, Origins, RedisUrl, Whole, YesOrNo};
+pub use gone::Ignored;
+pub(crate) use keys::{Key, keys};
 pub use layers::Setting;
 pub use limits::Limits;
+pub use print::reference;
+pub(crate) use table::Flag;
+use table::{Row, settings};
 
 use crate::id::Keys;
 
-/// How the server is to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The address that the server listens on.
-    pub listen: SocketAddr,
-    /// The URL of Redis; not used where `embedded` is set.
-    pub redis: String,
-    /// Whether the log lies in this process's memory instead of Redis.
-    pub embedded: bool,
-    /// Number of worker threads, at least 1.
-    pub workers: usize,
-    /// The form of log lines.
-    pub log_format: LogFormat,
-    /// Which log lines there are: a level, or `tracing` directives.
-    pub log_level: String,
-    /// Whether `/api/v1/ws/echo` is there.
-    pub diagnostics: bool,
-    /// Whether sends go out through io_uring.
-    pub io_uring: Switch,
-    /// How the tail learns of changes.
-    pub tail: TailMode,
-    /// The keys in Redis.
-    pub keys: Keys,
-    /// Origins that may use the server from a browser, `*` for all; for CORS and, where it is not
-    /// empty, for the `Origin` of a WebSocket too. In small letters.
-    pub cors_origins: Vec<String>,
-    /// The longest that a shutdown takes, in seconds; 0 closes everything at once.
-    pub drain_seconds: u64,
-    /// How long a flush waits for further updates of its topic, in milliseconds; 0: not at all.
-    pub flush_interval_ms: u64,
-    /// Every bound on memory, time and number.
-    pub limits: Limits,
-}
+/// The greatest number of workers: well above the cores of any machine.
+const WORKERS_MAX: u64 = 1_024;
+/// The longest drain, an hour.
+const DRAIN_SECONDS_MAX: u64 = 3_600;
+/// The longest flush interval, a minute.
+const FLUSH_INTERVAL_MS_MAX: u64 = 60_000;
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
-            redis: "redis://127.0.0.1:6379/0".to_owned(),
-            embedded: false,
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            log_format: LogFormat::Text,
-            log_level: "info".to_owned(),
-            diagnostics: false,
-            io_uring: Switch::Auto,
-            tail: TailMode::Auto,
-            keys: Keys::default(),
-            cors_origins: Vec::new(),
-            drain_seconds: 20,
-            flush_interval_ms: 0,
-            limits: Limits::default(),
-        }
+settings! {
+    /// How the server is to run.
+    struct Config;
+
+    /// The address that the server listens on.
+    listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)), Address,
+        flag Flag::of("IP:PORT");
+    /// redis://, rediss://, unix://, redis+unix:// or redis+sentinel://.
+    redis: String = "redis://127.0.0.1:6379/0".to_owned(), RedisUrl,
+        flag Flag { variable: Some("REDIS_URL"), ..Flag::of("URL").everywhere() };
+    /// The log lies in this process and is gone with it; no Redis.
+    embedded: bool = false, YesOrNo,
+        flag Flag { excludes: Some("redis"), ..Flag::SWITCH };
+    /// Threads that serve viewers.
+    workers: usize = std::thread::available_parallelism().map_or(1, usize::from),
+        Whole::<usize>::new(1, WORKERS_MAX),
+        flag Flag { default: Some("one per core"), ..Flag::of("N") };
+    /// The form of log lines: text or json.
+    log_format: LogFormat = LogFormat::Text, OneOf::<LogFormat>::new(), flag Flag::of("FORMAT");
+    /// Which log lines there are: a level, or directives such as info,taskcast=debug.
+    log_level: String = "info".to_owned(), Level,
+        flag Flag { variable: Some("RUST_LOG"), ..Flag::of("LEVEL") };
+    /// Whether /api/v1/ws/echo is there, which echoes messages: for tests and for debugging proxies.
+    diagnostics: bool = false, YesOrNo, flag Flag::SWITCH;
+    /// Whether sends go out in batches through io_uring: auto, on or off.
+    io_uring: Switch = Switch::Auto, OneOf::<Switch>::new(), flag Flag::of("SWITCH");
+    /// How changes in Redis are noticed: auto, tracking or block.
+    tail: TailMode = TailMode::Auto, OneOf::<TailMode>::new(), flag Flag::of("MODE");
+    /// Origins that browsers may use the server from; ["*"]: all. Where it is empty,
+    /// there are no CORS headers, and any page may open a WebSocket.
+    cors_origins: Vec<String> = Vec::new(), Origins,
+        flag Flag { name: Some("cors-origin"), repeated: true, ..Flag::of("ORIGIN") };
+    /// How long a shutdown may take, in seconds; viewers are closed spread over it. 0: at once.
+    drain_seconds: u64 = 20, Whole::<u64>::new(0, DRAIN_SECONDS_MAX), flag Flag::of("SECONDS");
+    /// Updates of a task that come within so many milliseconds share one send per viewer; 0: at
+    /// once.
+    flush_interval_ms: u64 = 0, Whole::<u64>::new(0, FLUSH_INTERVAL_MS_MAX), flag Flag::of("MS");
+
+    beside {
+        /// The keys in Redis.
+        keys: Keys = Keys::default();
+        /// Every bound on memory, time and number.
+        limits: Limits = Limits::default();
+        /// What was given and is ignored, for a warning.
+        ignored: Vec<Ignored> = Vec::new();
     }
 }
 
@@ -88,7 +100,7 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: Vec<Setting>,
     ) -> Result<Self, ConfigError> {
-        let mut draft = draft::Draft::new();
+        let mut draft = draft::Draft::default();
         if let Some(path) = file {
             draft.apply(layers::file(path)?)?;
         }

@@ -74,10 +74,10 @@ impl ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url { url, problem } => write!(
-                f,
-                "cannot use the URL {url:?}: {problem}; give one such as http://127.0.0.1:8000"
-            ),
+            // Not the URL itself: it may have a password in it.
+            Self::Url { problem, .. } => {
+                write!(f, "cannot use the URL: {problem}; give one such as http://127.0.0.1:8000")
+            }
             Self::NotFound => f.write_str("the server knows no such task; check the thread id"),
             Self::Refused { status, detail } => {
                 write!(f, "the server refused the WebSocket with HTTP status {status}")?;

@@ -124,6 +124,7 @@ impl std::error::Error for InvalidStreamId {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
     prefix: Arc<str>,
+    template: Arc<str>,
     stream_head: Arc<str>,
     stream_tail: Arc<str>,
 }
@@ -134,15 +135,16 @@ impl Keys {
     /// # Errors
     /// Says what is wrong with the template.
     pub fn new(prefix: &str, template: &str) -> Result<Self, String> {
-        let template = template.replace("{prefix}", prefix);
-        match template.split("{thread_id}").collect::<Vec<_>>()[..] {
+        let filled = template.replace("{prefix}", prefix);
+        match filled.split("{thread_id}").collect::<Vec<_>>()[..] {
             [head, tail] => Ok(Self {
                 prefix: prefix.into(),
+                template: template.into(),
                 stream_head: head.into(),
                 stream_tail: tail.into(),
             }),
             _ => Err(format!(
-                "the stream key template {template:?} has to contain {{thread_id}} exactly once"
+                "the stream key template {filled:?} has to contain {{thread_id}} exactly once"
             )),
         }
     }
@@ -157,9 +159,9 @@ impl Keys {
         format!("{}{thread}{}", self.stream_head, self.stream_tail)
     }
 
-    /// The template of a stream's key.
-    pub fn stream_template(&self) -> String {
-        format!("{}{{thread_id}}{}", self.stream_head, self.stream_tail)
+    /// The template of a stream's key, as it was given.
+    pub fn stream_template(&self) -> &str {
+        &self.template
     }
 
     /// The sorted set of the threads that `ThreadManager` made:
@@ -173,6 +175,7 @@ impl Default for Keys {
     fn default() -> Self {
         Self {
             prefix: "sre".into(),
+            template: "{prefix}:stream:task:{thread_id}".into(),
             stream_head: "sre:stream:task:".into(),
             stream_tail: "".into(),
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::task::{Note, Task, Tone, outcome_of};
 use crate::cli::Outcome;
+use crate::cli::terminal::{clean, clean_json};
 
 /// Clears the line that the cursor is in.
 pub(super) const ERASE_LINE: &str = "\r\x1b[2K";
@@ -103,41 +104,9 @@ pub(super) fn outcome(task: &Task, paint: Paint) -> String {
 }
 
 /// A frame as one line, with the newline. Still the same JSON: raw line breaks stand only between
-/// its values, other control characters only within its strings.
+/// its values.
 pub(super) fn json_line(json: &str) -> String {
-    let mut line = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        match c {
-            '\n' | '\r' | '\t' => line.push(' '),
-            c if is_hostile(c) => line.push_str(&format!("\\u{:04x}", c as u32)),
-            c => line.push(c),
-        }
-    }
-    line.push('\n');
-    line
-}
-
-/// Text that is safe to print: line breaks stay, tabs become spaces, and what would control the
-/// terminal or turn the reading direction is spelled out.
-pub(super) fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\r' if chars.peek() == Some(&'\n') => {}
-            '\n' => clean.push('\n'),
-            '\t' => clean.push_str("    "),
-            c if is_hostile(c) => clean.extend(c.escape_unicode()),
-            c => clean.push(c),
-        }
-    }
-    clean
-}
-
-/// Control characters, and the marks that override the direction of text.
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    format!("{}\n", clean_json(json).replace('\n', " "))
 }
 
 /// Clean text whose further lines begin `indent` columns in.
@@ -175,6 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cli::terminal::is_hostile;
     use crate::client::Update;
 
     fn task(frame: &str) -> Task {

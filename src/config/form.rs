@@ -1,0 +1,291 @@
+//! The forms of values: how each is read from text, how it is shown, and which values there are.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::choice::Choice;
+use super::layers::Raw;
+use super::redis_url;
+
+/// The longest prefix of a key, in bytes.
+const KEY_PREFIX_BYTES_MAX: usize = 128;
+
+/// A kind of value.
+pub(super) trait Form {
+    /// What is made of it.
+    type Value;
+
+    /// The values that are allowed, as what stands behind "must be".
+    fn allowed(&self) -> String;
+
+    /// The words that can be chosen, where it is a choice.
+    fn words(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Reads a value; the error says what is allowed.
+    fn read(&self, raw: &Raw) -> Result<Self::Value, String>;
+
+    /// The value as the file has it.
+    fn show(&self, value: &Self::Value) -> toml::Value;
+
+    /// The error of a value that is none.
+    fn must_be(&self) -> String {
+        format!("must be {}", self.allowed())
+    }
+}
+
+/// The text of a value that is no list.
+fn one(raw: &Raw) -> Result<&str, String> {
+    match raw {
+        Raw::One(text) => Ok(text),
+        Raw::Many(_) => Err("must be one value, not a list".to_owned()),
+    }
+}
+
+/// A whole number in a range. Underscores may group its digits, as in TOML.
+pub(super) struct Whole<T> {
+    min: u64,
+    max: u64,
+    number: PhantomData<T>,
+}
+
+impl<T> Whole<T> {
+    pub(super) fn new(min: u64, max: u64) -> Self {
+        Self { min, max, number: PhantomData }
+    }
+}
+
+impl<T: TryFrom<u64> + Copy> Form for Whole<T>
+where
+    i64: TryFrom<T>,
+{
+    type Value = T;
+
+    fn allowed(&self) -> String {
+        format!("a whole number from {} to {}", self.min, self.max)
+    }
+
+    fn read(&self, raw: &Raw) -> Result<T, String> {
+        let digits = one(raw)?.trim().replace('_', "");
+        let value = digits.parse().ok().filter(|value| (self.min..=self.max).contains(value));
+        value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| self.must_be())
+    }
+
+    fn show(&self, value: &T) -> toml::Value {
+        i64::try_from(*value).unwrap_or(i64::MAX).into()
+    }
+}
+
+/// `true` or `false`.
+pub(super) struct YesOrNo;
+
+impl Form for YesOrNo {
+    type Value = bool;
+
+    fn allowed(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<bool, String> {
+        one(raw)?.parse().map_err(|_| self.must_be())
+    }
+
+    fn show(&self, value: &bool) -> toml::Value {
+        (*value).into()
+    }
+}
+
+/// One of a few words.
+pub(super) struct OneOf<T>(PhantomData<T>);
+
+impl<T> OneOf<T> {
+    pub(super) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: Choice + FromStr + Display> Form for OneOf<T> {
+    type Value = T;
+
+    fn allowed(&self) -> String {
+        format!("one of: {}", T::WORDS.join(", "))
+    }
+
+    fn words(&self) -> &'static [&'static str] {
+        T::WORDS
+    }
+
+    fn read(&self, raw: &Raw) -> Result<T, String> {
+        one(raw)?.parse().map_err(|_| self.must_be())
+    }
+
+    fn show(&self, value: &T) -> toml::Value {
+        value.to_string().into()
+    }
+}
+
+/// An address to listen on.
+pub(super) struct Address;
+
+impl Form for Address {
+    type Value = SocketAddr;
+
+    fn allowed(&self) -> String {
+        "an IP address and a port, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000".to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<SocketAddr, String> {
+        one(raw)?.parse().map_err(|_| self.must_be())
+    }
+
+    fn show(&self, value: &SocketAddr) -> toml::Value {
+        value.to_string().into()
+    }
+}
+
+/// The URL of Redis; its password is not shown.
+pub(super) struct RedisUrl;
+
+impl Form for RedisUrl {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        format!("a Redis URL: {}", redis_url::FORMS)
+    }
+
+    fn read(&self, raw: &Raw) -> Result<String, String> {
+        let url = one(raw)?;
+        redis_url::check(url)?;
+        Ok(url.to_owned())
+    }
+
+    fn show(&self, value: &String) -> toml::Value {
+        redis_url::masked(value).into()
+    }
+}
+
+/// A level of log lines, or directives such as `info,taskcast=debug`.
+pub(super) struct Level;
+
+impl Form for Level {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        "off, error, warn, info, debug or trace, or directives such as info,taskcast=debug"
+            .to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<String, String> {
+        let text = one(raw)?;
+        // The filter takes any lone word for the name of a module and then shows nothing else.
+        let mistaken = text
+            .split(',')
+            .map(str::trim)
+            .any(|part| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err());
+        match EnvFilter::try_new(text) {
+            Ok(_) if !mistaken => Ok(text.to_owned()),
+            _ => Err(self.must_be()),
+        }
+    }
+
+    fn show(&self, value: &String) -> toml::Value {
+        value.as_str().into()
+    }
+}
+
+/// The prefix of every key in Redis.
+pub(super) struct Prefix;
+
+impl Form for Prefix {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        format!("1 to {KEY_PREFIX_BYTES_MAX} printable ASCII characters without spaces and braces")
+    }
+
+    fn read(&self, raw: &Raw) -> Result<String, String> {
+        let text = one(raw)?;
+        let well_formed = (1..=KEY_PREFIX_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}');
+        if well_formed { Ok(text.to_owned()) } else { Err(self.must_be()) }
+    }
+
+    fn show(&self, value: &String) -> toml::Value {
+        value.as_str().into()
+    }
+}
+
+/// Any text; whether it fits is judged by whoever takes it.
+pub(super) struct Text(pub(super) &'static str);
+
+impl Form for Text {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        self.0.to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<String, String> {
+        one(raw).map(str::to_owned)
+    }
+
+    fn show(&self, value: &String) -> toml::Value {
+        value.as_str().into()
+    }
+}
+
+/// Origins of pages, as a list or as text with commas between them.
+pub(super) struct Origins;
+
+impl Form for Origins {
+    type Value = Vec<String>;
+
+    fn allowed(&self) -> String {
+        "\"*\" or origins such as https://tasks.example, without a path".to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<Vec<String>, String> {
+        let items: Vec<&str> = match raw {
+            Raw::One(text) => text.split(',').map(str::trim).collect(),
+            Raw::Many(items) => items.iter().map(String::as_str).collect(),
+        };
+        let origins = items.into_iter().map(origin);
+        origins.collect::<Option<_>>().ok_or_else(|| self.must_be())
+    }
+
+    fn show(&self, value: &Vec<String>) -> toml::Value {
+        value.clone().into()
+    }
+}
+
+/// `*`, or what a browser sends: scheme, host and port, nothing after them, in small letters.
+fn origin(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let well_formed = text == "*"
+        || host.is_some_and(|host| {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@*,".contains(&b))
+        });
+    well_formed.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_keeps_to_its_range() {
+        let read = |text: &str| Whole::<u64>::new(1, 1_000).read(&Raw::One(text.to_owned()));
+        assert_eq!(read("1_000"), Ok(1_000));
+        for text in ["0", "1001", "-1", "1.5", "x", "", "99999999999999999999"] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
+}
