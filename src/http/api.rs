@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
-use super::answer::{Answer, answer, closing, json_answer};
+use super::answer::{Answer, Content, answer, closing, json_answer};
 use super::error::ApiError;
 use super::gate::Gate;
 use super::origin::Cors;
@@ -21,7 +21,7 @@ use super::receive::{Received, receive};
 use super::route::Route;
 use super::{page, tasks};
 use crate::config::Config;
-use crate::core::account::Account;
+use crate::core::account::{Account, Kind};
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
@@ -94,7 +94,9 @@ async fn dispatch(
         Route::Ready => ready(api).await,
         Route::Metrics => {
             let content_type = "text/plain; version=0.0.4; charset=utf-8";
-            Ok(answer(StatusCode::OK, content_type, Bytes::from(api.live.metrics())))
+            let text = Bytes::from(api.live.metrics());
+            let charge = api.account.charge(Kind::Bodies, text.len());
+            Ok(answer(StatusCode::OK, content_type, Content::charged(text, charge, None)))
         }
         Route::Tasks => tasks::list(api, Query::of(parts.uri.query())).await,
         Route::Task(thread) => tasks::show(api, thread).await,

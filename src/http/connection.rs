@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -12,7 +13,7 @@ use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{HeaderMap, Request, Version};
+use hyper::{HeaderMap, Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -56,6 +57,9 @@ struct Connection<'a> {
     api: &'a Api,
     /// It has one of the last files.
     is_last: bool,
+    /// A request has come.
+    was_asked: AtomicBool,
+    draining: watch::Receiver<bool>,
     /// Its place among those that are counted, from its first head on.
     place: Mutex<Option<Place>>,
     /// Set by the request that makes it a socket.
@@ -76,8 +80,14 @@ impl Serving {
     async fn requests(mut self, stream: TcpStream, is_last: bool) {
         let api = self.api.clone();
         let limits = &api.config.limits;
-        let connection =
-            Connection { api: &api, is_last, place: Mutex::default(), becomes: Mutex::default() };
+        let connection = Connection {
+            api: &api,
+            is_last,
+            was_asked: AtomicBool::new(false),
+            draining: self.draining.clone(),
+            place: Mutex::default(),
+            becomes: Mutex::default(),
+        };
         let service =
             service_fn(|request| async { Ok::<_, Infallible>(connection.answer(request).await) });
         let head = limits.handshake_timeout();
@@ -99,7 +109,11 @@ impl Serving {
             None => match timeout(DRAIN_GRACE, serving.as_mut()).await {
                 Ok(served) => served,
                 Err(_) => {
-                    serving.as_mut().graceful_shutdown();
+                    // This would close one that has not been asked anything yet. That one ends
+                    // with its first answer, or when its head has not come in time.
+                    if connection.was_asked.load(Relaxed) {
+                        serving.as_mut().graceful_shutdown();
+                    }
                     serving.await
                 }
             },
@@ -129,7 +143,15 @@ impl Serving {
 }
 
 impl Connection<'_> {
-    async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.was_asked.store(true, Relaxed);
+        let answer = self.answer_as_ever(request).await;
+        let goes_on =
+            answer.status() == StatusCode::SWITCHING_PROTOCOLS || !*self.draining.borrow();
+        if goes_on { answer } else { closing(answer) }
+    }
+
+    async fn answer_as_ever(&self, mut request: Request<Incoming>) -> Answer {
         if let Err(detail) = check_host(request.version(), request.headers()) {
             return closing(ApiError::malformed(detail).into());
         }

@@ -87,8 +87,13 @@ impl Received {
         if needed <= self.bytes.capacity() {
             return Ok(());
         }
-        let room = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES).min(needed.max(room_max));
-        let priority = if room <= SMALL_BYTES_MAX { Priority::Last } else { Priority::Usual };
+        // A large one gets all its room at once: many that have a part each could not go on.
+        let (room, priority) = if needed <= SMALL_BYTES_MAX {
+            let room = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES);
+            (room.min(SMALL_BYTES_MAX), Priority::Last)
+        } else {
+            (needed.max(room_max), Priority::Usual)
+        };
         while !self.charge.grow(room, priority) {
             if Instant::now() >= deadline {
                 return Err(ApiError::unavailable("the server's memory is spent, try again later"));
