@@ -70,7 +70,9 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let account = Account::new(config.limits.memory_bytes_max);
         let patience = config.limits.attach_timeout();
-        let reads = Reads::new(runtime.handle().clone(), log.clone(), account.clone(), patience);
+        let large = Arc::new(tokio::sync::Semaphore::new(1));
+        let beside = runtime.handle().clone();
+        let reads = Reads::new(beside, log.clone(), large, account.clone(), patience);
         let gate = Arc::new(Gate::new(&config, usize::MAX));
         let config = Arc::new(config);
         let api = Api { log, threads, config, live: live.clone(), reads, account, gate };
