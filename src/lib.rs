@@ -82,6 +82,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod http;
+mod listen;
 pub mod log;
 pub mod logging;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! The server: listeners, workers, and what they share.
+//! The server: its parts put together, and run until its end.
 
 use std::fmt;
 use std::future::Future;
@@ -7,12 +7,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::http::accept;
 use crate::http::api::{Api, Live};
+use crate::http::connection::{HandOver, Serving};
+use crate::http::gate::Gate;
+use crate::http::reads::Reads;
 use crate::id::ThreadId;
+use crate::listen;
 use crate::log::Log;
 use crate::logging;
 use crate::metrics::Gauges;
@@ -20,9 +24,6 @@ use crate::publish::ThreadManager;
 use crate::worker::lane::{Lane, LaneThread};
 use crate::worker::shared::Shared;
 use crate::worker::thread;
-
-/// Connections that wait to be accepted, per worker: a herd of viewers comes back at once.
-const BACKLOG: i32 = 8192;
 
 /// Why the server did not run.
 #[derive(Debug)]
@@ -62,11 +63,12 @@ pub async fn run(
     log: Log,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    raise_open_files();
-    let (listeners, address) = listen(config.listen, config.workers)?;
+    let files_max = listen::raise_open_files();
+    let (listeners, address) = listen::listen(&config)
+        .map_err(|error| ServerError::Bind { address: config.listen, error })?;
     let config = Arc::new(config);
     let (lane, runtime) = Lane::new(&config, &log).map_err(ServerError::System)?;
-    let lane = Arc::new(lane);
+    let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
     let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane.clone()));
     let _lane = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
     shared.listen_to_embedded();
@@ -75,7 +77,15 @@ pub async fn run(
         threads: ThreadManager::new(log.clone()),
         config: config.clone(),
         live: shared.clone(),
-        lane,
+        reads: Reads::new(
+            beside,
+            lane.log().clone(),
+            lane.large_reads(),
+            shared.account.clone(),
+            config.limits.attach_timeout(),
+        ),
+        account: shared.account.clone(),
+        gate: Arc::new(Gate::new(&config, files_max)),
     });
     let (begin_shutdown, begun) = watch::channel(false);
     let (ended, mut all_ended) = tokio::sync::mpsc::channel(config.workers);
@@ -85,7 +95,8 @@ pub async fn run(
         let (begun, ended) = (begun.clone(), ended.clone());
         let worker = move || {
             let _told = TellsItsEnd(ended);
-            thread::run(shared, number, listener, api, begun)
+            let draining = begun.clone();
+            thread::run(shared, number, begun, |adopt| front(listener, api, adopt, draining))
         };
         let name = format!("worker-{number}");
         let thread = std::thread::Builder::new().name(name).spawn(worker);
@@ -119,6 +130,19 @@ pub async fn run(
     Ok(())
 }
 
+/// What stands before a worker: HTTP, which hands over to it what becomes a socket.
+async fn front(
+    listener: TcpListener,
+    api: Arc<Api>,
+    hand_over: HandOver,
+    draining: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let drain = api.config.drain();
+    accept::run(listener, Serving { api, hand_over, draining }, drain).await;
+    Ok(())
+}
+
 /// Tells that a worker has ended, also when it panicked.
 struct TellsItsEnd(tokio::sync::mpsc::Sender<()>);
 
@@ -126,58 +150,6 @@ impl Drop for TellsItsEnd {
     fn drop(&mut self) {
         // There is room for every worker; without a receiver nobody is left to be told.
         _ = self.0.try_send(());
-    }
-}
-
-/// A listener for each worker, all on one address; the kernel spreads connections over them, and a
-/// new process may listen there while this one drains.
-fn listen(
-    address: SocketAddr,
-    workers: usize,
-) -> Result<(Vec<TcpListener>, SocketAddr), ServerError> {
-    let bind_error = |error| ServerError::Bind { address, error };
-    if is_in_use(address) {
-        // Meant for the moment in which a new process takes over from one that drains.
-        tracing::warn!(%address, "address_shared: another process listens here too");
-    }
-    let mut bound = address;
-    let mut listeners = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let listener = listen_once(bound).map_err(bind_error)?;
-        bound = listener.local_addr().map_err(bind_error)?;
-        listeners.push(listener);
-    }
-    Ok((listeners, bound))
-}
-
-/// Whether some process listens on the address already.
-fn is_in_use(address: SocketAddr) -> bool {
-    let probe = || -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(1)
-    };
-    address.port() != 0 && probe().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-}
-
-fn listen_once(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Each viewer is an open file: take as many as the operating system allows.
-fn raise_open_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "open_files_not_raised");
     }
 }
 

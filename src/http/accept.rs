@@ -1,50 +1,37 @@
-//! Accept: connections, the requests on them, and the hand-over of those that become sockets.
+//! Accept: connections are taken from the kernel until the server goes away, and then to the last.
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use crate::core::fanout::Purpose;
-use crate::http::api::{self, Api};
-use crate::http::handshake;
-use crate::worker::thread::SharedWorker;
+use super::connection::{LAST_HEAD, Serving};
+use super::gate::Room;
 
 /// How long to wait after an error that waiting may cure, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until the shutdown begins; then it takes those that have come and closes the listener.
-pub(crate) async fn run(
-    listener: TcpListener,
-    worker: SharedWorker,
-    api: Arc<Api>,
-    mut shutdown: watch::Receiver<bool>,
-) {
-    let draining = shutdown.clone();
-    let serve = |stream: TcpStream| {
-        tokio::spawn(connection(stream, worker.clone(), api.clone(), draining.clone()));
-    };
+/// Accepts until the shutdown begins; then it takes those that have come, closes the listener, and
+/// ends when all connections have been answered or handed over, or had their time.
+pub(crate) async fn run(listener: TcpListener, serving: Serving, drain: Duration) {
+    let mut draining = serving.draining.clone();
+    // Each connection's task has a sender: when all are gone, so are the connections.
+    let (alive, mut ended) = mpsc::channel::<Infallible>(1);
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
             // Dropped: a connection stays in the kernel's queue until it is accepted.
             accepted = listener.accept() => accepted,
             // Dropped: the value stays.
-            _ = shutdown.wait_for(|begun| *begun) => break,
+            _ = draining.wait_for(|begun| *begun) => break,
         };
         match accepted {
             Ok((stream, _)) => {
                 failing = false;
-                serve(stream);
+                admit(stream, &serving, &alive).await;
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -55,14 +42,44 @@ pub(crate) async fn run(
             }
         }
     }
-    // Who has connected already is told 1012 like the others, not reset.
-    if let Ok(listener) = listener.into_std() {
-        while let Ok((stream, _)) = listener.accept() {
-            if stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = TcpStream::from_std(stream)
-            {
-                serve(stream);
+    let closing = async {
+        take_the_last(listener, &serving, &alive).await;
+        drop(alive);
+        ended.recv().await
+    };
+    // Dropped: their time is over. The tasks of those that are left end with the runtime.
+    _ = timeout(drain, closing).await;
+}
+
+/// Starts a connection's task. Where files run out, this waits: who comes next stays in the kernel.
+async fn admit(stream: TcpStream, serving: &Serving, alive: &mpsc::Sender<Infallible>) {
+    let last = match serving.api.gate.room_for(&stream, LAST_HEAD).await {
+        Room::Enough => None,
+        Room::Last(permit) => Some(permit),
+        Room::None => return,
+    };
+    let (serving, alive) = (serving.clone(), alive.clone());
+    tokio::spawn(async move {
+        serving.serve(stream, last).await;
+        drop(alive);
+    });
+}
+
+/// Who has connected already is answered or told 1012 like the others, not reset.
+async fn take_the_last(listener: TcpListener, serving: &Serving, alive: &mpsc::Sender<Infallible>) {
+    let Ok(listener) = listener.into_std() else { return };
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    admit(stream, serving, alive).await;
+                }
             }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
         }
     }
 }
@@ -71,69 +88,4 @@ pub(crate) async fn run(
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Serves a connection's requests, and hands it to the worker when one of them is a handshake.
-async fn connection(
-    stream: TcpStream,
-    worker: SharedWorker,
-    api: Arc<Api>,
-    mut draining: watch::Receiver<bool>,
-) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let becomes: Arc<Mutex<Option<(OnUpgrade, Purpose)>>> = Arc::default();
-    let service = service_fn(|mut request| {
-        let (api, becomes) = (api.clone(), becomes.clone());
-        async move {
-            Ok::<_, Infallible>(match handshake::answer(&request, &api.config) {
-                Some((response, purpose)) => {
-                    if let Some(purpose) = purpose {
-                        let upgrade = hyper::upgrade::on(&mut request);
-                        *becomes.lock() = Some((upgrade, purpose));
-                    }
-                    response
-                }
-                None => api::respond(request, &api).await,
-            })
-        }
-    });
-    let limits = &api.config.limits;
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake_timeout())
-        .max_buf_size(limits.header_bytes_max)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut serving = pin!(serving);
-    let served = tokio::select! {
-        // Not dropped before it is done.
-        served = serving.as_mut() => served,
-        // Dropped: the value stays.
-        () = async { _ = draining.wait_for(|begun| *begun).await } => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "connection_failed");
-        return;
-    }
-    let Some((upgrade, purpose)) = becomes.lock().take() else { return };
-    if let Ok(upgraded) = upgrade.await
-        && let Err(error) = hand_over(upgraded, &worker, purpose)
-    {
-        tracing::debug!(%error, "hand_over_failed");
-    }
-}
-
-/// Gives the bare socket to the worker; nothing of the HTTP connection stays behind.
-fn hand_over(upgraded: Upgraded, worker: &SharedWorker, purpose: Purpose) -> io::Result<()> {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        return Err(io::Error::other("the connection is of another type"));
-    };
-    let stream = parts.io.into_inner().into_std()?;
-    // A client may send frames along with its handshake.
-    worker.lock().adopt(stream, parts.read_buf.to_vec(), purpose)
 }

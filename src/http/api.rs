@@ -1,7 +1,6 @@
 //! Every request that is no WebSocket handshake: from the path to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -9,16 +8,23 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
 
-use super::cors::Cors;
-use super::error::{Answer, ApiError, answer, json_answer};
+use super::answer::{Answer, Content, answer, closing, json_answer};
+use super::error::ApiError;
+use super::gate::Gate;
+use super::origin::Cors;
+use super::query::Query;
+use super::reads::Reads;
+use super::receive::{Received, receive};
 use super::route::Route;
-use super::{body, page, tasks};
+use super::{page, tasks};
 use crate::config::Config;
+use crate::core::account::{Account, Kind};
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
-use crate::worker::lane::Lane;
 
 /// What the API is made of. Cheap to clone.
 #[derive(Clone)]
@@ -27,7 +33,9 @@ pub(crate) struct Api {
     pub(crate) threads: ThreadManager,
     pub(crate) config: Arc<Config>,
     pub(crate) live: Arc<dyn Live>,
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) reads: Reads,
+    pub(crate) account: Account,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// What the API asks of the running server; the counts are of the whole process.
@@ -50,32 +58,33 @@ pub(crate) trait Live: Send + Sync {
 
 /// Answers a request. Its body is read to the end, so that the connection can go on; where that
 /// fails, the answer closes the connection.
-pub(crate) async fn respond(mut request: Request<Incoming>, api: &Api) -> Answer {
+pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Answer {
+    let (parts, mut body) = request.into_parts();
+    let route = Route::of(parts.uri.path(), api.config.diagnostics);
+    let wanted = route.is_some_and(|route| route.takes_body(&parts.method));
     let limits = &api.config.limits;
-    let pause = Duration::from_millis(limits.handshake_timeout_ms);
-    let body = body::read(&mut request, limits.body_bytes_max as u64, pause).await;
-    let (parts, _) = request.into_parts();
+    let body = receive(&mut body, &parts.headers, wanted, limits, &api.account).await;
     let cors = Cors::of(&parts.headers, &api.config.cors_origins);
     let mut answer = match body {
-        Ok(body) => dispatch(&parts, &body, api).await.unwrap_or_else(Answer::from),
+        Ok(body) => dispatch(&parts, route, body, api).await.unwrap_or_else(Answer::from),
         Err(unread) => closing(unread.into()),
     };
     cors.mark(&mut answer);
-    if let Some(route) = Route::of(parts.uri.path()).filter(|_| parts.method == Method::OPTIONS) {
+    if let Some(route) = route.filter(|_| parts.method == Method::OPTIONS) {
         cors.mark_preflight(&mut answer, route.methods());
     }
     answer
 }
 
-fn closing(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    answer
-}
-
-async fn dispatch(parts: &Parts, body: &Bytes, api: &Api) -> Result<Answer, ApiError> {
+async fn dispatch(
+    parts: &Parts,
+    route: Option<Route<'_>>,
+    body: Received,
+    api: &Api,
+) -> Result<Answer, ApiError> {
     let path = parts.uri.path();
     let nothing = || ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path");
-    let route = Route::of(path).ok_or_else(nothing)?;
+    let route = route.ok_or_else(nothing)?;
     if !route.allows(&parts.method) {
         return Ok(other_method(parts, route));
     }
@@ -85,16 +94,34 @@ async fn dispatch(parts: &Parts, body: &Bytes, api: &Api) -> Result<Answer, ApiE
         Route::Ready => ready(api).await,
         Route::Metrics => {
             let content_type = "text/plain; version=0.0.4; charset=utf-8";
-            Ok(answer(StatusCode::OK, content_type, api.live.metrics().into()))
+            let text = Bytes::from(api.live.metrics());
+            let charge = api.account.charge(Kind::Bodies, text.len());
+            Ok(answer(StatusCode::OK, content_type, Content::charged(text, charge, None)))
         }
-        Route::Tasks => tasks::list(api, parts.uri.query().unwrap_or_default()).await,
+        Route::Tasks => tasks::list(api, Query::of(parts.uri.query())).await,
         Route::Task(thread) => tasks::show(api, thread).await,
         Route::StreamInfo(thread) => tasks::stream_info(api, thread).await,
-        Route::Triage => tasks::triage(api, &parts.headers, body).await,
-        Route::Publish(thread, call) => {
-            tasks::publish(api, thread, call, &parts.headers, body).await
+        Route::Triage => {
+            let _turn = turn(api, &body).await?;
+            tasks::triage(api, &parts.headers, &body.bytes).await
         }
+        Route::Publish(thread, call) => {
+            let _turn = turn(api, &body).await?;
+            tasks::publish(api, thread, call, &parts.headers, &body.bytes).await
+        }
+        // Handshakes are answered before a request comes here.
+        Route::Socket(_) => Err(nothing()),
     }
+}
+
+/// Waits until a body may be worked on: of large ones few are, as each is copied on its way.
+async fn turn<'a>(api: &'a Api, body: &Received) -> Result<Option<SemaphorePermit<'a>>, ApiError> {
+    if !body.is_large() {
+        return Ok(None);
+    }
+    let waiting = timeout(api.config.limits.attach_timeout(), api.gate.large().acquire());
+    let busy = || ApiError::unavailable("too many large bodies at a time, try again later");
+    Ok(waiting.await.map_err(|_| busy())?.ok())
 }
 
 /// OPTIONS, or a method that the path does not have.
@@ -113,7 +140,7 @@ fn other_method(parts: &Parts, route: Route<'_>) -> Answer {
 }
 
 async fn ready(api: &Api) -> Result<Answer, ApiError> {
-    let unready = |why: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    let unready = |why: String| ApiError::unavailable(why);
     if api.live.draining() {
         return Err(unready("the server is going away".to_owned()));
     }

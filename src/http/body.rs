@@ -1,66 +1,12 @@
-//! The body of a request: read within bounds, understood as an object, its members taken out.
+//! The body of a request, understood as an object, its members taken out.
 
-use std::time::Duration;
-
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::HeaderMap;
 use hyper::header::{self, HeaderValue};
-use hyper::{HeaderMap, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::error::ApiError;
 use crate::publish::{Fields, Json};
-
-/// So much of a body that is too long is read and thrown away: a client that is still sending would
-/// not see the answer. What is longer costs the connection.
-const DISCARDED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Reads the whole body. `pause` is how long the client may send nothing.
-///
-/// # Errors
-/// 413 where it is longer than `bytes_max`; 408 and 400 where the client does not send all of it.
-pub(super) async fn read(
-    request: &mut Request<Incoming>,
-    bytes_max: u64,
-    pause: Duration,
-) -> Result<Bytes, ApiError> {
-    let too_long = || {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("a body has at most {bytes_max} bytes"),
-        )
-    };
-    let announced = request.body().size_hint().lower();
-    let waits = request.headers().contains_key(header::EXPECT);
-    if announced > bytes_max && (waits || announced > DISCARDED_BYTES_MAX) {
-        return Err(too_long());
-    }
-    let body = request.body_mut();
-    let (mut held, mut length) = (BytesMut::new(), 0);
-    while let Some(frame) = next(body, pause).await? {
-        length += frame.len() as u64;
-        if length > DISCARDED_BYTES_MAX.max(bytes_max) {
-            return Err(too_long());
-        }
-        if announced.max(length) > bytes_max {
-            held = BytesMut::new();
-        } else {
-            held.extend_from_slice(&frame);
-        }
-    }
-    if length > bytes_max { Err(too_long()) } else { Ok(held.freeze()) }
-}
-
-async fn next(body: &mut Incoming, pause: Duration) -> Result<Option<Bytes>, ApiError> {
-    match tokio::time::timeout(pause, body.frame()).await {
-        Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
-        Ok(Some(Err(error))) => Err(ApiError::malformed(format!("the body is broken: {error}"))),
-        Ok(None) => Ok(None),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body does not go on")),
-    }
-}
 
 /// The members of a body that is a JSON object.
 pub(super) struct Members(Fields);

@@ -2,20 +2,14 @@
 
 use std::fmt::Display;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{self, HeaderValue};
-use hyper::{Response, StatusCode};
-use serde::Serialize;
+use hyper::StatusCode;
 use serde_json::json;
 
+use super::answer::{Answer, json_answer};
 use crate::log::LogError;
 
-/// Every answer has its whole body at hand.
-pub(crate) type Answer = Response<Full<Bytes>>;
-
 /// A request that is refused.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) detail: String,
@@ -29,6 +23,11 @@ impl ApiError {
     /// 400: it cannot be understood.
     pub(super) fn malformed(detail: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail.to_string())
+    }
+
+    /// 503: not now.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     /// 422: it can be understood, but this member of it is wrong.
@@ -54,29 +53,6 @@ impl From<ApiError> for Answer {
     fn from(error: ApiError) -> Self {
         json_answer(error.status, &json!({ "detail": error.detail }))
     }
-}
-
-/// An answer whose body is JSON.
-pub(super) fn json_answer(status: StatusCode, value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => answer(status, "application/json", body.into()),
-        // What we serialise are strings, numbers and JSON texts, which always serialise.
-        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "application/json", Bytes::new()),
-    }
-}
-
-/// An answer with a body of some type.
-pub(super) fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Explicit, so that HEAD has it too.
-    headers.insert(header::CONTENT_LENGTH, length);
-    let no_sniffing = HeaderValue::from_static("nosniff");
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniffing);
-    answer
 }
 
 #[cfg(test)]

@@ -1,18 +1,26 @@
-//! HTTP: the API, the page, health and metrics (protocol §4).
+//! HTTP: connections, the API, the page, health and metrics (protocol §4).
 //!
-//! [`api::respond`] answers every request that is no WebSocket handshake. It knows the [`Log`], not
-//! who answers behind it, and of the running server only what [`api::Live`] tells.
+//! [`connection`] serves the requests of one connection: what [`route`] says is a WebSocket endpoint
+//! is answered by [`handshake`], and the connection handed over with its purpose; all else is
+//! answered by [`api`]. This module knows the [`Log`], not who answers behind it; of those who watch
+//! it knows what [`api::Live`] tells and where connections are [handed over](connection::HandOver).
 //!
 //! [`Log`]: crate::log::Log
 
 pub(crate) mod accept;
+mod answer;
 pub(crate) mod api;
 mod body;
-mod cors;
+pub(crate) mod connection;
 mod error;
-pub(crate) mod handshake;
+pub(crate) mod gate;
+mod handshake;
+mod origin;
+mod paced;
 mod page;
-mod percent;
+mod query;
+pub(crate) mod reads;
+mod receive;
 mod route;
 mod tasks;
 

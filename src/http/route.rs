@@ -1,10 +1,12 @@
-//! Which thing a path means, and which methods that thing has.
+//! Which thing a path means, and which methods that thing has. The one table of paths.
 
 use hyper::Method;
 
 /// What a path means; thread ids are as the path has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route<'a> {
+    /// A WebSocket endpoint.
+    Socket(Endpoint<'a>),
     /// `/`, `/assets/…`, `/favicon.ico`
     Page,
     /// `/healthz`
@@ -25,6 +27,17 @@ pub(super) enum Route<'a> {
     Publish(&'a str, Call),
 }
 
+/// A WebSocket endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint<'a> {
+    /// `/api/v1/ws/tasks/{thread_id}`
+    Task(&'a str),
+    /// `/api/v1/ws`
+    Tasks,
+    /// `/api/v1/ws/echo`, where diagnostics are on.
+    Echo,
+}
+
 /// What is to be published to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
@@ -36,7 +49,7 @@ pub(super) enum Call {
 
 impl<'a> Route<'a> {
     /// What the path means; none where it means nothing.
-    pub(super) fn of(path: &'a str) -> Option<Self> {
+    pub(super) fn of(path: &'a str, diagnostics: bool) -> Option<Self> {
         Some(match path {
             "/" | "/favicon.ico" => Self::Page,
             "/healthz" => Self::Health,
@@ -44,12 +57,18 @@ impl<'a> Route<'a> {
             "/metrics" => Self::Metrics,
             "/api/v1/tasks" => Self::Tasks,
             "/api/v1/triage" => Self::Triage,
+            "/api/v1/ws" => Self::Socket(Endpoint::Tasks),
+            "/api/v1/ws/echo" if diagnostics => Self::Socket(Endpoint::Echo),
             _ if path.starts_with("/assets/") => Self::Page,
-            _ => return Self::of_task(path.strip_prefix("/api/v1/tasks/")?),
+            _ => return Self::of_task(path.strip_prefix("/api/v1/")?),
         })
     }
 
     fn of_task(path: &'a str) -> Option<Self> {
+        if let Some(thread) = path.strip_prefix("ws/tasks/") {
+            return (!thread.contains('/')).then_some(Self::Socket(Endpoint::Task(thread)));
+        }
+        let path = path.strip_prefix("tasks/")?;
         let Some((thread, part)) = path.split_once('/') else { return Some(Self::Task(path)) };
         Some(match part {
             "stream-info" => Self::StreamInfo(thread),
@@ -65,6 +84,7 @@ impl<'a> Route<'a> {
     pub(super) fn methods(self) -> &'static str {
         match self {
             Self::Triage | Self::Publish(..) => "POST",
+            Self::Socket(_) => "GET",
             _ => "GET, HEAD",
         }
     }
@@ -72,6 +92,11 @@ impl<'a> Route<'a> {
     /// Whether it has the method.
     pub(super) fn allows(self, method: &Method) -> bool {
         self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// Whether a request's body means something to it.
+    pub(super) fn takes_body(self, method: &Method) -> bool {
+        matches!(self, Self::Triage | Self::Publish(..)) && method == Method::POST
     }
 }
 
@@ -91,6 +116,13 @@ mod tests {
             ("/api/v1/tasks/t1/stream-info", Some(Route::StreamInfo("t1"))),
             ("/api/v1/tasks/t1/updates", Some(Route::Publish("t1", Call::Update))),
             ("/api/v1/tasks/t1/error", Some(Route::Publish("t1", Call::Error))),
+            ("/api/v1/ws", Some(Route::Socket(Endpoint::Tasks))),
+            ("/api/v1/ws/tasks/t1", Some(Route::Socket(Endpoint::Task("t1")))),
+            ("/api/v1/ws/tasks/", Some(Route::Socket(Endpoint::Task("")))),
+            ("/api/v1/ws/tasks/a/b", None),
+            ("/api/v1/ws/tasks", None),
+            ("/api/v1/ws/echo", None),
+            ("/api/v1/ws/", None),
             ("/api/v1/tasks/t1/error/", None),
             ("/api/v1/tasks/t1/", None),
             ("/api/v1", None),
@@ -99,7 +131,8 @@ mod tests {
             ("", None),
             ("*", None),
         ] {
-            assert_eq!(Route::of(path), route, "{path}");
+            assert_eq!(Route::of(path, false), route, "{path}");
         }
+        assert_eq!(Route::of("/api/v1/ws/echo", true), Some(Route::Socket(Endpoint::Echo)));
     }
 }

@@ -1,20 +1,18 @@
 //! What the API does with tasks: makes, changes, shows and lists them.
 
-use std::future::Future;
-
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
-use serde::Serialize;
 use serde_json::json;
 
+use super::answer::{Answer, JSON, answer, json_answer};
 use super::api::Api;
 use super::body::Members;
-use super::error::{Answer, ApiError, json_answer};
-use super::percent::percent_decoded;
+use super::error::ApiError;
+use super::query::{Query, decoded};
+use super::reads::Subject;
 use super::route::Call;
 use crate::id::ThreadId;
-use crate::log::LogError;
-use crate::publish::{ListedTask, NewTask, Status, TaskStreamManager, ThreadManager, Update};
+use crate::publish::{NewTask, Status, TaskStreamManager, Update};
 
 /// How many tasks a list holds where the request does not say.
 const LIST_DEFAULT: u64 = 50;
@@ -22,30 +20,17 @@ const LIST_DEFAULT: u64 = 50;
 const LIST_MAX: u64 = 200;
 
 /// `GET /api/v1/tasks?limit=`
-pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, ApiError> {
-    #[derive(Serialize)]
-    struct List {
-        tasks: Vec<ListedTask>,
-    }
-    let limit = limit(query)?;
-    read(api, |threads| async move { Ok(List { tasks: threads.newest(limit).await? }) }).await
+pub(super) async fn list(api: &Api, query: Query<'_>) -> Result<Answer, ApiError> {
+    read(api, Subject::Newest(limit(query)?)).await
 }
 
 /// `GET /api/v1/tasks/{thread_id}`
 pub(super) async fn show(api: &Api, thread: &str) -> Result<Answer, ApiError> {
-    let thread = thread_id(thread)?;
-    read(api, |threads| async move { threads.state(&thread).await }).await
+    read(api, Subject::Task(thread_id(thread)?)).await
 }
 
-/// The answer of a read on the lane: nobody knows how large the state of a task is.
-async fn read<T, F>(api: &Api, read: impl FnOnce(ThreadManager) -> F) -> Result<Answer, ApiError>
-where
-    T: Serialize,
-    F: Future<Output = Result<T, LogError>> + Send + 'static,
-{
-    let reading = read(ThreadManager::new(api.lane.log().clone()));
-    let answering = async move { Ok(json_answer(StatusCode::OK, &reading.await?)) };
-    api.lane.run(answering).await?
+async fn read(api: &Api, subject: Subject) -> Result<Answer, ApiError> {
+    Ok(answer(StatusCode::OK, JSON, api.reads.read(subject).await?))
 }
 
 /// `GET /api/v1/tasks/{thread_id}/stream-info`; an unknown thread has an empty stream, as in the
@@ -126,17 +111,13 @@ fn update(members: &Members) -> Result<Update, ApiError> {
 }
 
 fn thread_id(text: &str) -> Result<ThreadId, ApiError> {
-    percent_decoded(text).parse().map_err(ApiError::malformed)
+    decoded(text).parse().map_err(ApiError::malformed)
 }
 
-fn limit(query: &str) -> Result<u64, ApiError> {
-    let mut members = query.split('&').filter_map(|pair| pair.split_once('='));
-    let Some((_, text)) = members.rfind(|(name, _)| *name == "limit") else {
-        return Ok(LIST_DEFAULT);
-    };
-    let limit: u64 = percent_decoded(text)
-        .parse()
-        .map_err(|_| ApiError::malformed("limit: has to be a whole number"))?;
+fn limit(query: Query<'_>) -> Result<u64, ApiError> {
+    let Some(text) = query.get("limit") else { return Ok(LIST_DEFAULT) };
+    let limit: u64 =
+        text.parse().map_err(|_| ApiError::malformed("limit: has to be a whole number"))?;
     if (1..=LIST_MAX).contains(&limit) {
         Ok(limit)
     } else {

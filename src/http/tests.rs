@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 
-use super::api::{Api, Live, respond};
+use super::accept;
+use super::api::{Api, Live};
+use super::connection::Serving;
+use super::gate::Gate;
+use super::reads::Reads;
 use crate::config::{Config, Limits};
+use crate::core::account::Account;
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::log::embedded::EmbeddedLog;
 use crate::publish::ThreadManager;
-use crate::worker::lane::Lane;
 
 #[derive(Default)]
 struct Fake {
@@ -47,6 +49,9 @@ impl Live for Fake {
     }
 }
 
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// A server on the loopback that lives as long as its runtime's thread, which nobody waits for.
 struct Server {
     address: SocketAddr,
@@ -63,8 +68,14 @@ impl Server {
         let log = Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits)));
         let threads = ThreadManager::new(log.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let lane = Arc::new(Lane::on(runtime.handle().clone(), log.clone()));
-        let api = Api { log, threads, config: Arc::new(config), live: live.clone(), lane };
+        let account = Account::new(config.limits.memory_bytes_max);
+        let patience = config.limits.attach_timeout();
+        let large = Arc::new(tokio::sync::Semaphore::new(1));
+        let beside = runtime.handle().clone();
+        let reads = Reads::new(beside, log.clone(), large, account.clone(), patience);
+        let gate = Arc::new(Gate::new(&config, usize::MAX));
+        let config = Arc::new(config);
+        let api = Api { log, threads, config, live: live.clone(), reads, account, gate };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || runtime.block_on(serve(listener, api)));
@@ -98,19 +109,9 @@ impl Server {
 async fn serve(listener: std::net::TcpListener, api: Api) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    loop {
-        let (socket, _) = listener.accept().await.unwrap();
-        let api = api.clone();
-        let service = service_fn(move |request| {
-            let api = api.clone();
-            async move { Ok::<_, std::convert::Infallible>(respond(request, &api).await) }
-        });
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(socket), service),
-        );
-    }
+    let (_begin, draining) = tokio::sync::watch::channel(false);
+    let hand_over = Arc::new(|_, _, _| panic!("no test opens a socket"));
+    accept::run(listener, Serving { api: Arc::new(api), hand_over, draining }, NEVER).await;
 }
 
 struct Client {
@@ -313,7 +314,7 @@ fn a_body_has_a_limit_and_the_client_gets_to_know_it() {
 
 #[test]
 fn a_body_that_does_not_go_on_ends_the_connection() {
-    let limits = Limits { handshake_timeout_ms: 10, ..Limits::default() };
+    let limits = Limits { body_timeout_ms: 10, ..Limits::default() };
     let server = Server::with(Config { limits, ..Config::default() });
     let mut client = server.connect();
     let head = b"POST /api/v1/triage HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";

@@ -50,6 +50,8 @@ pub enum Write {
 
 /// How many of its newest updates a row of the list of tasks comes with.
 const LISTED_UPDATES_MAX: u64 = 10;
+/// The longest text in a row of the list of tasks.
+pub(crate) const LISTED_TEXT_BYTES_MAX: usize = 4096;
 
 /// A row of the list of the newest tasks.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +60,8 @@ pub struct Listed {
     pub thread: ThreadId,
     /// Its score in the index, in seconds since the epoch.
     pub updated_at: f64,
-    /// Its state with the newest updates.
+    /// What a row shows of its state: the status, the newest updates, when it was made and what it
+    /// is about. An update that is long may lack the rest.
     pub state: State,
 }
 
@@ -132,6 +135,32 @@ impl Log {
         match self {
             Self::Redis(log) => log.snapshot(thread, wants).await,
             Self::Embedded(log) => Ok(log.snapshot(thread, wants)),
+        }
+    }
+
+    /// How many bytes the state of a task has, about; for this, none of it is read.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`].
+    pub async fn weigh(&self, thread: &ThreadId) -> Result<u64, LogError> {
+        match self {
+            Self::Redis(log) => log.weigh(thread).await,
+            Self::Embedded(log) => Ok(log.weigh(thread)),
+        }
+    }
+
+    /// Facts and whole state of one task, as by [`Log::snapshot`], but without holding up others
+    /// that ask Redis, however large the state is. The state is never older than the facts.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`].
+    pub async fn large_state(&self, thread: &ThreadId) -> Result<Snapshot, LogError> {
+        match self {
+            Self::Redis(log) => log.large_state(thread).await,
+            Self::Embedded(log) => {
+                let updates_max = Some(u64::MAX);
+                Ok(log.snapshot(thread, SnapshotWants { updates_max, ..SnapshotWants::default() }))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::Status;
 use super::json::{Fields, lossy};
 use super::state::{display, metadata};
 use crate::id::ThreadId;
-use crate::log::Listed;
+use crate::log::{LISTED_TEXT_BYTES_MAX, Listed};
 use crate::timestamp::from_ms;
 
 /// A task in the list of the newest ones.
@@ -33,7 +33,7 @@ impl ListedTask {
     /// The row of a task.
     pub(super) fn new(row: Listed) -> Self {
         let state = row.state;
-        let status = state.status.as_deref().map(lossy);
+        let status = state.status.as_deref().map(lossy).map(cut);
         let updates: Vec<Fields> = state
             .updates
             .iter()
@@ -50,12 +50,22 @@ impl ListedTask {
             } else {
                 updates.iter().rev().find_map(progress)
             },
-            message: updates.last().and_then(|newest| newest.string("message")),
-            created_at: metadata.string("created_at"),
+            message: updates.last().and_then(|newest| newest.string("message")).map(cut),
+            created_at: metadata.string("created_at").map(cut),
             updated_at: from_ms((row.updated_at * 1000.0) as u64),
-            subject: metadata.string("subject"),
+            subject: metadata.string("subject").map(cut),
         }
     }
+}
+
+/// A text as a row shows it: the beginning of a long one.
+fn cut(mut text: String) -> String {
+    let mut length = text.len().min(LISTED_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(length) {
+        length -= 1;
+    }
+    text.truncate(length);
+    text
 }
 
 /// How far a task is by this update; publishers may put any JSON anywhere.
@@ -110,6 +120,13 @@ mod tests {
         ];
         assert_eq!(listed("in_progress", &updates).progress, Some(40.0));
         assert_eq!(listed("in_progress", &updates[..3]).message.as_deref(), Some("thinking"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_the_end_of_a_character() {
+        let update = format!(r#"{{"message":"x{}"}}"#, "é".repeat(5000));
+        let message = listed("in_progress", &[&update]).message.unwrap();
+        assert_eq!((message.len(), message.chars().count()), (4095, 2048));
     }
 
     #[test]

@@ -47,13 +47,17 @@ pub struct TaskState {
 
 impl TaskState {
     pub(super) fn new(thread: &ThreadId, snapshot: Snapshot) -> Self {
-        let state = snapshot.state.unwrap_or_default();
+        let mut state = snapshot.state.unwrap_or_default();
+        // Each is let go as soon as it is converted: there may be much of it.
+        let updates = std::mem::take(&mut state.updates).into_iter();
+        let updates = updates.map(|json| json_or_string(&json)).collect();
+        let result = state.result.take().map(|json| json_or_string(&json));
         let part = |name| state.task.as_ref().map(|task| json_field(task, name));
         Self {
             thread_id: thread.clone(),
             status: state.status.as_deref().map(lossy),
-            updates: state.updates.iter().map(|json| json_or_string(json)).collect(),
-            result: state.result.as_deref().map(json_or_string),
+            updates,
+            result,
             error_message: state.error.as_deref().map(lossy),
             metadata: metadata(&state),
             context: fields(&state.context, |name| name != "query"),

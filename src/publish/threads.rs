@@ -6,7 +6,7 @@ use serde_json::value::to_raw_value;
 use super::event::{Event, Moment, error_set, result_set, status_change, thread_update};
 use super::{ListedTask, NewTask, Status, TaskState, Update};
 use crate::id::{StreamId, ThreadId};
-use crate::log::{Log, LogError, Publication, SnapshotWants, Write};
+use crate::log::{Log, LogError, Publication, Snapshot, SnapshotWants, Write};
 
 /// Makes tasks, changes their state and reads it. Cheap to clone.
 ///
@@ -111,11 +111,12 @@ impl ThreadManager {
     /// Each [`LogError`].
     pub async fn state(&self, thread: &ThreadId) -> Result<TaskState, LogError> {
         let wants = SnapshotWants { updates_max: Some(u64::MAX), ..SnapshotWants::default() };
-        let snapshot = self.log.snapshot(thread, wants).await?;
-        if !snapshot.thread_exists() {
-            return Err(LogError::NotFound);
-        }
-        Ok(TaskState::new(thread, snapshot))
+        shown(thread, self.log.snapshot(thread, wants).await?)
+    }
+
+    /// The same of a task whose state is large: what may be of two instants, to hold up nobody.
+    pub(crate) async fn large_state(&self, thread: &ThreadId) -> Result<TaskState, LogError> {
+        shown(thread, self.log.large_state(thread).await?)
     }
 
     /// The tasks that changed last, newest first.
@@ -137,6 +138,14 @@ impl ThreadManager {
         writes.push(Write::Metadata(vec![("updated_at".to_owned(), now.iso8601())]));
         writes.push(Write::Index(now.score()));
         self.log.publish(thread, &Publication { must_exist: true, writes, events }).await
+    }
+}
+
+fn shown(thread: &ThreadId, snapshot: Snapshot) -> Result<TaskState, LogError> {
+    if snapshot.thread_exists() {
+        Ok(TaskState::new(thread, snapshot))
+    } else {
+        Err(LogError::NotFound)
     }
 }
 

@@ -4,5 +4,6 @@ pub(crate) mod pause;
 pub(crate) mod queue;
 pub(crate) mod quiet;
 pub mod send;
+pub(crate) mod unsent;
 #[cfg(target_os = "linux")]
 mod uring;

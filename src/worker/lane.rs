@@ -61,6 +61,11 @@ impl Lane {
         &self.log
     }
 
+    /// For the large reads of others, which count as well.
+    pub(crate) fn large_reads(&self) -> Arc<Semaphore> {
+        self.large.clone()
+    }
+
     /// Does something on the lane's thread.
     ///
     /// # Errors

@@ -2,25 +2,26 @@
 //!
 //! | task | stopped by |
 //! |---|---|
-//! | accept: new connections, one short-lived task each | the drain, which drops it |
+//! | front: what hands sockets over | itself, when nobody is left who could come |
 //! | pump: everything that happens to viewers | the drain's end |
 //! | tail: what is new in the streams this worker owns | the end of the runtime |
 //! | desks: one per topic somebody waits at | themselves, or the end of the runtime |
 //!
 //! Beside the workers there is the thread of the [`lane`](super::lane), which the server ends.
 
+use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::Worker;
 use super::shared::Shared;
 use super::tail::Tail;
-use crate::http::accept;
-use crate::http::api::Api;
+use crate::core::fanout::Purpose;
 use crate::sys::queue::Queue;
 
 /// The worker, as its thread's tasks share it, for a moment at a time and never over an await. Only
@@ -28,29 +29,35 @@ use crate::sys::queue::Queue;
 /// task that may be sent without a call into the kernel, and one that may not only with two.
 pub(crate) type SharedWorker = Arc<Mutex<Worker>>;
 
-/// Runs a worker until the drain that `shutdown` begins is over.
+/// Takes a socket over after its handshake, with what came along with that.
+pub(crate) type Adopt = Arc<dyn Fn(TcpStream, Vec<u8>, Purpose) -> io::Result<()> + Send + Sync>;
+
+/// Runs a worker until the drain that `shutdown` begins is over. `front` is what hands sockets over
+/// to it, and ends when it has handed over the last.
 ///
 /// # Errors
 /// Where the operating system does not give what a worker needs.
-pub(crate) fn run(
+pub(crate) fn run<F>(
     shared: Arc<Shared>,
     number: usize,
-    listener: TcpListener,
-    api: Arc<Api>,
     shutdown: watch::Receiver<bool>,
-) -> io::Result<()> {
+    front: impl FnOnce(Adopt) -> F,
+) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let worker = Worker::new(shared.clone(), number)?;
         tracing::info!(worker = number, sends = worker.sends_by(), "worker_started");
         let worker = Arc::new(Mutex::new(worker));
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let accepting = tokio::spawn(accept::run(listener, worker.clone(), api, shutdown.clone()));
+        let adopting = worker.clone();
+        let adopt: Adopt =
+            Arc::new(move |stream, early, purpose| adopting.lock().adopt(stream, early, purpose));
+        let front = tokio::spawn(front(adopt));
         tokio::spawn(Tail::of_worker(shared.clone(), number).run());
-        let pumping = tokio::spawn(pump(shared, number, worker, shutdown));
-        let result = pumping.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        accepting.abort();
-        result
+        let pumping = tokio::spawn(pump(shared, number, worker, shutdown, front));
+        pumping.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     })
 }
 
@@ -60,9 +67,10 @@ async fn pump(
     number: usize,
     worker: SharedWorker,
     mut shutdown: watch::Receiver<bool>,
+    mut front: JoinHandle<io::Result<()>>,
 ) -> io::Result<()> {
     let events = Queue::of(worker.lock().poll())?;
-    let mut draining = false;
+    let (mut draining, mut all_came) = (false, false);
     // Whether the queue may hold events. Looking into it is a call into the kernel.
     let mut filled = true;
     loop {
@@ -73,7 +81,7 @@ async fn pump(
             }
             (worker.turn(), worker.next_deadline(), worker.sockets())
         };
-        if draining && sockets == 0 {
+        if draining && all_came && sockets == 0 {
             return Ok(());
         }
         if more {
@@ -92,6 +100,11 @@ async fn pump(
             () = shared.inboxes[number].filled() => {}
             // Dropped: each turn looks at the clock.
             () = tokio::time::sleep_until(deadline) => {}
+            // Dropped: the task goes on.
+            ended = &mut front, if !all_came => {
+                ended.unwrap_or_else(|error| Err(io::Error::other(error)))?;
+                all_came = true;
+            }
             // Dropped: the value stays.
             begun = shutdown.wait_for(|begun| *begun), if !draining => {
                 draining = true;

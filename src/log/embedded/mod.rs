@@ -73,6 +73,11 @@ impl EmbeddedLog {
         self.tasks.lock().newest(limit, now_ms())
     }
 
+    /// See [`Log::weigh`](super::Log::weigh). The stream is counted too.
+    pub fn weigh(&self, thread: &ThreadId) -> u64 {
+        self.tasks.lock().held.get(thread).map_or(0, |held| held.bytes as u64)
+    }
+
     /// The stream's facts and its entries after a position, for the tail.
     pub fn read(
         &self,

@@ -4,9 +4,11 @@
 //! each worker that owns streams has a [`tail::RedisTail`] of its own for what changes.
 
 pub mod connection;
+mod list;
 pub mod publish;
 pub mod reply;
 pub mod resp;
+mod state;
 mod stream;
 pub mod tail;
 mod waiter;
@@ -17,16 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, RedisError, Script, Value};
+use redis::{Cmd, FromRedisValue, Script, Value};
 
 use crate::clock;
 use crate::id::{Keys, StreamId, ThreadId};
-use crate::log::{LISTED_UPDATES_MAX, Listed, LogError, Publication, Snapshot, SnapshotWants};
+use crate::log::{LogError, Publication, Snapshot, SnapshotWants};
 use connection::{Connector, Timeouts};
-
-/// How many rows of the index are looked at for a list: those of tasks that are gone do not count
-/// as listed.
-const INDEX_ROWS_MAX: usize = 1_000;
 
 /// What a [`RedisLog`] has to know.
 #[derive(Debug, Clone)]
@@ -175,64 +173,6 @@ impl RedisLog {
             reply => reply::stream_id(&reply)
                 .ok_or_else(|| LogError::Refused(format!("an unexpected reply: {reply:?}"))),
         }
-    }
-
-    /// See [`Log::newest_tasks`](crate::log::Log::newest_tasks).
-    pub(crate) async fn newest_tasks(&self, limit: u64) -> Result<Vec<Listed>, LogError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(INDEX_ROWS_MAX);
-        let (mut listed, mut looked_at) = (Vec::<Listed>::new(), 0);
-        while listed.len() < limit && looked_at < INDEX_ROWS_MAX {
-            // Twice as many each time, so that an index of dead rows takes few round trips.
-            let wanted = looked_at.max(limit).min(INDEX_ROWS_MAX - looked_at);
-            let rows = self.index_rows(looked_at, wanted).await?;
-            let end = rows.len() < wanted;
-            looked_at += wanted;
-            // Rows move down where a task changes in between: then one is read twice.
-            let new = rows
-                .into_iter()
-                .flatten()
-                .filter(|(thread, _)| listed.iter().all(|known| known.thread != *thread));
-            let reads = new.map(|(thread, updated_at)| self.listed(thread, updated_at));
-            let read = futures_util::future::try_join_all(reads).await?;
-            listed.extend(read.into_iter().flatten());
-            if end {
-                break;
-            }
-        }
-        listed.truncate(limit);
-        Ok(listed)
-    }
-
-    /// Rows of the index, newest first; none in the place of one that is no task's. A key of
-    /// another type is an empty index.
-    async fn index_rows(
-        &self,
-        skipped: usize,
-        count: usize,
-    ) -> Result<Vec<Option<(ThreadId, f64)>>, LogError> {
-        let mut range = redis::cmd("ZREVRANGE");
-        range
-            .arg(self.options.keys.index())
-            .arg(skipped)
-            .arg(skipped + count - 1)
-            .arg("WITHSCORES");
-        let mut connection = self.connected().await?;
-        let answer = range.query_async(&mut connection).await.or_else(|error: RedisError| {
-            if error.code() == Some("WRONGTYPE") { Ok(Value::Nil) } else { Err(error) }
-        });
-        let rows = reply::pairs(self.judge(answer).await?).into_iter().map(|(name, score)| {
-            let text = |bytes| std::str::from_utf8(bytes).ok();
-            Some((text(&name)?.parse().ok()?, text(&score)?.parse().ok()?))
-        });
-        Ok(rows.collect())
-    }
-
-    /// A task with its state, where there is some.
-    async fn listed(&self, thread: ThreadId, updated_at: f64) -> Result<Option<Listed>, LogError> {
-        let updates_max = Some(LISTED_UPDATES_MAX);
-        let wants = SnapshotWants { updates_max, ..SnapshotWants::default() };
-        let state = self.snapshot(&thread, wants).await?.state;
-        Ok(state.map(|state| Listed { thread, updated_at, state }))
     }
 
     /// See [`Log::check`](crate::log::Log::check).

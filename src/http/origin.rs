@@ -1,12 +1,34 @@
-//! Which other sites' pages may use the API from a browser, as `cors_origins` says.
+//! Which other sites' pages may use the server from a browser, as `cors_origins` says: one rule for
+//! the API and for sockets.
 
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use super::error::Answer;
+use super::answer::Answer;
 
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
+
+/// Whether `cors_origins` names the site. Schemes and hosts have no case.
+fn is_listed(origin: &HeaderValue, origins: &[String]) -> bool {
+    let is_it = |known: &String| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes());
+    origins.iter().any(|known| known == "*" || is_it(known))
+}
+
+/// Whether the page that asks may open a socket. Browsers ask nobody before they open one, so with
+/// a list it holds here, but for the page of this server; without one, every site may.
+pub(super) fn may_open_socket(request: &HeaderMap, origins: &[String]) -> bool {
+    let Some(origin) = request.get(header::ORIGIN) else { return true };
+    origins.is_empty() || is_listed(origin, origins) || is_own(request, origin)
+}
+
+/// The page that this server serves may always open a WebSocket to it.
+fn is_own(request: &HeaderMap, origin: &HeaderValue) -> bool {
+    let site = origin.as_bytes();
+    let host = site.strip_prefix(b"http://").or_else(|| site.strip_prefix(b"https://"));
+    let own = request.get(header::HOST).map(HeaderValue::as_bytes);
+    own.is_some_and(|own| own.eq_ignore_ascii_case(host.unwrap_or(site)))
+}
 
 /// What a request says of the site that it comes from, and what that site may.
 pub(super) struct Cors {
@@ -21,11 +43,7 @@ pub(super) struct Cors {
 impl Cors {
     pub(super) fn of(request: &HeaderMap, origins: &[String]) -> Self {
         let any = origins.iter().any(|origin| origin == "*");
-        let listed = |origin: &&HeaderValue| {
-            let equals = |known: &String| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes());
-            any || origins.iter().any(equals)
-        };
-        let origin = request.get(header::ORIGIN).filter(listed);
+        let origin = request.get(header::ORIGIN).filter(|origin| is_listed(origin, origins));
         let value = |origin: &HeaderValue| {
             if any { HeaderValue::from_static("*") } else { origin.clone() }
         };

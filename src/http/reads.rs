@@ -1,0 +1,213 @@
+//! Reads of what may be large: a task's state, the list of tasks.
+//!
+//! Who asks for the same is answered by the same read, but never by one that had begun before it
+//! asked: that one may have seen what was before. So of each subject there is at most one read under
+//! way, and one more that waits for its turn. What is read is charged before it is read, and its
+//! answer as long as somebody writes it to a client.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use super::answer::{Content, Known};
+use super::error::ApiError;
+use crate::core::account::{Account, Charge, Kind, Priority};
+use crate::id::ThreadId;
+use crate::log::{Log, LogError};
+use crate::publish::{ListedTask, ThreadManager};
+
+/// A state of more bytes is large.
+const LARGE_BYTES: u64 = 1024 * 1024;
+/// A state is held about so many times on its way: as Redis gave it, as JSON texts, as an answer.
+const COPIES: usize = 3;
+/// How often a read that waits for room looks whether there is some.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// What is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    /// The state of a task.
+    Task(ThreadId),
+    /// So many of the newest tasks.
+    Newest(u64),
+}
+
+type Outcome = Result<Content, ApiError>;
+type Teller = watch::Sender<Option<Outcome>>;
+
+/// The way to the reads. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reads(Arc<Inner>);
+
+struct Inner {
+    /// Where reads are done and encoded: beside the workers.
+    runtime: Handle,
+    log: Log,
+    threads: ThreadManager,
+    account: Account,
+    patience: Duration,
+    /// Of each subject that is being read, who waits for the next read.
+    under_way: Mutex<HashMap<Subject, Option<Teller>>>,
+    /// Large answers that are still being written.
+    answers: Mutex<HashMap<Subject, Known>>,
+    /// For the few large reads that are under way at the log at a time, whoever asks.
+    large: Arc<Semaphore>,
+    /// For the one read that is larger than the account, and its answer.
+    alone: Arc<Semaphore>,
+}
+
+impl Reads {
+    /// Reads of a log, done on a runtime; who has waited for `patience` is refused.
+    pub(crate) fn new(
+        runtime: Handle,
+        log: Log,
+        large: Arc<Semaphore>,
+        account: Account,
+        patience: Duration,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            runtime,
+            threads: ThreadManager::new(log.clone()),
+            log,
+            account,
+            patience,
+            under_way: Mutex::default(),
+            answers: Mutex::default(),
+            large,
+            alone: Arc::new(Semaphore::new(1)),
+        }))
+    }
+
+    /// The body of the answer to a request for something.
+    pub(super) async fn read(&self, subject: Subject) -> Outcome {
+        let mut told = self.join(subject);
+        let telling = timeout(self.0.patience, told.wait_for(Option::is_some)).await;
+        match telling.map(|told| told.ok().and_then(|outcome| outcome.clone())) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Err(ApiError::unavailable("the server ends")),
+            Err(_) => Err(ApiError::unavailable("it takes too long to read this, try again later")),
+        }
+    }
+
+    /// Waits for a read that has not begun yet.
+    fn join(&self, subject: Subject) -> watch::Receiver<Option<Outcome>> {
+        let mut under_way = self.0.under_way.lock();
+        let begins = !under_way.contains_key(&subject);
+        let next = under_way.entry(subject.clone()).or_default();
+        let told = next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+        if begins {
+            self.0.runtime.spawn(self.0.clone().run(subject));
+        }
+        told
+    }
+}
+
+impl Inner {
+    /// Reads for those who wait, until nobody does.
+    async fn run(self: Arc<Self>, subject: Subject) {
+        while let Some(teller) = self.next(&subject) {
+            // On a task of its own, so that a fault in it ends only this read.
+            let reading = tokio::spawn(self.clone().outcome(subject.clone()));
+            let stop = reading.abort_handle();
+            tokio::select! {
+                read = reading => {
+                    let failed = |_| Err(ApiError::unavailable("reading this failed"));
+                    teller.send_replace(Some(read.unwrap_or_else(failed)));
+                }
+                // Dropped: who waits is still told. Otherwise nobody waits any more.
+                () = teller.closed() => stop.abort(),
+            }
+        }
+    }
+
+    fn next(&self, subject: &Subject) -> Option<Teller> {
+        let mut under_way = self.under_way.lock();
+        let next = under_way.get_mut(subject).and_then(Option::take);
+        if next.is_none() {
+            under_way.remove(subject);
+        }
+        next
+    }
+
+    async fn outcome(self: Arc<Self>, subject: Subject) -> Outcome {
+        let (body, alone) = match &subject {
+            Subject::Newest(limit) => (self.newest(*limit).await?, None),
+            Subject::Task(thread) => self.state(thread).await?,
+        };
+        Ok(self.shared(subject, body, alone))
+    }
+
+    async fn newest(&self, limit: u64) -> Result<Vec<u8>, ApiError> {
+        #[derive(Serialize)]
+        struct List {
+            tasks: Vec<ListedTask>,
+        }
+        json(&List { tasks: self.threads.newest(limit).await? }, 0)
+    }
+
+    async fn state(
+        &self,
+        thread: &ThreadId,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+        let weight = self.log.weigh(thread).await?;
+        let bytes = usize::try_from(weight).unwrap_or(usize::MAX);
+        let held = bytes.saturating_mul(COPIES);
+        let too_large = self.account.exceeds(held);
+        let alone = if too_large { self.alone.clone().acquire_owned().await.ok() } else { None };
+        let _charge =
+            if too_large { self.account.outside(Kind::Answers) } else { self.room(held).await };
+        let large = weight > LARGE_BYTES;
+        let _turn = if large { self.large.acquire().await.ok() } else { None };
+        let state = if large {
+            self.threads.large_state(thread).await?
+        } else {
+            self.threads.state(thread).await?
+        };
+        Ok((json(&state, bytes)?, alone))
+    }
+
+    /// Waits for room. Who waits for the answer has a deadline and with it this has one.
+    async fn room(&self, bytes: usize) -> Charge {
+        loop {
+            if let Some(charge) = self.account.reserve(Kind::Answers, bytes, Priority::Usual) {
+                return charge;
+            }
+            sleep(ROOM_PAUSE).await;
+        }
+    }
+
+    /// The body to answer with: where the same bytes are still being written to somebody, those.
+    fn shared(
+        &self,
+        subject: Subject,
+        body: Vec<u8>,
+        alone: Option<OwnedSemaphorePermit>,
+    ) -> Content {
+        let mut answers = self.answers.lock();
+        answers.retain(|_, known| !known.is_gone());
+        if let Some(same) = answers.get(&subject).and_then(|known| known.same_as(&body)) {
+            return same;
+        }
+        let charge = match alone {
+            Some(_) => self.account.outside(Kind::Bodies),
+            None => self.account.charge(Kind::Bodies, body.capacity()),
+        };
+        let content = Content::charged(body.into(), charge, alone);
+        answers.insert(subject, content.known());
+        content
+    }
+}
+
+fn json(value: &impl Serialize, bytes: usize) -> Result<Vec<u8>, ApiError> {
+    let mut body = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut body, value)
+        .map_err(|error| ApiError::from(LogError::Refused(error.to_string())))?;
+    body.shrink_to_fit();
+    Ok(body)
+}

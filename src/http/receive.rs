@@ -1,0 +1,122 @@
+//! The body of a request as it comes: within its bounds, its time, and the account.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::HeaderMap;
+use hyper::{StatusCode, header};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::error::ApiError;
+use crate::config::Limits;
+use crate::core::account::{Account, Charge, Kind, Priority};
+
+/// So much of a body that nobody wants is read and thrown away: a client that is still sending would
+/// not see the answer. What is longer costs the connection.
+const DISCARDED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bodies up to this size may use all of the account, so that those that are half read can be read
+/// to their end whatever else is held.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// The room that a body begins with.
+const FIRST_BYTES: usize = 1024;
+/// How often a body that waits for room looks whether there is some.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// A body, charged for as long as it is held.
+pub(super) struct Received {
+    pub(super) bytes: Vec<u8>,
+    charge: Charge,
+}
+
+impl Received {
+    /// Whether it is one of those that many may not be worked on at a time.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes.len() > SMALL_BYTES_MAX
+    }
+}
+
+/// Reads the whole body; one that is not wanted is thrown away.
+///
+/// # Errors
+/// 413 where it is longer than `body_bytes_max`, 408 and 400 where the client does not send all of
+/// it in time, 503 where the account had no room for it in that time.
+pub(super) async fn receive(
+    body: &mut Incoming,
+    headers: &HeaderMap,
+    wanted: bool,
+    limits: &Limits,
+    account: &Account,
+) -> Result<Received, ApiError> {
+    let deadline = Instant::now() + limits.body_timeout();
+    let bytes_max = limits.body_bytes_max as u64;
+    let announced = body.size_hint();
+    let waits = headers.contains_key(header::EXPECT);
+    if announced.lower() > bytes_max && (waits || announced.lower() > DISCARDED_BYTES_MAX) {
+        return Err(too_long(bytes_max));
+    }
+    // Never more room than the body can fill.
+    let room_max = announced.exact().unwrap_or(bytes_max).min(bytes_max) as usize;
+    let mut held = Received { bytes: Vec::new(), charge: account.outside(Kind::Bodies) };
+    let mut length = 0;
+    while let Some(frame) = next(body, deadline).await? {
+        length += frame.len() as u64;
+        if length > DISCARDED_BYTES_MAX.max(bytes_max) {
+            return Err(too_long(bytes_max));
+        }
+        if !wanted || announced.lower().max(length) > bytes_max {
+            held = Received { bytes: Vec::new(), charge: account.outside(Kind::Bodies) };
+        } else {
+            held.make_room(frame.len(), room_max, deadline).await?;
+            held.bytes.extend_from_slice(&frame);
+        }
+    }
+    if length > bytes_max { Err(too_long(bytes_max)) } else { Ok(held) }
+}
+
+impl Received {
+    /// Makes room for more bytes. Until there is some, nothing is read, and the client waits.
+    async fn make_room(
+        &mut self,
+        more: usize,
+        room_max: usize,
+        deadline: Instant,
+    ) -> Result<(), ApiError> {
+        let needed = self.bytes.len() + more;
+        if needed <= self.bytes.capacity() {
+            return Ok(());
+        }
+        // A large one gets all its room at once: many that have a part each could not go on.
+        let (room, priority) = if needed <= SMALL_BYTES_MAX {
+            let room = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES);
+            (room.min(SMALL_BYTES_MAX), Priority::Last)
+        } else {
+            (needed.max(room_max), Priority::Usual)
+        };
+        while !self.charge.grow(room, priority) {
+            if Instant::now() >= deadline {
+                return Err(ApiError::unavailable("the server's memory is spent, try again later"));
+            }
+            sleep(ROOM_PAUSE).await;
+        }
+        self.bytes.reserve_exact(room - self.bytes.len());
+        Ok(())
+    }
+}
+
+async fn next(body: &mut Incoming, deadline: Instant) -> Result<Option<Bytes>, ApiError> {
+    match timeout_at(deadline, body.frame()).await {
+        Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Ok(Some(Err(error))) => Err(ApiError::malformed(format!("the body is broken: {error}"))),
+        Ok(None) => Ok(None),
+        Err(_) => {
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in its time"))
+        }
+    }
+}
+
+fn too_long(bytes_max: u64) -> ApiError {
+    let detail = format!("a body has at most {bytes_max} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}

@@ -1,0 +1,97 @@
+//! The list of tasks: the index, and what a row shows of each task in it.
+
+use std::sync::LazyLock;
+
+use redis::{RedisError, Script, Value};
+
+use super::{RedisLog, reply};
+use crate::id::ThreadId;
+use crate::log::{LISTED_TEXT_BYTES_MAX, LISTED_UPDATES_MAX, Listed, LogError, State, TaskPart};
+
+/// How many rows of the index are looked at for a list: those of tasks that are gone do not count
+/// as listed.
+const INDEX_ROWS_MAX: usize = 1_000;
+/// No older updates of a task are looked at once the newer ones have so many bytes.
+const ROW_BYTES_MAX: usize = 64 * 1024;
+
+static ROW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("row.lua")));
+
+impl RedisLog {
+    /// See [`Log::newest_tasks`](crate::log::Log::newest_tasks).
+    pub(crate) async fn newest_tasks(&self, limit: u64) -> Result<Vec<Listed>, LogError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(INDEX_ROWS_MAX);
+        let (mut listed, mut looked_at) = (Vec::<Listed>::new(), 0);
+        while listed.len() < limit && looked_at < INDEX_ROWS_MAX {
+            // Twice as many each time, so that an index of dead rows takes few round trips.
+            let wanted = looked_at.max(limit).min(INDEX_ROWS_MAX - looked_at);
+            let rows = self.index_rows(looked_at, wanted).await?;
+            let end = rows.len() < wanted;
+            looked_at += wanted;
+            // Rows move down where a task changes in between: then one is read twice.
+            let new = rows
+                .into_iter()
+                .flatten()
+                .filter(|(thread, _)| listed.iter().all(|known| known.thread != *thread));
+            // All at once on one connection: the answers come one behind the other.
+            let reads = new.map(|(thread, updated_at)| self.listed(thread, updated_at));
+            let read = futures_util::future::try_join_all(reads).await?;
+            listed.extend(read.into_iter().flatten());
+            if end {
+                break;
+            }
+        }
+        listed.truncate(limit);
+        Ok(listed)
+    }
+
+    /// Rows of the index, newest first; none in the place of one that is no task's. A key of
+    /// another type is an empty index.
+    async fn index_rows(
+        &self,
+        skipped: usize,
+        count: usize,
+    ) -> Result<Vec<Option<(ThreadId, f64)>>, LogError> {
+        let mut range = redis::cmd("ZREVRANGE");
+        range
+            .arg(self.options.keys.index())
+            .arg(skipped)
+            .arg(skipped + count - 1)
+            .arg("WITHSCORES");
+        let mut connection = self.connected().await?;
+        let answer = range.query_async(&mut connection).await.or_else(|error: RedisError| {
+            if error.code() == Some("WRONGTYPE") { Ok(Value::Nil) } else { Err(error) }
+        });
+        let rows = reply::pairs(self.judge(answer).await?).into_iter().map(|(name, score)| {
+            let text = |bytes| std::str::from_utf8(bytes).ok();
+            Some((text(&name)?.parse().ok()?, text(&score)?.parse().ok()?))
+        });
+        Ok(rows.collect())
+    }
+
+    /// A task with what its row shows, where there is one.
+    async fn listed(&self, thread: ThreadId, updated_at: f64) -> Result<Option<Listed>, LogError> {
+        let prefix = self.options.keys.prefix();
+        let mut call = ROW.prepare_invoke();
+        call.key(format!("{prefix}:thread:{thread}"))
+            .arg(format!("{prefix}:task"))
+            .arg(LISTED_UPDATES_MAX)
+            .arg(ROW_BYTES_MAX)
+            .arg(LISTED_TEXT_BYTES_MAX);
+        let state = row(self.run(&call).await?);
+        Ok(state.map(|state| Listed { thread, updated_at, state }))
+    }
+}
+
+/// The reply of `row.lua`.
+fn row(reply: Value) -> Option<State> {
+    let Value::Array(parts) = reply else { return None };
+    let mut parts = parts.into_iter();
+    let mut next = || parts.next().unwrap_or(Value::Nil);
+    let (task_id, status) = (reply::bytes(next()), reply::bytes(next()));
+    let mut updates: Vec<_> = reply::array(next()).into_iter().filter_map(reply::bytes).collect();
+    updates.reverse();
+    let metadata = reply::pairs(next());
+    let task_metadata = reply::pairs(next());
+    let task = task_id.map(|task_id| TaskPart { task_id, metadata: task_metadata });
+    Some(State { status, updates, metadata, task, ..State::default() })
+}

@@ -1,0 +1,154 @@
+//! The state of a task that is large: weighed before it is read, and read in pieces, so that Redis
+//! serves others in between.
+
+use std::sync::LazyLock;
+
+use bytes::{Bytes, BytesMut};
+use redis::{Script, Value};
+
+use super::{RedisLog, reply};
+use crate::id::ThreadId;
+use crate::log::{LogError, Snapshot, SnapshotWants, State, TaskPart};
+
+/// Bytes in one piece, about.
+const PIECE_BYTES: u64 = 1024 * 1024;
+/// A state that changes while it is read is read again, so many times.
+const TRIES: usize = 3;
+
+static WEIGH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weigh.lua")));
+
+/// What there is of a state, and how large it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Weight {
+    task_id: Option<Bytes>,
+    updates_bytes: u64,
+    updates: u64,
+    result_bytes: u64,
+    error_bytes: u64,
+    hashes_bytes: u64,
+    has_status: bool,
+    has_metadata: bool,
+}
+
+impl RedisLog {
+    /// See [`Log::weigh`](crate::log::Log::weigh).
+    pub(crate) async fn weigh(&self, thread: &ThreadId) -> Result<u64, LogError> {
+        let weight = self.weight(thread).await?;
+        Ok(weight.updates_bytes + weight.result_bytes + weight.error_bytes + weight.hashes_bytes)
+    }
+
+    /// See [`Log::large_state`](crate::log::Log::large_state).
+    pub(crate) async fn large_state(&self, thread: &ThreadId) -> Result<Snapshot, LogError> {
+        for _ in 0..TRIES {
+            // The position first: the state is never older than it.
+            let mut snapshot = self.snapshot(thread, SnapshotWants::default()).await?;
+            let weight = self.weight(thread).await?;
+            snapshot.state = self.state_in_pieces(thread, &weight).await?;
+            let still = self.snapshot(thread, SnapshotWants::default()).await?;
+            if still.stream == snapshot.stream && self.weight(thread).await? == weight {
+                return Ok(snapshot);
+            }
+        }
+        // It changes faster than that: in one step, however long that takes.
+        let wants = SnapshotWants { updates_max: Some(u64::MAX), ..SnapshotWants::default() };
+        self.snapshot(thread, wants).await
+    }
+
+    async fn weight(&self, thread: &ThreadId) -> Result<Weight, LogError> {
+        let prefix = self.options.keys.prefix();
+        let mut call = WEIGH.prepare_invoke();
+        call.key(format!("{prefix}:thread:{thread}")).arg(format!("{prefix}:task"));
+        let mut parts = reply::array(self.run(&call).await?).into_iter();
+        let task_id = parts.next().and_then(reply::bytes);
+        let mut number = || parts.next().as_ref().and_then(reply::number).unwrap_or_default();
+        Ok(Weight {
+            task_id,
+            updates_bytes: number(),
+            updates: number(),
+            result_bytes: number(),
+            error_bytes: number(),
+            hashes_bytes: number(),
+            has_status: number() > 0,
+            has_metadata: number() > 0,
+        })
+    }
+
+    async fn state_in_pieces(
+        &self,
+        thread: &ThreadId,
+        weight: &Weight,
+    ) -> Result<Option<State>, LogError> {
+        if weight.task_id.is_none() && !weight.has_status && !weight.has_metadata {
+            return Ok(None);
+        }
+        let prefix = self.options.keys.prefix();
+        let of_thread = |part: &str| format!("{prefix}:thread:{thread}:{part}").into_bytes();
+        let own = |part: &str| match &weight.task_id {
+            Some(id) => [prefix.as_bytes(), b":task:", id, b":", part.as_bytes()].concat(),
+            None => of_thread(part),
+        };
+        let mut updates = self.list(own("updates"), weight).await?;
+        if weight.task_id.is_none() {
+            // The `thread` layout keeps the newest first.
+            updates.reverse();
+        }
+        let task = match &weight.task_id {
+            Some(id) => {
+                let metadata = self.hash(own("metadata")).await?;
+                Some(TaskPart { task_id: id.clone(), metadata })
+            }
+            None => None,
+        };
+        Ok(Some(State {
+            status: self.string(own("status"), 0).await?,
+            updates_total: updates.len() as u64,
+            updates,
+            result: self.string(own("result"), weight.result_bytes).await?,
+            error: self.string(own("error"), weight.error_bytes).await?,
+            metadata: self.hash(of_thread("metadata")).await?,
+            context: self.hash(of_thread("context")).await?,
+            task,
+        }))
+    }
+
+    async fn list(&self, key: Vec<u8>, weight: &Weight) -> Result<Vec<Bytes>, LogError> {
+        let each = weight.updates_bytes / weight.updates.max(1);
+        let step = (PIECE_BYTES / each.max(1)).max(1);
+        let mut found = Vec::new();
+        for from in (0..weight.updates).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+            let mut range = redis::cmd("LRANGE");
+            range.arg(&key).arg(from).arg(from + step - 1);
+            found.extend(
+                reply::array(self.read(&range).await?).into_iter().filter_map(reply::bytes),
+            );
+        }
+        Ok(found)
+    }
+
+    async fn string(&self, key: Vec<u8>, bytes: u64) -> Result<Option<Bytes>, LogError> {
+        if bytes <= PIECE_BYTES {
+            return Ok(reply::bytes(self.read(redis::cmd("GET").arg(&key)).await?));
+        }
+        let mut found = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
+        for from in (0..bytes).step_by(PIECE_BYTES as usize) {
+            let mut range = redis::cmd("GETRANGE");
+            range.arg(&key).arg(from).arg(from + PIECE_BYTES - 1);
+            found.extend(reply::bytes(self.read(&range).await?));
+        }
+        Ok(Some(found.freeze()))
+    }
+
+    async fn hash(&self, key: Vec<u8>) -> Result<Vec<(Bytes, Bytes)>, LogError> {
+        Ok(reply::pairs(self.read(redis::cmd("HGETALL").arg(&key)).await?))
+    }
+
+    /// What a key holds; nothing where it is of another type.
+    async fn read(&self, command: &redis::Cmd) -> Result<Value, LogError> {
+        let mut connection = self.connected().await?;
+        let answer = command.query_async(&mut connection).await;
+        self.judge(answer.or_else(|error: redis::RedisError| {
+            if error.code() == Some("WRONGTYPE") { Ok(Value::Nil) } else { Err(error) }
+        }))
+        .await
+    }
+}
