@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::tail::Tail;
 use crate::http::accept;
 use crate::http::api::Api;
+use crate::supervise::{self, Part};
 use crate::sys::queue::Queue;
 
 /// The worker, as its thread's tasks share it, for a moment at a time and never over an await. Only
@@ -45,9 +46,18 @@ pub(crate) fn run(
         tracing::info!(worker = number, sends = worker.sends_by(), "worker_started");
         let worker = Arc::new(Mutex::new(worker));
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let accepting = tokio::spawn(accept::run(listener, worker.clone(), api, shutdown.clone()));
-        tokio::spawn(Tail::of_worker(shared.clone(), number).run());
-        let pumping = tokio::spawn(pump(shared, number, worker, shutdown));
+        let supervisor = shared.supervisor.clone();
+        let accepting = accept::run(listener, worker.clone(), api, shutdown.clone());
+        let accepting = tokio::spawn(supervisor.clone().vital(Part::Worker, accepting));
+        tokio::spawn(supervisor.clone().restarting(Part::Tail, {
+            let shared = shared.clone();
+            move || {
+                shared.begin_tail(number);
+                Tail::of_worker(shared.clone(), number).run()
+            }
+        }));
+        let pumping = pump(shared, number, worker, shutdown);
+        let pumping = tokio::spawn(supervisor.vital(Part::Worker, pumping));
         let result = pumping.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         accepting.abort();
         result
@@ -66,6 +76,7 @@ async fn pump(
     // Whether the queue may hold events. Looking into it is a call into the kernel.
     let mut filled = true;
     loop {
+        supervise::turn(Part::Worker);
         let (more, deadline, sockets) = {
             let mut worker = worker.lock();
             if std::mem::take(&mut filled) {
