@@ -88,6 +88,7 @@ pub mod logging;
 pub mod metrics;
 pub mod publish;
 pub mod server;
+mod supervise;
 pub mod sys;
 mod worker;
 

@@ -142,6 +142,7 @@ metrics! {
         counter redis_errors = "redis_errors_total", "Those of them that failed.";
         counter state_reads = "state_reads_total", "Reads of a task's state.";
         counter page_reads = "page_reads_total", "Reads of a part of a stream.";
+        counter panics = "panics_total", "Times a part of the server panicked.";
         counter log_lines_dropped = "log_lines_dropped_total", "Lines of the server's own log that could not be written.";
     }
 }

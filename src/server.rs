@@ -21,6 +21,7 @@ use crate::log::Log;
 use crate::logging;
 use crate::metrics::Gauges;
 use crate::publish::ThreadManager;
+use crate::supervise::Part;
 use crate::worker::lane::{Lane, LaneThread};
 use crate::worker::shared::Shared;
 use crate::worker::thread;
@@ -37,6 +38,8 @@ pub enum ServerError {
     },
     /// The operating system did not give something else that is needed.
     System(io::Error),
+    /// A part panicked and cannot be started again.
+    Failed(Part),
 }
 
 impl fmt::Display for ServerError {
@@ -47,6 +50,9 @@ impl fmt::Display for ServerError {
                 "cannot listen on {address}: {error}; choose another address with --listen"
             ),
             Self::System(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Failed(part) => {
+                write!(f, "the {part} panicked and cannot be started again; the log says where")
+            }
         }
     }
 }
@@ -70,7 +76,7 @@ pub async fn run(
     let (lane, runtime) = Lane::new(&config, &log).map_err(ServerError::System)?;
     let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
     let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane.clone()));
-    let _lane = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
+    let lane_thread = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
     shared.listen_to_embedded();
     let api = Arc::new(Api {
         log: log.clone(),
@@ -114,16 +120,22 @@ pub async fn run(
         // A worker that ends by itself has failed: end the others as well. Dropped: the value
         // stays in the channel.
         _ = all_ended.recv() => {}
+        // Dropped: a part that failed stays so.
+        part = shared.supervisor.failed() => return Err(given_up(part, lane_thread)),
     }
     shared.draining.store(true, Relaxed);
     tracing::info!(viewers = shared.viewers(), "draining");
     // Workers that have ended do not listen any more, which is no error.
     _ = begin_shutdown.send(true);
-    while all_ended.recv().await.is_some() {}
+    tokio::select! {
+        () = async { while all_ended.recv().await.is_some() {} } => {}
+        // Dropped: see above.
+        part = shared.supervisor.failed() => return Err(given_up(part, lane_thread)),
+    }
     for thread in threads {
         match thread.join() {
             Ok(result) => result.map_err(ServerError::System)?,
-            Err(_) => return Err(ServerError::System(io::Error::other("a worker panicked"))),
+            Err(_) => return Err(ServerError::Failed(Part::Worker)),
         }
     }
     tracing::info!("drained");
@@ -141,6 +153,12 @@ async fn front(
     let drain = api.config.drain();
     accept::run(listener, Serving { api, hand_over, draining }, drain).await;
     Ok(())
+}
+
+/// The server cannot go on, and waits for no thread: what they did ends with the process.
+fn given_up(part: Part, lane: LaneThread) -> ServerError {
+    std::mem::forget(lane);
+    ServerError::Failed(part)
 }
 
 /// Tells that a worker has ended, also when it panicked.
@@ -180,6 +198,10 @@ impl Live for Shared {
         }
     }
 
+    fn dead_part(&self) -> Option<&'static str> {
+        self.supervisor.dead_part().map(Part::as_str)
+    }
+
     fn draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
@@ -195,6 +217,7 @@ impl Live for Shared {
         gauges.memory_bytes_max = self.account.bytes_max() as u64;
         gauges.memory_refused = self.account.refused();
         gauges.redis_up = self.ready().into();
+        gauges.panics = self.supervisor.panics();
         gauges.log_lines_dropped = logging::lines_dropped();
         for log in [&self.log, self.lane.log()] {
             let Log::Redis(log) = log else { continue };

@@ -41,6 +41,8 @@ enum Outcome {
     RedisAway = 3,
     /// The address cannot be listened on.
     CannotListen = 4,
+    /// A part of the server failed and could not be started again: `EX_SOFTWARE`.
+    PartFailed = 70,
 }
 
 impl From<Outcome> for ExitCode {

@@ -48,6 +48,8 @@ pub(crate) trait Live: Send + Sync {
     fn watched(&self, thread: &ThreadId) -> bool;
     /// How the tail learns of changes, in one word.
     fn mode(&self) -> &'static str;
+    /// A part of the server that has panicked and does not run again yet.
+    fn dead_part(&self) -> Option<&'static str>;
     /// Whether the server is going away.
     fn draining(&self) -> bool;
     /// Whether it is able to serve.
@@ -90,7 +92,7 @@ async fn dispatch(
     }
     match route {
         Route::Page => page::file(path, &parts.headers).ok_or_else(nothing),
-        Route::Health => Ok(json_answer(StatusCode::OK, &json!({ "status": "ok" }))),
+        Route::Health => health(api),
         Route::Ready => ready(api).await,
         Route::Metrics => {
             let content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -137,6 +139,14 @@ fn other_method(parts: &Parts, route: Route<'_>) -> Answer {
     let allowed = HeaderValue::from_str(&format!("{}, OPTIONS", route.methods()));
     answer.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
     answer
+}
+
+fn health(api: &Api) -> Result<Answer, ApiError> {
+    if let Some(part) = api.live.dead_part() {
+        let why = format!("a part of the server is dead: {part}");
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    }
+    Ok(json_answer(StatusCode::OK, &json!({ "status": "ok" })))
 }
 
 async fn ready(api: &Api) -> Result<Answer, ApiError> {

@@ -44,6 +44,10 @@ impl Live for Fake {
     fn ready(&self) -> bool {
         true
     }
+    fn dead_part(&self) -> Option<&'static str> {
+        None
+    }
+
     fn metrics(&self) -> String {
         "# HELP x x\n".to_owned()
     }

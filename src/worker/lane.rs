@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::tail::Tail;
 use crate::config::Config;
 use crate::log::{Log, LogError};
+use crate::supervise::{self, Part};
 
 /// Large reads that are under way at Redis at once: while it makes such an answer, it does nothing
 /// else.
@@ -69,13 +70,19 @@ impl Lane {
     /// Does something on the lane's thread.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] where the server ends meanwhile.
+    /// [`LogError::Unavailable`] where the server ends meanwhile, or what is done panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, LogError> {
-        let ended = |_| LogError::Unavailable("the server ends".into());
-        self.runtime.spawn(work).await.map_err(ended)
+        let work = async {
+            supervise::turn(Part::Lane);
+            work.await
+        };
+        self.runtime.spawn(work).await.map_err(|error| {
+            let problem = if error.is_panic() { "the lane failed" } else { "the server ends" };
+            LogError::Unavailable(problem.into())
+        })
     }
 }
 
@@ -104,12 +111,17 @@ impl LaneThread {
     /// Where the operating system gives no thread.
     pub(crate) fn start(runtime: Runtime, shared: Arc<Shared>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let tail = Tail::of_lane(shared);
+        let supervisor = shared.supervisor.clone();
+        let tail = supervisor.clone().restarting(Part::Tail, move || {
+            shared.begin_tail(shared.lane_number());
+            Tail::of_lane(shared.clone()).run()
+        });
         let run = move || {
+            let _vital = supervisor.vital_thread(Part::Lane);
             runtime.block_on(async {
                 tokio::select! {
                     // Dropped: the server ends.
-                    () = tail.run() => {}
+                    () = tail => {}
                     // Dropped: it has resolved. An error means the same: nobody needs the lane.
                     _ = stopped => {}
                 }

@@ -15,6 +15,7 @@ use crate::core::slots::Key;
 use crate::log::Log;
 use crate::log::tail::Hints;
 use crate::metrics::Metrics;
+use crate::supervise::Supervisor;
 use crate::worker::lane::Lane;
 use crate::worker::topic::{Registry, Topic};
 
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     /// All that is held on behalf of others.
     pub account: Account,
     pub metrics: Metrics,
+    pub supervisor: Arc<Supervisor>,
     /// What the embedded log says has changed, for each worker's tail.
     pub embedded_hints: Box<[Hints]>,
     /// Tails that are connected; the server is ready when all are.
@@ -107,6 +109,7 @@ impl Shared {
             account,
             shrunk_ms: AtomicU64::new(0),
             metrics: Metrics::new(workers),
+            supervisor: Arc::default(),
             embedded_hints: (0..workers).map(|_| Hints::default()).collect(),
             tails_connected: AtomicUsize::new(0),
             tails_blocking: AtomicUsize::new(0),
@@ -141,6 +144,15 @@ impl Shared {
         self.metrics.lane_streams.fetch_add(1, Relaxed);
         topic.move_to(self.lane_number());
         self.tails[self.lane_number()].put(TailMessage::Watch(topic.clone()));
+    }
+
+    /// A tail begins: it is to watch what was given to the one before it, which has panicked.
+    pub(crate) fn begin_tail(&self, number: usize) {
+        for topic in self.topics.all().into_iter().filter(|topic| topic.owner() == number) {
+            if topic.head().is_some() {
+                self.tails[number].put(TailMessage::Watch(topic));
+            }
+        }
     }
 
     /// Has the embedded log tell the tails what changed.

@@ -22,6 +22,7 @@ use super::Worker;
 use super::shared::Shared;
 use super::tail::Tail;
 use crate::core::fanout::Purpose;
+use crate::supervise::{self, Part};
 use crate::sys::queue::Queue;
 
 /// The worker, as its thread's tasks share it, for a moment at a time and never over an await. Only
@@ -54,9 +55,17 @@ where
         let adopting = worker.clone();
         let adopt: Adopt =
             Arc::new(move |stream, early, purpose| adopting.lock().adopt(stream, early, purpose));
-        let front = tokio::spawn(front(adopt));
-        tokio::spawn(Tail::of_worker(shared.clone(), number).run());
-        let pumping = tokio::spawn(pump(shared, number, worker, shutdown, front));
+        let supervisor = shared.supervisor.clone();
+        let front = tokio::spawn(supervisor.clone().vital(Part::Worker, front(adopt)));
+        tokio::spawn(supervisor.clone().restarting(Part::Tail, {
+            let shared = shared.clone();
+            move || {
+                shared.begin_tail(number);
+                Tail::of_worker(shared.clone(), number).run()
+            }
+        }));
+        let pumping = pump(shared, number, worker, shutdown, front);
+        let pumping = tokio::spawn(supervisor.vital(Part::Worker, pumping));
         pumping.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     })
 }
@@ -74,6 +83,7 @@ async fn pump(
     // Whether the queue may hold events. Looking into it is a call into the kernel.
     let mut filled = true;
     loop {
+        supervise::turn(Part::Worker);
         let (more, deadline, sockets) = {
             let mut worker = worker.lock();
             if std::mem::take(&mut filled) {

@@ -167,10 +167,14 @@ impl Registry {
         self.topics.lock().get(thread).cloned()
     }
 
+    /// All topics that there are now.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.topics.lock().values().cloned().collect()
+    }
+
     /// All topics hold less: what they let go can be read again.
     pub(crate) fn shrink(&self) {
-        let topics: Vec<Arc<Topic>> = self.topics.lock().values().cloned().collect();
-        topics.iter().for_each(|topic| topic.shrink());
+        self.all().iter().for_each(|topic| topic.shrink());
     }
 
     /// Bytes that all topics hold.

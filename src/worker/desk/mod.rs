@@ -19,6 +19,7 @@ use crate::core::account::{Charge, Kind, Priority};
 use crate::core::fanout::{Answer, Refusal, Wants};
 use crate::core::slots::Key;
 use crate::log::LogError;
+use crate::supervise::{self, Part};
 use crate::worker::shared::{Message, Shared};
 use crate::worker::topic::{Size, Topic};
 use round::Round;
@@ -35,6 +36,9 @@ const RETRY_MS_MIN: u64 = 20;
 const RETRY_MS_MAX: u64 = 500;
 /// How long those who lag wait where Redis refuses: a right may be given back at once.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a desk that panicked stays closed.
+const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Who waits.
 #[derive(Default)]
@@ -124,6 +128,7 @@ pub(crate) fn withdraw(topic: &Topic, worker: usize, viewer: Key, attaching: boo
 
 /// Serves all who wait at one of the desks. Ends by itself when nobody waits any more.
 async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
+    let _reopens = Reopens { shared: shared.clone(), topic: topic.clone(), attaching };
     let desk = topic.desks.of(attaching);
     let mut gather_ms = 0;
     let mut retry_ms = RETRY_MS_MIN;
@@ -140,6 +145,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
         };
         let served = waiting.len() as u64;
         if served > 0 {
+            supervise::turn(Part::Desk);
             match round(&shared, &topic, attaching, waiting).await {
                 Ok(left) => {
                     retry_ms = RETRY_MS_MIN;
@@ -177,6 +183,30 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
         gather_ms = if attaching { next_gather_ms(gather_ms, served) } else { 0 };
         if gather_ms > 0 {
             sleep(Duration::from_millis(gather_ms)).await;
+        }
+    }
+}
+
+/// Opens a desk again, after a pause, where the serving of it panics: who waits stays in the queue
+/// until there is an answer.
+struct Reopens {
+    shared: Arc<Shared>,
+    topic: Arc<Topic>,
+    attaching: bool,
+}
+
+impl Drop for Reopens {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let dead = self.shared.supervisor.dead(Part::Desk);
+            let (shared, topic) = (self.shared.clone(), self.topic.clone());
+            let attaching = self.attaching;
+            tokio::spawn(async move {
+                sleep(REOPEN_PAUSE).await;
+                drop(dead);
+                send_overdue_away(&shared, topic.desks.of(attaching));
+                serve(shared, topic, attaching).await;
+            });
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::config;
 use crate::log::redis::tail::TailMode;
 use crate::log::tail::Hinted;
 use crate::log::{Log, LogError};
+use crate::supervise::{self, Part};
 use crate::sys::pause::Pause;
 use crate::worker::shared::{Shared, TailMessage};
 use crate::worker::topic::Topic;
@@ -59,6 +60,20 @@ struct Watched {
     wrong_type: bool,
     /// When it was read; the sweep reads what was not for long.
     read_at: Instant,
+}
+
+/// A tail is connected as long as this is held.
+struct Connected {
+    shared: Arc<Shared>,
+    ready: bool,
+    blocking: bool,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.shared.tails_connected.fetch_sub(self.ready.into(), Relaxed);
+        self.shared.tails_blocking.fetch_sub(self.blocking.into(), Relaxed);
+    }
 }
 
 impl Tail {
@@ -114,9 +129,9 @@ impl Tail {
                 tracing::info!(worker = self.number, attempt, "redis_back");
             }
             attempt = 1;
-            self.count_connected(&source, true);
+            let connected = self.connected(&source);
             let error = self.follow(&mut source).await;
-            self.count_connected(&source, false);
+            drop(connected);
             if let Log::Redis(log) = self.log() {
                 // State and pages must come from the same server as what is tailed next.
                 log.disconnect().await;
@@ -154,16 +169,11 @@ impl Tail {
     }
 
     /// The server is ready while the tails of all workers are connected.
-    fn count_connected(&self, source: &Source, connected: bool) {
-        let count = |counter: &std::sync::atomic::AtomicUsize| {
-            if connected { counter.fetch_add(1, Relaxed) } else { counter.fetch_sub(1, Relaxed) }
-        };
-        if !self.is_lane() {
-            count(&self.shared.tails_connected);
-        }
-        if source.mode() == Some(TailMode::Block) {
-            count(&self.shared.tails_blocking);
-        }
+    fn connected(&self, source: &Source) -> Connected {
+        let (ready, blocking) = (!self.is_lane(), source.mode() == Some(TailMode::Block));
+        self.shared.tails_connected.fetch_add(ready.into(), Relaxed);
+        self.shared.tails_blocking.fetch_add(blocking.into(), Relaxed);
+        Connected { shared: self.shared.clone(), ready, blocking }
     }
 
     /// Follows the streams over one connection, until it fails.
@@ -176,6 +186,7 @@ impl Tail {
         let mut keys = Vec::new();
         let mut pause = Pause::new();
         loop {
+            supervise::turn(Part::Tail);
             self.take_messages();
             match self.read_due(source).await {
                 Ok(false) => {}
