@@ -36,11 +36,18 @@ def close_payload(code, reason=b""):
 
 
 class Raw:
-    """One TCP connection. Reading gives frames as (fin, opcode, payload)."""
+    """One TCP connection. Reading gives frames as (fin, opcode, payload).
 
-    def __init__(self, server):
-        self.socket = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_SECONDS)
+    `receive_bytes` bounds what the kernel takes for one who does not read.
+    """
+
+    def __init__(self, server, receive_bytes=None):
+        self.socket = socket.socket()
+        self.socket.settimeout(TIMEOUT_SECONDS)
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect(("127.0.0.1", server.port))
         self.port = server.port
         self.buffer = b""
 

@@ -1,0 +1,166 @@
+"""Attacks that do not read what they asked for, or ask for it again and again."""
+
+import json
+import threading
+import time
+
+from redis import Redis
+
+from attack import Attack, command, fill_stream, open_many, small, tasks
+from processes import eventually
+from rawsocket import Raw
+from support import in_order, stream_key, task_path
+
+MANY = "/api/v1/ws"
+
+
+def hold(stop, opened):
+    """Keeps connections without reading."""
+    stop.wait()
+    return len(opened)
+
+
+class UnreadSubscriptions(Attack):
+    """Subscribes to 300 tasks with results of 1 MB, on one socket that is never read."""
+
+    growth_mib = 128
+    p99_ms = 250
+
+    def prepare(self, redis):
+        self.threads = tasks(redis, "result", 300)
+        for thread in self.threads:
+            redis.set(f"sre:thread:{thread}:result", json.dumps("x" * 1_000_000))
+
+    def attack(self, server, stop):
+        raw = small(server).open(MANY)
+        for thread in self.threads:
+            raw.send(command(type="subscribe", thread_id=thread))
+        return hold(stop, [raw])
+
+
+class UnreadViewers(UnreadSubscriptions):
+    """The same with a socket for each of them."""
+
+    def attack(self, server, stop):
+        def attach(number):
+            return small(server).open(task_path(self.threads[number]))
+
+        return hold(stop, open_many(len(self.threads), attach, stop))
+
+
+class StalledResumes(Attack):
+    """Resumes from the beginning of 300 large tasks and reads nothing."""
+
+    growth_mib = 128
+    options = ("--set", "limits.memory_bytes_max=67108864")
+
+    def prepare(self, redis):
+        self.threads = tasks(redis, "large", 300)
+        for thread in self.threads:
+            fill_stream(redis, thread, 1_500_000)
+
+    def attack(self, server, stop):
+        def attach(number):
+            return small(server).open(task_path(self.threads[number], 0))
+
+        return hold(stop, open_many(len(self.threads), attach, stop))
+
+
+class StalledViewers(Attack):
+    """100 viewers of a task that goes on, none of which reads. It is the kernel that pays."""
+
+    kernel_mib = 64
+
+    def prepare(self, redis):
+        [self.thread] = tasks(redis, "stalled", 1)
+        self.redis_port = redis.get_connection_kwargs()["port"]
+
+    def attack(self, server, stop):
+        def attach(_):
+            return Raw(server).open(task_path(self.thread))
+
+        opened = open_many(100, attach, stop)
+        with Redis(port=self.redis_port) as worker:
+            for _ in range(20):
+                fill_stream(worker, self.thread, 1_000_000, entry_bytes=10_000)
+                stop.wait(0.1)
+        return hold(stop, opened)
+
+
+class UnknownInOutage(Attack):
+    """Asks for 4,000 tasks that nobody knows while Redis hangs, and leaves."""
+
+    redis_answers = False
+    seconds = (3, 3)
+    gone_seconds = 30
+
+    def attack(self, server, stop):
+        opened = open_many(4, lambda _: Raw(server).open(MANY), stop)
+        for place, raw in enumerate(opened):
+            for number in range(1000):
+                raw.send(command(type="subscribe", thread_id=f"unknown-{place}-{number}"))
+        return hold(stop, opened)
+
+    def during(self, siege):
+        siege.redis.pause()
+        super().during(siege)
+        siege.leave()
+        try:
+            few = siege.topics_before + 20  # Those of the innocent.
+            eventually(lambda: siege.topics() <= few, "the end of its topics", self.gone_seconds)
+        finally:
+            siege.redis.resume()
+
+
+class ResumeLoop(Attack):
+    """10 clients resume from the beginning of a task of 20 MB in a loop; one from its middle."""
+
+    p99_ms = 250
+
+    def prepare(self, redis):
+        [self.thread] = tasks(redis, "resumed", 1)
+        fill_stream(redis, self.thread, 20_000_000)
+        self.entries = [i for i, _ in redis.xrange(stream_key(self.thread))]
+
+    def attack(self, server, stop):
+        loops = [threading.Thread(target=self.loop, args=(server, stop, n)) for n in range(10)]
+        for loop in loops:
+            loop.start()
+        served = self.resume_from_the_middle(server, stop)
+        for loop in loops:
+            loop.join()
+        return served
+
+    def loop(self, server, stop, number):
+        """Some read a part and leave, some all of it."""
+        wanted = 20_000_000 if number % 2 else 100_000
+        while not stop.is_set():
+            try:
+                with Raw(server).open(task_path(self.thread, 0)) as raw:
+                    while wanted and not stop.is_set() and raw.socket.recv(1 << 20):
+                        wanted -= 1 << 20
+                        if wanted < 0:
+                            break
+            except (OSError, EOFError, AssertionError):
+                stop.wait(0.05)
+
+    def resume_from_the_middle(self, server, stop):
+        """The seconds that each resume took; raises where one did not get everything once."""
+        middle = len(self.entries) // 2
+        seconds = []
+        while not stop.wait(0.2) or not seconds:
+            began = time.monotonic()
+            with Raw(server).open(task_path(self.thread, self.entries[middle])) as raw:
+                position = self.entries[middle]
+                for expected in self.entries[middle + 1 :]:
+                    frame = raw.read_json()
+                    assert frame["stream_id"] == expected, frame
+                    assert frame["prev_stream_id"] == position, frame
+                    position = expected
+                assert raw.read_json()["update_type"] == "caught_up"
+            seconds.append(time.monotonic() - began)
+        assert in_order(self.entries[middle]) < in_order(position)
+        return seconds
+
+    def check(self, siege, seconds):
+        siege.note(f"{len(seconds)} resumes, the slowest took {max(seconds):.2f} s")

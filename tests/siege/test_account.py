@@ -1,0 +1,38 @@
+"""The account of memory that /metrics shows is what is held: no more, and nothing of who left."""
+
+import pytest
+
+import stalls
+import states
+from processes import eventually
+from test_attacks import assert_all_was_delivered
+
+OPTIONS = ("--set", "limits.topic_linger_ms=500", "--set", "limits.memory_bytes_max=268435456")
+# What the process may hold beside what it accounts for.
+BESIDES_MIB = 64
+# The recent logs of the innocent: some hundred small updates.
+INNOCENT_MIB = 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "kind",
+    [stalls.UnreadSubscriptions, stalls.UnreadViewers, stalls.StalledResumes]
+    + [states.UnreadStates, states.SlowBodies],
+    ids=lambda kind: kind.__name__,
+)
+def test_the_account_is_what_is_held(kind, start_siege):
+    attack = kind()
+    siege = start_siege([attack], *OPTIONS)
+    siege.attack(attack)
+    siege.wait(3)
+    held, grown = siege.account_mib(), siege.memory.growth()
+    siege.leave()
+    assert held > 0
+    assert grown - BESIDES_MIB < held < grown + BESIDES_MIB
+    few = "an account of what the innocent hold"
+    eventually(lambda: siege.account_mib() < INNOCENT_MIB, few)
+    siege.end()
+    assert_all_was_delivered(siege)
+    eventually(lambda: siege.topics() == 0, "the end of all topics")
+    assert siege.account_mib() == 0
