@@ -87,6 +87,7 @@ pub mod metrics;
 pub mod publish;
 pub mod server;
 pub mod sys;
+mod tail;
 mod worker;
 
 pub use taskcast_client as client;

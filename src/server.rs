@@ -64,11 +64,11 @@ pub async fn run(
     raise_open_files();
     let (listeners, address) = listen(config.listen, config.workers)?;
     let config = Arc::new(config);
-    let (lane, runtime) = Lane::new(&config, &log).map_err(ServerError::System)?;
+    let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
     let lane = Arc::new(lane);
     let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane.clone()));
     let _lane = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
-    shared.listen_to_embedded();
+    shared.listen();
     let api = Arc::new(Api {
         log: log.clone(),
         threads: ThreadManager::new(log.clone()),
@@ -91,10 +91,7 @@ pub async fn run(
         threads.push(thread.map_err(ServerError::System)?);
     }
     drop(ended);
-    match &log {
-        Log::Embedded(_) => tracing::info!("embedded_log: nothing is kept over a restart"),
-        Log::Redis(_) => tracing::info!(redis = config.redis_masked(), "log"),
-    }
+    log.announce(&config);
     tracing::info!(%address, workers = config.workers, "listening");
     tokio::select! {
         // Dropped only after it resolved.
@@ -200,11 +197,7 @@ impl Live for Shared {
     }
 
     fn mode(&self) -> &'static str {
-        match &self.log {
-            Log::Embedded(_) => "embedded",
-            Log::Redis(_) if self.tails_blocking.load(Relaxed) > 0 => "block",
-            Log::Redis(_) => "tracking",
-        }
+        self.log.mode(self.tails_blocking.load(Relaxed) > 0)
     }
 
     fn draining(&self) -> bool {
@@ -224,12 +217,11 @@ impl Live for Shared {
             ..Gauges::default()
         };
         for log in [&self.log, self.lane.log()] {
-            let Log::Redis(log) = log else { continue };
-            let counters = log.counters();
-            gauges.redis_round_trips += counters.round_trips.load(Relaxed);
-            gauges.redis_errors += counters.errors.load(Relaxed);
-            gauges.state_reads += counters.state_reads.load(Relaxed);
-            gauges.page_reads += counters.page_reads.load(Relaxed);
+            let counts = log.counts();
+            gauges.redis_round_trips += counts.round_trips;
+            gauges.redis_errors += counts.errors;
+            gauges.state_reads += counts.state_reads;
+            gauges.page_reads += counts.page_reads;
         }
         self.metrics.render(&gauges)
     }

@@ -60,7 +60,7 @@ impl Server {
 
     fn with(config: Config) -> Self {
         let live = Arc::new(Fake::default());
-        let log = Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits)));
+        let log = Log::from(EmbeddedLog::new(&config.limits));
         let threads = ThreadManager::new(log.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lane = Arc::new(Lane::on(runtime.handle().clone(), log.clone()));
