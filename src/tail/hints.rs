@@ -251,7 +251,7 @@ mod tests {
     const TICKS: usize = 3;
 
     fn sweep(hinting: &mut Hinting) -> bool {
-        (0..TICKS).map(|_| hinting.sweep_goes_on(TICKS)).any(|failed| failed)
+        (0..TICKS).any(|_| hinting.sweep_goes_on(TICKS))
     }
 
     #[test]

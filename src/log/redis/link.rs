@@ -22,7 +22,7 @@ use super::script::Script;
 
 /// A connection that was not heard of for so long may be gone: Redis closes idle ones (`timeout`),
 /// and a restart is not noticed before something is asked.
-const UNHEARD_OF: Duration = Duration::from_millis(200);
+pub(super) const UNHEARD_OF: Duration = Duration::from_millis(200);
 
 /// The shared connection.
 pub(super) struct Link {

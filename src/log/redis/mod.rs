@@ -331,3 +331,6 @@ impl RedisLog {
 fn is_large(wants: SnapshotWants) -> bool {
     wants.bytes_max.is_none_or(|bytes_max| bytes_max > LARGE_BYTES)
 }
+
+#[cfg(test)]
+mod tests;
