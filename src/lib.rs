@@ -90,6 +90,7 @@ pub mod publish;
 pub mod server;
 mod supervise;
 pub mod sys;
+mod tail;
 mod worker;
 
 pub use taskcast_client as client;

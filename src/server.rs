@@ -73,11 +73,11 @@ pub async fn run(
     let (listeners, address) = listen::listen(&config)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
     let config = Arc::new(config);
-    let (lane, runtime) = Lane::new(&config, &log).map_err(ServerError::System)?;
+    let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
     let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
     let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane.clone()));
     let lane_thread = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
-    shared.listen_to_embedded();
+    shared.listen();
     let api = Arc::new(Api {
         log: log.clone(),
         threads: ThreadManager::new(log.clone()),
@@ -109,10 +109,7 @@ pub async fn run(
         threads.push(thread.map_err(ServerError::System)?);
     }
     drop(ended);
-    match &log {
-        Log::Embedded(_) => tracing::info!("embedded_log: nothing is kept over a restart"),
-        Log::Redis(_) => tracing::info!(redis = config.redis_masked(), "log"),
-    }
+    log.announce(&config);
     tracing::info!(%address, workers = config.workers, "listening");
     tokio::select! {
         // Dropped only after it resolved.
@@ -191,11 +188,7 @@ impl Live for Shared {
     }
 
     fn mode(&self) -> &'static str {
-        match &self.log {
-            Log::Embedded(_) => "embedded",
-            Log::Redis(_) if self.tails_blocking.load(Relaxed) > 0 => "block",
-            Log::Redis(_) => "tracking",
-        }
+        self.log.mode(self.tails_blocking.load(Relaxed) > 0)
     }
 
     fn dead_part(&self) -> Option<&'static str> {
@@ -220,12 +213,11 @@ impl Live for Shared {
         gauges.panics = self.supervisor.panics();
         gauges.log_lines_dropped = logging::lines_dropped();
         for log in [&self.log, self.lane.log()] {
-            let Log::Redis(log) = log else { continue };
-            let counters = log.counters();
-            gauges.redis_round_trips += counters.round_trips.load(Relaxed);
-            gauges.redis_errors += counters.errors.load(Relaxed);
-            gauges.state_reads += counters.state_reads.load(Relaxed);
-            gauges.page_reads += counters.page_reads.load(Relaxed);
+            let counts = log.counts();
+            gauges.redis_round_trips += counts.round_trips;
+            gauges.redis_errors += counts.errors;
+            gauges.state_reads += counts.state_reads;
+            gauges.page_reads += counts.page_reads;
         }
         self.metrics.render(&gauges)
     }

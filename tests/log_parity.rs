@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,8 +31,8 @@ fn both(server: &RedisServer) -> [Log; 2] {
         stream_length_max: limits.stream_length_max,
         expiry_seconds: limits.expiry_seconds,
     };
-    let redis = Log::Redis(Arc::new(RedisLog::new(options).unwrap()));
-    [redis, Log::Embedded(Arc::new(EmbeddedLog::new(&limits)))]
+    let redis = Log::from(RedisLog::new(options).unwrap());
+    [redis, Log::from(EmbeddedLog::new(&limits))]
 }
 
 fn thread(number: usize) -> ThreadId {

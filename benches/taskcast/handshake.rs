@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -38,7 +37,7 @@ impl Server {
         };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let log = Log::Embedded(Arc::new(EmbeddedLog::new(&Limits::default())));
+            let log = Log::from(EmbeddedLog::new(&Limits::default()));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let stopped = async { _ = stopped.await };
             runtime.unwrap().block_on(taskcast::server::run(config, log, stopped)).unwrap();

@@ -128,10 +128,9 @@ durations! {
     stall_timeout: stall_timeout_ms;
     handshake_timeout: handshake_timeout_ms;
     body_timeout: body_timeout_ms;
-    ping_interval: ping_interval_ms;
-    viewer_timeout: viewer_timeout_ms;
-    close_timeout: close_timeout_ms;
     attach_timeout: attach_timeout_ms;
+    reconnect_min: reconnect_min_ms;
+    reconnect_max: reconnect_max_ms;
     redis_connect_timeout: redis_connect_timeout_ms;
     redis_response_timeout: redis_response_timeout_ms;
     sweep_interval: sweep_interval_ms;

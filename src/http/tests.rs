@@ -69,7 +69,7 @@ impl Server {
 
     fn with(config: Config) -> Self {
         let live = Arc::new(Fake::default());
-        let log = Log::Embedded(Arc::new(EmbeddedLog::new(&config.limits)));
+        let log = Log::from(EmbeddedLog::new(&config.limits));
         let threads = ThreadManager::new(log.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let account = Account::new(config.limits.memory_bytes_max);

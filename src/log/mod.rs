@@ -5,6 +5,7 @@
 
 pub mod embedded;
 pub mod redis;
+pub(crate) mod source;
 pub mod tail;
 
 use std::fmt;
@@ -93,11 +94,39 @@ impl std::error::Error for LogError {}
 
 /// The log, whichever it is. Cheap to clone; every clone asks the same one.
 #[derive(Clone)]
-pub enum Log {
+pub struct Log(Kind);
+
+#[derive(Clone)]
+enum Kind {
     /// A Redis server.
     Redis(Arc<redis::RedisLog>),
     /// Memory of this process.
     Embedded(Arc<embedded::EmbeddedLog>),
+}
+
+impl From<redis::RedisLog> for Log {
+    fn from(log: redis::RedisLog) -> Self {
+        Self(Kind::Redis(Arc::new(log)))
+    }
+}
+
+impl From<embedded::EmbeddedLog> for Log {
+    fn from(log: embedded::EmbeddedLog) -> Self {
+        Self(Kind::Embedded(Arc::new(log)))
+    }
+}
+
+/// What a log counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Commands and scripts sent for state, pages and publishing.
+    pub round_trips: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Reads of a task's state.
+    pub state_reads: u64,
+    /// Reads of a part of a stream.
+    pub page_reads: u64,
 }
 
 impl Log {
@@ -108,7 +137,7 @@ impl Log {
     pub fn open(config: &Config) -> Result<Self, LogError> {
         let limits = &config.limits;
         if config.embedded {
-            return Ok(Self::Embedded(Arc::new(embedded::EmbeddedLog::new(limits))));
+            return Ok(embedded::EmbeddedLog::new(limits).into());
         }
         let options = redis::RedisOptions {
             url: config.redis.clone(),
@@ -120,7 +149,75 @@ impl Log {
             stream_length_max: limits.stream_length_max,
             expiry_seconds: limits.expiry_seconds,
         };
-        Ok(Self::Redis(Arc::new(redis::RedisLog::new(options)?)))
+        Ok(redis::RedisLog::new(options)?.into())
+    }
+
+    /// The same log, over connections of its own.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] where the URL of Redis cannot be used.
+    pub fn another(&self) -> Result<Self, LogError> {
+        match &self.0 {
+            Kind::Redis(log) => Ok(log.another()?.into()),
+            Kind::Embedded(_) => Ok(self.clone()),
+        }
+    }
+
+    /// Says at start which log it is.
+    pub(crate) fn announce(&self, config: &Config) {
+        match &self.0 {
+            Kind::Redis(_) => tracing::info!(redis = config.redis_masked(), "log"),
+            Kind::Embedded(_) => tracing::info!("embedded_log: nothing is kept over a restart"),
+        }
+    }
+
+    /// How changes are learned of, in one word, where some of the tails have to wait for them or
+    /// none does.
+    pub(crate) fn mode(&self, blocking: bool) -> &'static str {
+        match &self.0 {
+            Kind::Redis(_) if blocking => tail::HintMode::Block.as_str(),
+            Kind::Redis(_) => tail::HintMode::Tracking.as_str(),
+            Kind::Embedded(_) => "embedded",
+        }
+    }
+
+    /// Has each thread that changed told, where the log is in this process; of another one, a
+    /// [`Source`](source::Source) tells.
+    pub(crate) fn listen(&self, listener: impl Fn(&ThreadId) + Send + Sync + 'static) {
+        if let Kind::Embedded(log) = &self.0 {
+            log.set_listener(Box::new(listener));
+        }
+    }
+
+    /// Connects again before the next question: the log may be on another server now.
+    pub(crate) fn disconnect(&self) {
+        if let Kind::Redis(log) = &self.0 {
+            log.disconnect();
+        }
+    }
+
+    /// Whether changes would be told by tracking, if one connected now.
+    pub(crate) async fn tracks(&self) -> bool {
+        match &self.0 {
+            Kind::Redis(log) => log.tracks().await,
+            Kind::Embedded(_) => true,
+        }
+    }
+
+    /// What is tracked for all clients.
+    pub(crate) async fn tracking_table(&self) -> tail::TrackingTable {
+        match &self.0 {
+            Kind::Redis(log) => log.tracking_table().await,
+            Kind::Embedded(_) => tail::TrackingTable::default(),
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> LogCounts {
+        match &self.0 {
+            Kind::Redis(log) => log.counters().now(),
+            Kind::Embedded(_) => LogCounts::default(),
+        }
     }
 
     /// State, facts and entries of one task, in one atomic step.
@@ -132,9 +229,9 @@ impl Log {
         thread: &ThreadId,
         wants: SnapshotWants,
     ) -> Result<Snapshot, LogError> {
-        match self {
-            Self::Redis(log) => log.snapshot(thread, wants).await,
-            Self::Embedded(log) => Ok(log.snapshot(thread, wants)),
+        match &self.0 {
+            Kind::Redis(log) => log.snapshot(thread, wants).await,
+            Kind::Embedded(log) => Ok(log.snapshot(thread, wants)),
         }
     }
 
@@ -143,9 +240,9 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`].
     pub async fn weigh(&self, thread: &ThreadId) -> Result<u64, LogError> {
-        match self {
-            Self::Redis(log) => log.weigh(thread).await,
-            Self::Embedded(log) => Ok(log.weigh(thread)),
+        match &self.0 {
+            Kind::Redis(log) => log.weigh(thread).await,
+            Kind::Embedded(log) => Ok(log.weigh(thread)),
         }
     }
 
@@ -155,9 +252,9 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`].
     pub async fn large_state(&self, thread: &ThreadId) -> Result<Snapshot, LogError> {
-        match self {
-            Self::Redis(log) => log.large_state(thread).await,
-            Self::Embedded(log) => {
+        match &self.0 {
+            Kind::Redis(log) => log.large_state(thread).await,
+            Kind::Embedded(log) => {
                 let updates_max = Some(u64::MAX);
                 Ok(log.snapshot(thread, SnapshotWants { updates_max, ..SnapshotWants::default() }))
             }
@@ -174,9 +271,9 @@ impl Log {
         thread: &ThreadId,
         publication: &Publication,
     ) -> Result<StreamId, LogError> {
-        match self {
-            Self::Redis(log) => log.publish(thread, publication).await,
-            Self::Embedded(log) => log.publish(thread, publication),
+        match &self.0 {
+            Kind::Redis(log) => log.publish(thread, publication).await,
+            Kind::Embedded(log) => log.publish(thread, publication),
         }
     }
 
@@ -185,9 +282,9 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] and [`LogError::Refused`].
     pub async fn newest_tasks(&self, limit: u64) -> Result<Vec<Listed>, LogError> {
-        match self {
-            Self::Redis(log) => log.newest_tasks(limit).await,
-            Self::Embedded(log) => Ok(log.newest_tasks(limit)),
+        match &self.0 {
+            Kind::Redis(log) => log.newest_tasks(limit).await,
+            Kind::Embedded(log) => Ok(log.newest_tasks(limit)),
         }
     }
 
@@ -196,9 +293,9 @@ impl Log {
     /// # Errors
     /// [`LogError::Unavailable`] says why not.
     pub async fn check(&self) -> Result<(), LogError> {
-        match self {
-            Self::Redis(log) => log.check().await,
-            Self::Embedded(_) => Ok(()),
+        match &self.0 {
+            Kind::Redis(log) => log.check().await,
+            Kind::Embedded(_) => Ok(()),
         }
     }
 }

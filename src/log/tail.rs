@@ -1,6 +1,7 @@
 //! The tail's part of the seam: hints of what changed, questions, and what was read.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -10,6 +11,43 @@ use tokio::sync::Notify;
 
 use crate::id::{StreamId, ThreadId};
 use crate::log::Entry;
+
+/// How the hints come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HintMode {
+    /// Redis tells (`CLIENT TRACKING`).
+    Tracking,
+    /// We ask (`XREAD BLOCK`).
+    Block,
+}
+
+impl HintMode {
+    /// The name in logs, metrics and `stream-info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tracking => "tracking",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// Why the hints do not come by tracking, although that was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoTracking {
+    /// Redis, or what stands before it, does not know it or does not allow it.
+    Unsupported,
+    /// It was answered by something else, which may pass.
+    ForNow,
+}
+
+/// What Redis tracks for its clients, as far as it says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TrackingTable {
+    /// Keys that are tracked.
+    pub keys: Option<u64>,
+    /// `tracking-table-max-keys`; 0 is no limit.
+    pub keys_max: Option<u64>,
+}
 
 /// What is known to have changed since it was last asked for, as somebody else found out.
 #[derive(Clone, Default)]
@@ -97,17 +135,39 @@ pub enum Beginning {
 /// What is new in one stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Entries from the position that was asked for on; there may be none, and there may be more.
+    /// Entries from the position that was asked for on; there may be none.
     Entries {
         /// The entries, in the stream's order.
         entries: Vec<Entry>,
         /// How the stream began, where it was asked for.
         beginning: Beginning,
+        /// There may be more behind them.
+        more: bool,
     },
     /// There is something else than a stream under the key.
     WrongType,
     /// One of the entries that come next is larger than this tail takes.
     TooLarge,
+    /// The log refuses to read this stream, and says why.
+    Refused(String),
     /// It was not read, because of another stream of the same read.
     NotRead,
+}
+
+/// Why a read of several streams brought nothing of any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// The connection broke while the answer was on its way: it may be larger than Redis sends.
+    CutOff(String),
+    /// The log cannot be used now.
+    Unavailable(String),
+    /// The log refuses such reads, whichever the stream.
+    Refused(String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::CutOff(why) | Self::Unavailable(why) | Self::Refused(why)) = self;
+        f.write_str(why)
+    }
 }

@@ -11,7 +11,7 @@
 //! use serde_json::json;
 //!
 //! # async fn publish() -> Result<(), Box<dyn std::error::Error>> {
-//! # let log = Log::Embedded(Arc::new(EmbeddedLog::new(&Limits::default())));
+//! # let log = Log::from(EmbeddedLog::new(&Limits::default()));
 //! let threads = ThreadManager::new(log);
 //! let thread = threads.create(NewTask::new("Why is the cache slow?")).await?;
 //! threads.set_status(&thread, Status::InProgress).await?;

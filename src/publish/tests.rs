@@ -1,7 +1,5 @@
 //! What publishing writes, on the embedded log: events as protocol §4 has them, and the state.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::*;
@@ -18,7 +16,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let log = Log::Embedded(Arc::new(EmbeddedLog::new(&Limits::default())));
+        let log = Log::from(EmbeddedLog::new(&Limits::default()));
         let (threads, streams) =
             (ThreadManager::new(log.clone()), TaskStreamManager::new(log.clone()));
         Self { log, threads, streams }

@@ -15,10 +15,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::shared::Shared;
-use super::tail::Tail;
-use crate::config::Config;
 use crate::log::{Log, LogError};
 use crate::supervise::{self, Part};
+use crate::tail::Tail;
 
 /// Large reads that are under way at Redis at once: while it makes such an answer, it does nothing
 /// else.
@@ -43,12 +42,9 @@ impl Lane {
     ///
     /// # Errors
     /// Where the operating system does not give what a runtime needs.
-    pub(crate) fn new(config: &Config, log: &Log) -> io::Result<(Self, Runtime)> {
+    pub(crate) fn new(log: &Log) -> io::Result<(Self, Runtime)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let log = match log {
-            Log::Redis(_) => Log::open(config).map_err(io::Error::other)?,
-            Log::Embedded(_) => log.clone(),
-        };
+        let log = log.another().map_err(io::Error::other)?;
         Ok((Self::on(runtime.handle().clone(), log), runtime))
     }
 

@@ -9,7 +9,6 @@ mod lag;
 pub(crate) mod lane;
 pub(crate) mod shared;
 mod sockets;
-mod tail;
 pub(crate) mod thread;
 pub(crate) mod topic;
 

@@ -37,12 +37,15 @@ pub(crate) struct Shared {
     pub account: Account,
     pub metrics: Metrics,
     pub supervisor: Arc<Supervisor>,
-    /// What the embedded log says has changed, for each worker's tail.
-    pub embedded_hints: Box<[Hints]>,
+    /// What the log says has changed, for each worker's tail and behind them the lane's, where it is
+    /// in this process.
+    pub hints: Box<[Hints]>,
     /// Tails that are connected; the server is ready when all are.
     pub tails_connected: AtomicUsize,
     /// The tail reads by `XREAD BLOCK` on this many workers.
     pub tails_blocking: AtomicUsize,
+    /// It was said that Redis has no room to track what is watched.
+    pub said_table_too_small: AtomicBool,
     pub draining: AtomicBool,
     /// When the topics were asked to hold less, in milliseconds of the process' clock.
     shrunk_ms: AtomicU64,
@@ -110,7 +113,8 @@ impl Shared {
             shrunk_ms: AtomicU64::new(0),
             metrics: Metrics::new(workers),
             supervisor: Arc::default(),
-            embedded_hints: (0..workers).map(|_| Hints::default()).collect(),
+            hints: (0..=workers).map(|_| Hints::default()).collect(),
+            said_table_too_small: AtomicBool::new(false),
             tails_connected: AtomicUsize::new(0),
             tails_blocking: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
@@ -155,17 +159,16 @@ impl Shared {
         }
     }
 
-    /// Has the embedded log tell the tails what changed.
-    pub(crate) fn listen_to_embedded(self: &Arc<Self>) {
-        let Log::Embedded(log) = &self.log else { return };
+    /// Has the log tell the tails what changed, where it is in this process.
+    pub(crate) fn listen(self: &Arc<Self>) {
         let shared = Arc::downgrade(self);
-        log.set_listener(Box::new(move |thread| {
+        self.log.listen(move |thread| {
             if let Some(shared) = shared.upgrade()
                 && let Some(topic) = shared.topics.find(thread)
             {
-                shared.embedded_hints[topic.owner()].key(topic.key.clone());
+                shared.hints[topic.owner()].key(topic.key.clone());
             }
-        }));
+        });
     }
 
     /// Appends chunks to a topic and tells the workers that have viewers of it.

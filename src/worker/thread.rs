@@ -20,10 +20,10 @@ use tokio::task::JoinHandle;
 
 use super::Worker;
 use super::shared::Shared;
-use super::tail::Tail;
 use crate::core::fanout::Purpose;
 use crate::supervise::{self, Part};
 use crate::sys::queue::Queue;
+use crate::tail::Tail;
 
 /// The worker, as its thread's tasks share it, for a moment at a time and never over an await. Only
 /// one thread ever takes the lock, so it is always free: it is there because the runtime wakes a

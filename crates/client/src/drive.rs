@@ -6,12 +6,12 @@ use std::convert::Infallible;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backoff::Backoff;
 use super::chain::{Chain, Update};
 use super::connect::Server;
 use super::error::ClientError;
 use super::socket::Socket;
 use super::{Event, Timing};
+use taskcast_core::backoff::Backoff;
 use taskcast_core::id::ThreadId;
 
 pub(super) struct Driver {
@@ -51,7 +51,7 @@ impl Driver {
 
     /// Returns the final error.
     async fn follow(&mut self) -> ClientError {
-        let mut backoff = Backoff::new(&self.timing);
+        let mut backoff = Backoff::new(self.timing.retry_min, self.timing.retry_max);
         loop {
             let Err(error) = self.attend().await;
             if error.is_final() {
@@ -61,7 +61,7 @@ impl Driver {
             if held >= Some(self.timing.retry_max) {
                 backoff.reset();
             }
-            let retry_in = backoff.wait();
+            let retry_in = backoff.wait(rand::random_range(0.0..=1.0));
             // Fails only when nobody listens, and then `run` ends this.
             let _ = self.events.send(Ok(Event::Disconnected { error, retry_in })).await;
             sleep(retry_in).await;

@@ -23,7 +23,6 @@
 //! frames and notices when it is dead, [`Chain`] proves that no entry is missing, `drive` connects
 //! again where that proof ended.
 
-mod backoff;
 mod chain;
 mod connect;
 mod drive;

@@ -4,6 +4,7 @@
 //! this crate depends on holds it to that, and `tests/tidy.rs` of the server looks for the rest.
 
 pub mod account;
+pub mod backoff;
 pub mod chunk;
 pub mod encode;
 pub mod entry;

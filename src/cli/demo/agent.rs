@@ -137,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_comes_to_an_end() {
-        let log = Log::Embedded(Arc::new(EmbeddedLog::new(&Limits::default())));
+        let log = Log::from(EmbeddedLog::new(&Limits::default()));
         let agent = Agent::start(ThreadManager::new(log)).await.unwrap();
         let (thread, scenario) = &agent.first;
         attend(&agent.threads, thread, scenario, 0.0).await.unwrap();

@@ -1,4 +1,4 @@
-//! Connections to Redis: where it is, how to get there, and which errors mean that it is away.
+//! Connections to Redis: where it is, and how to get there.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,11 +6,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
-};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
 
-use super::wire::Wire;
+use super::error::Failure;
+use super::wire::{Bounds, Wire};
 use crate::config::redis_url::SentinelUrl;
 use crate::log::LogError;
 
@@ -24,7 +23,7 @@ pub struct Timeouts {
 }
 
 /// Makes connections to the Redis of one URL.
-pub struct Connector {
+pub(in crate::log) struct Connector {
     address: Address,
     timeouts: Timeouts,
 }
@@ -41,16 +40,17 @@ impl Connector {
     ///
     /// # Errors
     /// [`LogError::Refused`] says what is wrong with it.
-    pub fn new(url: &str, timeouts: Timeouts) -> Result<Self, LogError> {
+    pub(super) fn new(url: &str, timeouts: Timeouts) -> Result<Self, LogError> {
         // rustls wants to be told which implementation of cryptography to use; an error means that
         // the program has chosen one already.
         _ = rustls::crypto::ring::default_provider().install_default();
         let bad = |error: String| LogError::Refused(format!("bad Redis URL: {error}"));
         let address = match SentinelUrl::parse(url) {
             Some(sentinel) => Address::Sentinel(sentinel.map_err(bad)?),
-            None => {
-                Address::Server(url.into_connection_info().map_err(|error| bad(error.to_string()))?)
-            }
+            // Without the rest of the error: it may repeat the URL, which may hold a password.
+            None => Address::Server(
+                url.into_connection_info().map_err(|error| bad(error.category().to_owned()))?,
+            ),
         };
         Ok(Self { address, timeouts })
     }
@@ -58,8 +58,8 @@ impl Connector {
     /// Opens a connection of the `redis` crate.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] where Redis does not answer in time, and as [`log_error`].
-    pub async fn connect(&self) -> Result<MultiplexedConnection, LogError> {
+    /// Also where Redis does not answer in time.
+    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeouts.connect))
             .set_response_timeout(Some(self.timeouts.response));
@@ -67,34 +67,27 @@ impl Connector {
             let server = self.server().await?;
             let tcp = TcpSettings::default().set_nodelay(true);
             let client = Client::open(server.set_tcp_settings(tcp))?;
-            client.get_multiplexed_async_connection_with_config(&config).await
+            Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
         })
-        .await?
-        .map_err(|error| log_error(&error))
+        .await
     }
 
     /// Opens a connection that is read as the bytes come. With `resp3` it speaks that version of
-    /// the protocol; longer strings than `string_bytes_max` are let go.
+    /// the protocol.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] where Redis does not answer in time; [`LogError::Refused`] says
-    /// what Redis does not like.
-    pub(super) async fn wire(
-        &self,
-        resp3: bool,
-        string_bytes_max: usize,
-    ) -> Result<Wire, LogError> {
+    /// Also where Redis does not answer in time.
+    pub(super) async fn wire(&self, resp3: bool, bounds: Bounds) -> Result<Wire, Failure> {
         self.in_time(async {
-            let server = self.server().await.map_err(|error| log_error(&error))?;
-            let patience = self.timeouts.response;
-            Ok(Wire::connect(&server, resp3, string_bytes_max, patience).await?)
+            let server = self.server().await?;
+            Wire::connect(&server, resp3, bounds, self.timeouts.response).await
         })
-        .await?
+        .await
     }
 
     /// Which server the Sentinels say is the master now; none where there are no Sentinels, or they
     /// do not say.
-    pub async fn master(&self) -> Option<String> {
+    pub(super) async fn master(&self) -> Option<String> {
         let Address::Sentinel(_) = &self.address else { return None };
         let asking = tokio::time::timeout(self.timeouts.connect, self.server());
         Some(asking.await.ok()?.ok()?.addr().to_string())
@@ -112,11 +105,13 @@ impl Connector {
     }
 
     /// What connecting comes to, if it does within its time.
-    async fn in_time<T>(&self, connecting: impl Future<Output = T>) -> Result<T, LogError> {
-        tokio::time::timeout(self.timeouts.connect, connecting).await.map_err(|_| {
-            let ms = self.timeouts.connect.as_millis();
-            LogError::Unavailable(format!("no connection within {ms} ms"))
-        })
+    async fn in_time<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let connected = tokio::time::timeout(self.timeouts.connect, connecting).await;
+        let ms = self.timeouts.connect.as_millis();
+        connected.unwrap_or_else(|_| Err(Failure::broken(&format!("no connection within {ms} ms"))))
     }
 }
 
@@ -135,42 +130,4 @@ fn sentinel_client(url: &SentinelUrl) -> Result<SentinelClient, RedisError> {
         builder = builder.set_client_to_redis_password(password);
     }
     builder.build()
-}
-
-/// Whether an error says that Redis is away for now, or that it refuses.
-pub fn log_error(error: &RedisError) -> LogError {
-    let passes = match error.kind() {
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ReadOnly
-        ),
-        ErrorKind::Extension => {
-            matches!(
-                error.code(),
-                Some("OOM" | "MISCONF" | "BUSY" | "NOREPLICAS" | "READONLY" | "LATE")
-            )
-        }
-        ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => false,
-        _ => true,
-    };
-    let text = error.to_string();
-    if passes || text.contains("OOM ") || text.contains("MISCONF") {
-        LogError::Unavailable(text)
-    } else {
-        LogError::Refused(text)
-    }
-}
-
-/// Whether the connection that gave this error must not be used again.
-pub fn spoils_connection(error: &RedisError) -> bool {
-    error.is_unrecoverable_error()
-        || error.is_timeout()
-        || error.is_io_error()
-        || matches!(
-            error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-        )
 }

@@ -2,8 +2,11 @@
 
 use std::sync::LazyLock;
 
-use redis::{RedisError, Script, Value};
+use redis::Value;
 
+use super::error::Class;
+use super::link::Repeat;
+use super::script::Script;
 use super::{RedisLog, reply};
 use crate::id::ThreadId;
 use crate::log::{LISTED_TEXT_BYTES_MAX, LISTED_UPDATES_MAX, Listed, LogError, State, TaskPart};
@@ -57,11 +60,12 @@ impl RedisLog {
             .arg(skipped)
             .arg(skipped + count - 1)
             .arg("WITHSCORES");
-        let mut connection = self.connected().await?;
-        let answer = range.query_async(&mut connection).await.or_else(|error: RedisError| {
-            if error.code() == Some("WRONGTYPE") { Ok(Value::Nil) } else { Err(error) }
-        });
-        let rows = reply::pairs(self.judge(answer).await?).into_iter().map(|(name, score)| {
+        let rows = self.link.in_time(self.link.ask(&range, Repeat::Freely)).await;
+        let rows = match rows {
+            Err(failure) if failure.class == Class::WrongType => Value::Nil,
+            rows => rows?,
+        };
+        let rows = reply::pairs(rows).into_iter().map(|(name, score)| {
             let text = |bytes| std::str::from_utf8(bytes).ok();
             Some((text(&name)?.parse().ok()?, text(&score)?.parse().ok()?))
         });
@@ -71,13 +75,15 @@ impl RedisLog {
     /// A task with what its row shows, where there is one.
     async fn listed(&self, thread: ThreadId, updated_at: f64) -> Result<Option<Listed>, LogError> {
         let prefix = self.options.keys.prefix();
-        let mut call = ROW.prepare_invoke();
-        call.key(format!("{prefix}:thread:{thread}"))
-            .arg(format!("{prefix}:task"))
-            .arg(LISTED_UPDATES_MAX)
-            .arg(ROW_BYTES_MAX)
-            .arg(LISTED_TEXT_BYTES_MAX);
-        let state = row(self.run(&call).await?);
+        let keys = [format!("{prefix}:thread:{thread}")];
+        let args = [
+            format!("{prefix}:task"),
+            LISTED_UPDATES_MAX.to_string(),
+            ROW_BYTES_MAX.to_string(),
+            LISTED_TEXT_BYTES_MAX.to_string(),
+        ];
+        let reading = self.link.run(&ROW, &keys, &args, Repeat::Freely);
+        let state = row(self.link.in_time(reading).await?);
         Ok(state.map(|state| Listed { thread, updated_at, state }))
     }
 }

@@ -4,27 +4,48 @@
 //! each worker that owns streams has a [`tail::RedisTail`] of its own for what changes.
 
 pub mod connection;
+mod error;
+mod link;
 mod list;
 pub mod publish;
 pub mod reply;
 pub mod resp;
+mod rights;
+mod script;
 mod state;
 mod stream;
-pub mod tail;
+pub(in crate::log) mod tail;
+mod tracking;
 mod waiter;
-mod wire;
+pub(in crate::log) mod wire;
 pub mod xread;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, Script, Value};
+use redis::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::clock;
 use crate::id::{Keys, StreamId, ThreadId};
-use crate::log::{LogError, Publication, Snapshot, SnapshotWants};
+use crate::log::tail::TrackingTable;
+use crate::log::{LogCounts, LogError, Publication, Snapshot, SnapshotWants};
 use connection::{Connector, Timeouts};
+use error::{Class, Failure};
+use link::{Link, Repeat};
+use rights::Rights;
+use script::Script;
+use wire::Bounds;
+
+/// Reads of which the answers are under way at a time, by their weights: what Redis holds for a
+/// connection that is not read is not bounded otherwise, and may end it.
+const READS_WEIGHT_MAX: u32 = 64;
+/// A read of a part of a stream: four at a time.
+const PAGE_WEIGHT: u32 = 16;
+/// An answer that may have more bytes is alone.
+const LARGE_BYTES: u64 = 8 * 1024 * 1024;
+/// A read of state.
+const STATE_WEIGHT: u32 = 1;
 
 /// What a [`RedisLog`] has to know.
 #[derive(Debug, Clone)]
@@ -45,12 +66,11 @@ pub struct RedisOptions {
 pub struct RedisLog {
     options: RedisOptions,
     connector: Arc<Connector>,
-    connection: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    link: Arc<Link>,
+    reads: Semaphore,
     snapshot: Script,
     publish: Script,
-    counters: Counters,
-    /// How far the clock of Redis is ahead of ours.
-    clock_ahead_ms: AtomicI64,
+    rights: Rights,
 }
 
 /// What the log counts, for the metrics. Only ever grows.
@@ -66,21 +86,38 @@ pub struct Counters {
     pub page_reads: AtomicU64,
 }
 
+impl Counters {
+    pub(in crate::log) fn now(&self) -> LogCounts {
+        LogCounts {
+            round_trips: self.round_trips.load(Relaxed),
+            errors: self.errors.load(Relaxed),
+            state_reads: self.state_reads.load(Relaxed),
+            page_reads: self.page_reads.load(Relaxed),
+        }
+    }
+}
+
 impl RedisLog {
     /// Nothing is connected yet; the first question does that.
     ///
     /// # Errors
     /// [`LogError::Refused`] where the URL is wrong.
     pub fn new(options: RedisOptions) -> Result<Self, LogError> {
+        let connector = Arc::new(Connector::new(&options.url, options.timeouts)?);
         Ok(Self {
-            connector: Arc::new(Connector::new(&options.url, options.timeouts)?),
-            options,
-            connection: tokio::sync::Mutex::new(None),
+            link: Arc::new(Link::new(connector.clone(), options.timeouts)),
+            connector,
+            reads: Semaphore::new(READS_WEIGHT_MAX as usize),
             snapshot: Script::new(include_str!("snapshot.lua")),
             publish: Script::new(include_str!("publish.lua")),
-            counters: Counters::default(),
-            clock_ahead_ms: AtomicI64::new(0),
+            rights: Rights::of(&options.keys),
+            options,
         })
+    }
+
+    /// Another log of the same Redis, over connections of its own.
+    pub(crate) fn another(&self) -> Result<Self, LogError> {
+        Self::new(self.options.clone())
     }
 
     /// Where things lie.
@@ -90,16 +127,16 @@ impl RedisLog {
 
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.link.counters
     }
 
     /// Connects again before the next question: Redis may be another server now.
-    pub async fn disconnect(&self) {
-        *self.connection.lock().await = None;
+    pub(crate) fn disconnect(&self) {
+        self.link.disconnect();
     }
 
     /// The way to Redis, for connections of one's own.
-    pub fn connector(&self) -> Arc<Connector> {
+    pub(in crate::log) fn connector(&self) -> Arc<Connector> {
         self.connector.clone()
     }
 
@@ -112,10 +149,10 @@ impl RedisLog {
         let keys = &self.options.keys;
         let prefix = keys.prefix();
         if wants.updates_max.is_some() {
-            self.counters.state_reads.fetch_add(1, Relaxed);
+            self.counters().state_reads.fetch_add(1, Relaxed);
         }
         if wants.page.is_some() {
-            self.counters.page_reads.fetch_add(1, Relaxed);
+            self.counters().page_reads.fetch_add(1, Relaxed);
         }
         let updates = match wants.updates_max {
             Some(u64::MAX) => "-1".to_owned(),
@@ -126,20 +163,57 @@ impl RedisLog {
             Some(page) => (page.from.to_string(), page.entries_max, page.bytes_max),
             None => (String::new(), 0, 0),
         };
-        let mut call = self.snapshot.prepare_invoke();
-        call.key(keys.stream(thread))
-            .key(format!("{prefix}:thread:{thread}"))
-            .arg(format!("{prefix}:task"))
-            .arg(updates)
-            .arg(wants.newest_max)
-            .arg(from)
-            .arg(entries_max)
-            .arg(page_bytes_max)
-            .arg(wants.bytes_max);
-        match self.run(&call).await? {
+        let bytes_max = wants.bytes_max.map(|bytes| bytes.to_string()).unwrap_or_default();
+        let names = [keys.stream(thread), format!("{prefix}:thread:{thread}")];
+        let args = [
+            format!("{prefix}:task"),
+            updates,
+            wants.newest_max.to_string(),
+            from,
+            entries_max.to_string(),
+            page_bytes_max.to_string(),
+            bytes_max,
+        ];
+        let reading = self.link.in_time(async {
+            let _room = self.room(wants).await;
+            let run = || self.link.run(&self.snapshot, &names, &args, Repeat::Freely);
+            match run().await {
+                // Nothing else was under way, and it is not that Redis is away: it answers others.
+                Err(failure) if failure.class == Class::Broken && is_large(wants) => {
+                    match self.link.measure_clock().await {
+                        Ok(()) => Err(Failure::not_sent(&names[0])),
+                        Err(_) => Err(failure),
+                    }
+                }
+                answer => answer,
+            }
+        });
+        match reading.await? {
             Value::Nil => Err(LogError::TooLarge),
             answer => Ok(reply::snapshot(answer)),
         }
+    }
+
+    /// Waits until there is room for one more answer. One that may be of any size is alone.
+    async fn room(&self, wants: SnapshotWants) -> Option<SemaphorePermit<'_>> {
+        let weight = match wants.page {
+            _ if is_large(wants) => READS_WEIGHT_MAX,
+            Some(_) => PAGE_WEIGHT,
+            None => STATE_WEIGHT,
+        };
+        self.reads.acquire_many(weight).await.ok()
+    }
+
+    /// See [`Log::tracks`](crate::log::Log::tracks).
+    pub(in crate::log) async fn tracks(&self) -> bool {
+        let bounds = Bounds { string_bytes_max: usize::MAX, message_bytes_max: usize::MAX };
+        let connected = tracking::connect(&self.connector, bounds).await;
+        matches!(connected, Ok(tracking::Tracked::Yes(_)))
+    }
+
+    /// See [`Log::tracking_table`](crate::log::Log::tracking_table).
+    pub(in crate::log) async fn tracking_table(&self) -> TrackingTable {
+        tracking::table(&self.link).await
     }
 
     /// See [`Log::publish`](crate::log::Log::publish).
@@ -148,7 +222,6 @@ impl RedisLog {
         thread: &ThreadId,
         publication: &Publication,
     ) -> Result<StreamId, LogError> {
-        let mut connection = self.connected().await?;
         let (keys, mut args) = publish::invocation(
             &self.options.keys,
             thread,
@@ -157,18 +230,25 @@ impl RedisLog {
             self.options.expiry_seconds,
         );
         // Who is told that Redis did not answer in time must not find it written later.
-        let patience_ms = (self.options.timeouts.response * 3 / 4).as_millis() as i64;
-        let now_ms = clock::now_ms() as i64 + self.clock_ahead_ms.load(Relaxed);
-        args[publish::DEADLINE_MS] = (now_ms + patience_ms).to_string();
-        let mut call = self.publish.prepare_invoke();
-        for key in keys {
-            call.key(key);
-        }
-        for arg in args {
-            call.arg(arg);
-        }
-        let answer = call.invoke_async(&mut connection).await;
-        match self.judge(answer).await? {
+        let (patience, begun) = (self.options.timeouts.response * 3 / 4, Instant::now());
+        let answer = self.link.in_time(async {
+            let mut measured = false;
+            loop {
+                let left = patience.saturating_sub(begun.elapsed());
+                let deadline_ms = self.link.clock.now_ms() + left.as_millis() as i64;
+                args[publish::DEADLINE_MS] = deadline_ms.to_string();
+                let run = self.link.run(&self.publish, &keys, &args, Repeat::Never);
+                match run.await {
+                    // The clock of Redis may have been set since it was looked at.
+                    Err(failure) if failure.class == Class::Late && !measured => {
+                        measured = true;
+                        self.link.measure_clock().await?;
+                    }
+                    answer => return answer,
+                }
+            }
+        });
+        match answer.await? {
             Value::Nil => Err(LogError::NotFound),
             reply => reply::stream_id(&reply)
                 .ok_or_else(|| LogError::Refused(format!("an unexpected reply: {reply:?}"))),
@@ -177,47 +257,17 @@ impl RedisLog {
 
     /// See [`Log::check`](crate::log::Log::check).
     pub(crate) async fn check(&self) -> Result<(), LogError> {
-        self.ask::<Value>(&redis::cmd("PING")).await.map(drop)
-    }
-
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LogError> {
-        let mut connection = self.connected().await?;
-        let answer = command.query_async(&mut connection).await;
-        self.judge(answer).await
-    }
-
-    /// Runs a script by its hash, loading it where Redis does not know it.
-    async fn run(&self, call: &redis::ScriptInvocation<'_>) -> Result<Value, LogError> {
-        let mut connection = self.connected().await?;
-        let answer = call.invoke_async(&mut connection).await;
-        self.judge(answer).await
-    }
-
-    async fn connected(&self) -> Result<MultiplexedConnection, LogError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(connection) = connection.as_ref() {
-            return Ok(connection.clone());
-        }
-        let mut fresh = self.connector.connect().await?;
-        let time: redis::RedisResult<(i64, i64)> = redis::cmd("TIME").query_async(&mut fresh).await;
-        let (seconds, micros) = time.map_err(|error| connection::log_error(&error))?;
-        let theirs_ms = seconds * 1000 + micros / 1000;
-        self.clock_ahead_ms.store(theirs_ms - clock::now_ms() as i64, Relaxed);
-        *connection = Some(fresh.clone());
-        Ok(fresh)
-    }
-
-    async fn judge<T>(&self, answer: redis::RedisResult<T>) -> Result<T, LogError> {
-        self.counters.round_trips.fetch_add(1, Relaxed);
-        match answer {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                self.counters.errors.fetch_add(1, Relaxed);
-                if connection::spoils_connection(&error) {
-                    *self.connection.lock().await = None;
-                }
-                Err(connection::log_error(&error))
-            }
-        }
+        let Timeouts { connect, response } = self.options.timeouts;
+        let checking = self.rights.check(&self.link);
+        let checked = tokio::time::timeout(connect.min(response), checking).await;
+        Ok(checked.unwrap_or_else(|_| Err(Failure::silent()))?)
     }
 }
+
+/// Whether an answer may be so large that no other is to be under way with it.
+fn is_large(wants: SnapshotWants) -> bool {
+    wants.bytes_max.is_none_or(|bytes_max| bytes_max > LARGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

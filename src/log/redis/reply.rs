@@ -122,3 +122,12 @@ pub fn number(reply: &Value) -> Option<u64> {
         _ => None,
     }
 }
+
+/// The elements of an array or a map, one after the other; anything else by itself.
+pub(super) fn array_or_one(reply: Value) -> Vec<Value> {
+    match reply {
+        Value::Array(parts) | Value::Set(parts) => parts,
+        Value::Map(pairs) => pairs.into_iter().flat_map(|(name, value)| [name, value]).collect(),
+        other => vec![other],
+    }
+}

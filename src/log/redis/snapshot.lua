@@ -11,15 +11,20 @@
 -- ARGV[7]  at most about that many bytes in all; empty where it does not matter
 --
 -- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page}. What is
--- not there, or is of a wrong type, is nil. Where it would be too many bytes, the answer is nil.
+-- not there, or is of a wrong type, is nil; any other error, such as a missing right, is the answer.
+-- Where it would be too many bytes, the answer is nil.
 
 local NEWEST_BYTES_MAX = 262144
 local TOO_LARGE = {}
 
 local function read(...)
   local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then return false end
-  return reply
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if reply.err:find('WRONGTYPE', 1, true) or reply.err:find('no such key', 1, true) then
+    return false
+  end
+  -- Some versions of Redis do not say which command it was. Not as `err`: pcall looks into that.
+  error({ failed = reply.err .. ' (' .. ... .. ')' })
 end
 
 -- What has been read, in bytes.
@@ -101,7 +106,7 @@ local function state(updates_max)
   local task_id = newest and newest[1] or false
   local base = task_id and (ARGV[1] .. ':' .. task_id) or thread
   local status = text(base .. ':status')
-  if not task_id and not status and redis.call('EXISTS', thread .. ':metadata') == 0 then
+  if not task_id and not status and read('EXISTS', thread .. ':metadata') == 0 then
     return false
   end
   local updates = {}
@@ -127,7 +132,7 @@ local function state(updates_max)
 end
 
 local function answer()
-  local now = redis.call('TIME')
+  local now = read('TIME')
   local stream, last = facts()
   local newest, page, goes_on = {}, {}, false
   local newest_max = tonumber(ARGV[3])
@@ -150,4 +155,5 @@ end
 local answered, result = pcall(answer)
 if answered then return result end
 if result == TOO_LARGE then return false end
+if type(result) == 'table' and result.failed then return redis.error_reply(result.failed) end
 error(result)

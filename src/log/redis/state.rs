@@ -4,8 +4,11 @@
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use redis::{Script, Value};
+use redis::Value;
 
+use super::error::Class;
+use super::link::Repeat;
+use super::script::Script;
 use super::{RedisLog, reply};
 use crate::id::ThreadId;
 use crate::log::{LogError, Snapshot, SnapshotWants, State, TaskPart};
@@ -56,9 +59,10 @@ impl RedisLog {
 
     async fn weight(&self, thread: &ThreadId) -> Result<Weight, LogError> {
         let prefix = self.options.keys.prefix();
-        let mut call = WEIGH.prepare_invoke();
-        call.key(format!("{prefix}:thread:{thread}")).arg(format!("{prefix}:task"));
-        let mut parts = reply::array(self.run(&call).await?).into_iter();
+        let keys = [format!("{prefix}:thread:{thread}")];
+        let args = [format!("{prefix}:task")];
+        let weighing = self.link.run(&WEIGH, &keys, &args, Repeat::Freely);
+        let mut parts = reply::array(self.link.in_time(weighing).await?).into_iter();
         let task_id = parts.next().and_then(reply::bytes);
         let mut number = || parts.next().as_ref().and_then(reply::number).unwrap_or_default();
         Ok(Weight {
@@ -144,11 +148,9 @@ impl RedisLog {
 
     /// What a key holds; nothing where it is of another type.
     async fn read(&self, command: &redis::Cmd) -> Result<Value, LogError> {
-        let mut connection = self.connected().await?;
-        let answer = command.query_async(&mut connection).await;
-        self.judge(answer.or_else(|error: redis::RedisError| {
-            if error.code() == Some("WRONGTYPE") { Ok(Value::Nil) } else { Err(error) }
-        }))
-        .await
+        match self.link.in_time(self.link.ask(command, Repeat::Freely)).await {
+            Err(failure) if failure.class == Class::WrongType => Ok(Value::Nil),
+            answer => Ok(answer?),
+        }
     }
 }

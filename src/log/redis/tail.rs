@@ -12,50 +12,36 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::connection::Connector;
+use super::error::{Class, Failure};
 use super::resp::{Cursor, Value};
+use super::tracking::{self, Tracked};
 use super::waiter::Waiter;
-use super::wire::{Message, Wire, WireError};
+use super::wire::{Bounds, Message, TooLong, Wire};
 use super::xread;
+use crate::core::account::Charge;
 use crate::id::StreamId;
-use crate::log::LogError;
-use crate::log::tail::{Beginning, Hinted, Hints, Question, Read};
+use crate::log::Entry;
+use crate::log::tail::{Beginning, HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError};
 
 /// A longer string in the answer to `XINFO STREAM` is let go.
-const INFO_STRING_BYTES_MAX: usize = 4096;
+const INFO: Bounds = Bounds { string_bytes_max: 4096, message_bytes_max: usize::MAX };
 
 /// How often the Sentinels are asked who the master is.
 const MASTER_CHECK: Duration = Duration::from_secs(1);
 
-/// How the hints come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TailMode {
-    /// Redis tells (`CLIENT TRACKING`).
-    Tracking,
-    /// We ask (`XREAD BLOCK`).
-    Block,
-}
-
-impl TailMode {
-    /// The name in logs, metrics and `stream-info`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tracking => "tracking",
-            Self::Block => "block",
-        }
-    }
-}
-
 /// The connection of one worker that reads what changed.
-pub struct RedisTail {
+pub(in crate::log) struct RedisTail {
     wire: Wire,
     /// How hints come on this connection.
-    pub mode: TailMode,
+    pub(in crate::log) mode: HintMode,
+    /// Why it is not tracking, where that was wanted, and what Redis said.
+    pub(in crate::log) no_tracking: Option<(NoTracking, String)>,
     /// Keys that Redis told of. Bounded by the number of watched streams: it tells of a key once
     /// per read.
     keys: HashSet<Bytes>,
     everything: bool,
-    string_bytes_max: usize,
-    /// What others find out: that the connection is lost, and in [`TailMode::Block`] the keys.
+    bounds: Bounds,
+    /// What others find out: that the connection is lost, and in [`HintMode::Block`] the keys.
     hints: Hints,
     waiter: Option<Waiter>,
     /// Behind Sentinels: sees that the master is another one before the old one says so.
@@ -63,57 +49,56 @@ pub struct RedisTail {
 }
 
 impl RedisTail {
-    /// Connects. `preferred` is tried; where Redis refuses tracking, it is [`TailMode::Block`]. An
-    /// entry with a longer value than `string_bytes_max` is [`Read::TooLarge`].
+    /// Connects. `preferred` is tried; where tracking is not to be had, it is [`HintMode::Block`].
+    /// An entry that is longer than `bounds` is [`Read::TooLarge`].
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] and [`LogError::Refused`].
-    pub async fn connect(
+    /// Where Redis cannot be used now, or refuses to be used at all.
+    pub(in crate::log) async fn connect(
         connector: &Arc<Connector>,
-        preferred: TailMode,
-        string_bytes_max: usize,
-    ) -> Result<Self, LogError> {
+        preferred: HintMode,
+        bounds: Bounds,
+    ) -> Result<Self, Failure> {
         let hints = Hints::default();
-        let tail = |wire, mode, waiter, master_watch| Self {
-            wire,
-            mode,
-            keys: HashSet::new(),
-            everything: false,
-            string_bytes_max,
-            hints: hints.clone(),
-            waiter,
-            _master_watch: master_watch,
-        };
         let master_watch = watch_master(connector, &hints).await;
-        if preferred == TailMode::Tracking {
-            match connector.wire(true, string_bytes_max).await {
-                Ok(mut wire) => match wire.ask(&["CLIENT", "TRACKING", "ON"]).await {
-                    Ok(()) => return Ok(tail(wire, TailMode::Tracking, None, master_watch)),
-                    Err(WireError::Refused(error)) => {
-                        tracing::warn!(%error, "tracking_refused");
-                    }
-                    Err(error) => return Err(error.into()),
-                },
-                Err(LogError::Refused(error)) if is_resp3_refusal(&error) => {
-                    tracing::warn!(%error, "resp3_refused");
-                }
-                Err(error) => return Err(error),
+        let mut no_tracking = None;
+        let mut tracked = None;
+        if preferred == HintMode::Tracking {
+            match tracking::connect(connector, bounds).await? {
+                Tracked::Yes(wire) => tracked = Some(*wire),
+                Tracked::No(why, error) => no_tracking = Some((why, error)),
             }
         }
-        let wire = connector.wire(false, string_bytes_max).await?;
-        let waiter = Waiter::start(connector.wire(false, string_bytes_max).await?, hints.clone());
-        Ok(tail(wire, TailMode::Block, Some(waiter), master_watch))
+        let (wire, mode, waiter) = match tracked {
+            Some(wire) => (wire, HintMode::Tracking, None),
+            None => {
+                let wire = connector.wire(false, bounds).await?;
+                let waiting = connector.wire(false, bounds).await?;
+                (wire, HintMode::Block, Some(Waiter::start(waiting, hints.clone())))
+            }
+        };
+        Ok(Self {
+            wire,
+            mode,
+            no_tracking,
+            keys: HashSet::new(),
+            everything: false,
+            bounds,
+            hints,
+            waiter,
+            _master_watch: master_watch,
+        })
     }
 
-    /// Says which streams are watched, and from where; only [`TailMode::Block`] needs to know.
-    pub fn watch<'a>(&self, streams: impl Iterator<Item = (&'a Bytes, StreamId)>) {
+    /// Says which streams are watched, and from where; only [`HintMode::Block`] needs to know.
+    pub(in crate::log) fn watch<'a>(&self, streams: impl Iterator<Item = (&'a Bytes, StreamId)>) {
         if let Some(waiter) = &self.waiter {
             waiter.watch(streams);
         }
     }
 
     /// Waits for a hint, and takes all there are. May be dropped: what came stays.
-    pub async fn hinted(&mut self, keys: &mut Vec<Bytes>) -> Hinted {
+    pub(in crate::log) async fn hinted(&mut self, keys: &mut Vec<Bytes>) -> Hinted {
         loop {
             // All that is there: hints that came with the last reply, and those behind it.
             while let Some(message) = self.wire.message().now_or_never() {
@@ -145,17 +130,16 @@ impl RedisTail {
     }
 
     /// Between reads, has hints wake nobody up; they are there afterwards.
-    pub fn keep_still(&self, still: bool) {
+    pub(in crate::log) fn keep_still(&self, still: bool) {
         self.wire.keep_still(still);
     }
 
     /// Whether the connection still answers: a peer that vanished says nothing by itself.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] where it does not within the response timeout.
-    pub async fn ping(&mut self) -> Result<(), LogError> {
-        super::wire::put_head(self.wire.out(), 1);
-        super::wire::put_word(self.wire.out(), b"PING");
+    /// Where it does not within the response timeout.
+    pub(in crate::log) async fn ping(&mut self) -> Result<(), Failure> {
+        self.wire.put(&["PING"]);
         self.wire.send().await?;
         self.reply().await?;
         Ok(())
@@ -165,35 +149,87 @@ impl RedisTail {
     /// questions.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] and [`LogError::Refused`]: nothing of it was read.
-    pub async fn read(
+    /// Nothing of it was read.
+    pub(in crate::log) async fn read(
         &mut self,
         questions: &[Question],
         entries_max: usize,
-    ) -> Result<Vec<Read>, LogError> {
+    ) -> Result<Vec<Read>, ReadError> {
         match self.read_together(questions, entries_max).await {
-            Err(LogError::Refused(error)) if error.starts_with("WRONGTYPE") => {}
-            result => return result,
+            Err(failure) if is_of_one_stream(&failure) => {}
+            result => return Ok(result?),
         }
-        // One key of a wrong type fails the whole command: ask for each by itself.
+        // One key fails the whole command: ask for each by itself.
         let mut reads = Vec::with_capacity(questions.len());
         for question in questions {
             match self.read_together(std::slice::from_ref(question), entries_max).await {
                 Ok(read) => reads.extend(read),
-                Err(LogError::Refused(error)) if error.starts_with("WRONGTYPE") => {
-                    reads.push(Read::WrongType);
+                Err(failure) if failure.class == Class::WrongType => reads.push(Read::WrongType),
+                Err(failure) if is_of_one_stream(&failure) => {
+                    reads.push(Read::Refused(failure.text));
                 }
-                Err(error) => return Err(error),
+                Err(failure) => return Err(failure.into()),
             }
         }
         Ok(reads)
+    }
+
+    /// Reads the one entry behind the head, and asks for the head by itself: each answer holds one
+    /// entry at the most. As of the head, the answer has only that it is still there.
+    ///
+    /// # Errors
+    /// Nothing was read.
+    pub(in crate::log) async fn read_one(
+        &mut self,
+        question: &Question,
+        head: StreamId,
+    ) -> Result<Read, ReadError> {
+        match self.try_read_one(&question.key, head).await {
+            Ok(entries) => {
+                let more = entries.len() > 1 || (head == StreamId::ZERO && !entries.is_empty());
+                Ok(Read::Entries { entries, beginning: Beginning::Unknown, more })
+            }
+            Err(failure) if failure.class == Class::WrongType => Ok(Read::WrongType),
+            Err(failure) if is_of_one_stream(&failure) => Ok(Read::Refused(failure.text)),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn try_read_one(&mut self, key: &Bytes, head: StreamId) -> Result<Vec<Entry>, Failure> {
+        xread::put(self.wire.out(), [(key, head)].into_iter(), 1, None);
+        self.wire.send().await?;
+        let (Answer::Whole(reply) | Answer::Cut(reply, _)) = self.reply().await?;
+        let streams = xread::streams(&reply).map_err(|error| Failure::answered(&error))?;
+        let next = streams.into_iter().flat_map(|(_, entries)| entries);
+        if head == StreamId::ZERO {
+            return Ok(next.collect());
+        }
+        // After the read: if the head is there now, it was there then.
+        xread::put(self.wire.out(), [(key, head.predecessor())].into_iter(), 1, None);
+        self.wire.send().await?;
+        self.wire.take_up_to(INFO);
+        let reply = self.reply().await;
+        self.wire.take_up_to(self.bounds);
+        let (Answer::Whole(reply) | Answer::Cut(reply, _)) = reply?;
+        let first = xread::first_id(&reply);
+        Ok(first.map(|id| Entry { id, fields: Vec::new() }).into_iter().chain(next).collect())
+    }
+
+    /// What is received from now on is charged here.
+    pub(in crate::log) fn charge(&mut self, charge: Charge) {
+        self.wire.charge(charge);
+    }
+
+    /// What was received is charged by somebody else from now on.
+    pub(in crate::log) fn take_charge(&mut self) -> Option<Charge> {
+        self.wire.take_charge()
     }
 
     async fn read_together(
         &mut self,
         questions: &[Question],
         entries_max: usize,
-    ) -> Result<Vec<Read>, LogError> {
+    ) -> Result<Vec<Read>, Failure> {
         let streams = questions.iter().map(|question| (&question.key, question.after));
         xread::put(self.wire.out(), streams, entries_max, None);
         for question in questions.iter().filter(|question| question.asks_beginning) {
@@ -204,39 +240,43 @@ impl RedisTail {
         let beginnings = self.beginnings(questions).await?;
         let reply = match reply {
             Answer::Whole(reply) => reply,
-            Answer::Cut(part) => return find_too_large(questions, &part),
+            Answer::Cut(part, what) => {
+                return Ok(part_of(questions, &beginnings, &part, what, self.bounds));
+            }
         };
-        let mut found = xread::streams(&reply).map_err(WireError::Refused)?.into_iter().peekable();
+        let found = xread::streams(&reply).map_err(|error| Failure::answered(&error))?;
+        let mut found = found.into_iter().peekable();
         let read = |(question, beginning): (&Question, _)| {
             let entries = found.next_if(|(key, _)| *key == question.key);
             let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
-            Read::Entries { entries, beginning }
+            let more = entries.len() == entries_max;
+            Read::Entries { entries, beginning, more }
         };
         Ok(questions.iter().zip(beginnings).map(read).collect())
     }
 
     /// How those streams began that are asked for it. They are asked after the entries were read:
     /// what is taken out between makes the answer look worse, never better.
-    async fn beginnings(&mut self, questions: &[Question]) -> Result<Vec<Beginning>, LogError> {
+    async fn beginnings(&mut self, questions: &[Question]) -> Result<Vec<Beginning>, Failure> {
         let mut beginnings = vec![Beginning::Unknown; questions.len()];
         // That comes before the entries that are in the answer too, however large they are.
-        self.wire.take_strings_up_to(INFO_STRING_BYTES_MAX);
+        self.wire.take_up_to(INFO);
         for (question, beginning) in questions.iter().zip(&mut beginnings) {
             if question.asks_beginning {
-                let (Answer::Whole(reply) | Answer::Cut(reply)) = self.reply().await?;
+                let (Answer::Whole(reply) | Answer::Cut(reply, _)) = self.reply().await?;
                 *beginning = xread::beginning(&reply);
             }
         }
-        self.wire.take_strings_up_to(self.string_bytes_max);
+        self.wire.take_up_to(self.bounds);
         Ok(beginnings)
     }
 
     /// The next reply; pushes that come before it are taken.
-    async fn reply(&mut self) -> Result<Answer, LogError> {
+    async fn reply(&mut self) -> Result<Answer, Failure> {
         loop {
             match self.wire.reply().await? {
                 Message::Reply(reply) => return Ok(Answer::Whole(reply)),
-                Message::Cut(beginning) => return Ok(Answer::Cut(beginning)),
+                Message::Cut(part, what) => return Ok(Answer::Cut(part, what)),
                 push @ Message::Push(_) => self.take(push),
             }
         }
@@ -263,27 +303,66 @@ impl RedisTail {
 
 enum Answer {
     Whole(Bytes),
-    Cut(Bytes),
+    Cut(Bytes, TooLong),
 }
 
-/// An answer broke off at an entry that is too large: it is the last stream in it.
-fn find_too_large(questions: &[Question], part: &Bytes) -> Result<Vec<Read>, LogError> {
-    let too_large = xread::last_key(part);
-    let is_it = |question: &Question| Some(&question.key) == too_large.as_ref();
-    if !questions.iter().any(is_it) {
-        return Err(LogError::Unavailable("an answer that is too large".into()));
+/// Whether an error may be about one of the streams only.
+fn is_of_one_stream(failure: &Failure) -> bool {
+    matches!(failure.class, Class::WrongType | Class::NoRightToKey | Class::Refused)
+}
+
+/// What can be said of the streams where the answer broke off.
+fn part_of(
+    questions: &[Question],
+    beginnings: &[Beginning],
+    part: &Bytes,
+    what: TooLong,
+    bounds: Bounds,
+) -> Vec<Read> {
+    let Ok(xread::Answer { whole, broken }) = xread::answer(part) else {
+        return questions.iter().map(|_| Read::NotRead).collect();
+    };
+    let is_long =
+        |entry: &Entry| entry.fields.iter().any(|(_, value)| value.len() > bounds.string_bytes_max);
+    // The string may have come whole while the answer was still incomplete.
+    let any_long = whole.iter().chain(&broken).any(|(_, entries)| entries.iter().any(is_long));
+    let long_in_broken = what == TooLong::String && !any_long;
+    let (mut whole, mut broken) = (whole.into_iter().peekable(), broken);
+    let alone = questions.len() == 1;
+    let read = |(question, beginning): (&Question, &Beginning)| {
+        if let Some((_, entries)) = whole.next_if(|(key, _)| *key == question.key) {
+            if entries.iter().any(is_long) {
+                return Read::TooLarge;
+            }
+            return Read::Entries { entries, beginning: *beginning, more: true };
+        }
+        let Some((_, entries)) = broken.take_if(|(key, _)| *key == question.key) else {
+            // Nothing new, where a later stream is in the answer; else it was not reached.
+            return Read::NotRead;
+        };
+        let news = entries.len() > usize::from(question.after != StreamId::ZERO);
+        if long_in_broken || entries.iter().any(is_long) || (alone && !news) {
+            Read::TooLarge
+        } else if news {
+            Read::Entries { entries, beginning: *beginning, more: true }
+        } else {
+            Read::NotRead
+        }
+    };
+    questions.iter().zip(beginnings).map(read).collect()
+}
+
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        let text = failure.to_string();
+        match failure.class {
+            Class::Broken => Self::CutOff(text),
+            Class::Silent | Class::Passing | Class::Late | Class::Redirect => {
+                Self::Unavailable(text)
+            }
+            _ => Self::Refused(text),
+        }
     }
-    let read = |question| if is_it(question) { Read::TooLarge } else { Read::NotRead };
-    Ok(questions.iter().map(read).collect())
-}
-
-/// An old server or a proxy that does not know `HELLO 3`, as opposed to one that wants a password.
-fn is_resp3_refusal(error: &str) -> bool {
-    let error = error.to_ascii_lowercase();
-    ["hello", "resp3", "noproto", "unknown command", "unsupported"]
-        .iter()
-        .any(|word| error.contains(word))
-        && !error.contains("auth")
 }
 
 /// Behind Sentinels, a task that says the connection is lost when they name another master.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::error::Failure;
 use super::tail::AbortOnDrop;
-use super::wire::{Message, Wire, WireError};
+use super::wire::{Message, Wire};
 use super::xread;
 use crate::id::StreamId;
 use crate::log::tail::Hints;
@@ -18,6 +20,12 @@ const STREAMS_PER_BLOCK: usize = 128;
 
 /// How long one `XREAD BLOCK` waits: so long may a stream that was just added stay unwatched.
 const BLOCK_MS: u64 = 50;
+
+/// So often the streams are looked at where Redis refuses to wait for them.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Redis closes idle connections, after seconds if it is told so: this one is not idle for longer.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// The streams that are waited for, each with the position that is known.
 type Streams = Arc<Mutex<Vec<(Bytes, StreamId)>>>;
@@ -47,8 +55,9 @@ impl Waiter {
     }
 }
 
-async fn wait(mut wire: Wire, watched: &Streams, hints: &Hints) -> Result<(), WireError> {
+async fn wait(mut wire: Wire, watched: &Streams, hints: &Hints) -> Result<(), Failure> {
     let mut from = 0;
+    let mut asked = Instant::now();
     loop {
         let (group, groups) = {
             let watched = watched.lock();
@@ -57,6 +66,10 @@ async fn wait(mut wire: Wire, watched: &Streams, hints: &Hints) -> Result<(), Wi
             (watched[from..to].to_vec(), watched.len().div_ceil(STREAMS_PER_BLOCK))
         };
         if group.is_empty() {
+            if asked.elapsed() > IDLE_MAX {
+                asked = Instant::now();
+                wire.ask(&["PING"]).await?;
+            }
             tokio::time::sleep(Duration::from_millis(BLOCK_MS)).await;
             continue;
         }
@@ -65,15 +78,18 @@ async fn wait(mut wire: Wire, watched: &Streams, hints: &Hints) -> Result<(), Wi
         let streams = group.iter().map(|(key, after)| (key, *after));
         xread::put(wire.out(), streams, 1, Some(wait_ms));
         wire.send().await?;
+        asked = Instant::now();
         match wire.reply().await? {
-            Message::Reply(reply) | Message::Cut(reply) => match xread::streams(&reply) {
+            Message::Reply(reply) | Message::Cut(reply, _) => match xread::streams(&reply) {
                 Ok(found) => found.into_iter().for_each(|(key, _)| hints.key(key)),
-                Err(error) if error.starts_with("WRONGTYPE") => {
-                    // The reader sets such a key aside; until then, do not spin.
+                Err(error) => {
+                    // The reader finds out which stream it is, and sets it aside, or that Redis is
+                    // not to be used now. Where it refuses only to wait, this is how the reader
+                    // learns of changes.
+                    tracing::debug!(error = %Failure::answered(&error), "waiting_refused");
                     group.into_iter().for_each(|(key, _)| hints.key(key));
-                    tokio::time::sleep(Duration::from_millis(BLOCK_MS)).await;
+                    tokio::time::sleep(POLL).await;
                 }
-                Err(error) => return Err(WireError::Refused(error)),
             },
             Message::Push(_) => {}
         }

@@ -3,8 +3,6 @@
 //! It is for the tail, whose reads are the hot path, and which must see how large an answer is
 //! before all of it is there. Everything else asks through the `redis` crate.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,9 +10,10 @@ use redis::ConnectionInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::error::Failure;
 use super::resp::{Cursor, Malformed, Scanner, Value};
 use super::stream::{Stream, dial};
-use crate::log::LogError;
+use crate::core::account::Charge;
 use crate::sys::quiet::Quiet;
 
 /// Room for what one read of the socket brings, at least.
@@ -31,12 +30,31 @@ pub(super) struct Wire {
     scanner: Scanner,
     /// Commands that are not sent yet.
     out: BytesMut,
-    /// What had come of a message whose strings are too long, once that was seen.
-    cut: Option<Bytes>,
-    /// The longest string that is taken, in bytes.
-    string_bytes_max: usize,
+    /// What had come of a message that is too long, once that was seen.
+    cut: Option<(Bytes, TooLong)>,
+    bounds: Bounds,
+    /// What is being received, in somebody's account.
+    charge: Option<Charge>,
     /// How long Redis may keep still while it owes a reply.
     patience: Duration,
+}
+
+/// How much is taken of one message; what is longer is let go as it comes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::log) struct Bounds {
+    /// The longest string, in bytes.
+    pub(in crate::log) string_bytes_max: usize,
+    /// The longest message, about, in bytes.
+    pub(in crate::log) message_bytes_max: usize,
+}
+
+/// What of a message is longer than its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooLong {
+    /// One of its strings.
+    String,
+    /// All of it together.
+    Message,
 }
 
 /// What came.
@@ -46,34 +64,23 @@ pub(super) enum Message {
     Push(Bytes),
     /// The reply to a command.
     Reply(Bytes),
-    /// A reply with a string that is too long. Its beginning, up to that string at the most; the
-    /// rest was let go as it came.
-    Cut(Bytes),
-}
-
-/// Why a connection cannot be used any more.
-#[derive(Debug)]
-pub(super) enum WireError {
-    /// It is broken, or Redis keeps still.
-    Io(io::Error),
-    /// What comes is not the protocol of Redis.
-    Malformed(Malformed),
-    /// Redis answered with an error, code first.
-    Refused(String),
+    /// A reply that is too long. Its beginning, as far as it is kept; the rest was let go as it
+    /// came.
+    Cut(Bytes, TooLong),
 }
 
 impl Wire {
     /// Connects and introduces itself; with `resp3`, in that version of the protocol.
     ///
     /// # Errors
-    /// [`WireError::Refused`] says what Redis does not like about that.
+    /// Says what Redis does not like about that.
     pub(super) async fn connect(
         server: &ConnectionInfo,
         resp3: bool,
-        string_bytes_max: usize,
+        bounds: Bounds,
         patience: Duration,
-    ) -> Result<Self, WireError> {
-        let (stream, quiet) = dial(server.addr()).await?;
+    ) -> Result<Self, Failure> {
+        let (stream, quiet) = dial(server.addr()).await.map_err(|error| Failure::io(&error))?;
         let mut wire = Self {
             stream,
             quiet,
@@ -81,7 +88,8 @@ impl Wire {
             scanner: Scanner::default(),
             out: BytesMut::new(),
             cut: None,
-            string_bytes_max,
+            bounds,
+            charge: None,
             patience,
         };
         let settings = server.redis_settings();
@@ -103,21 +111,26 @@ impl Wire {
     /// Sends a command and waits until Redis has agreed.
     ///
     /// # Errors
-    /// [`WireError::Refused`] where it does not; the connection is fit for further use then.
-    pub(super) async fn ask(&mut self, command: &[&str]) -> Result<(), WireError> {
-        put_head(&mut self.out, command.len());
-        command.iter().for_each(|word| put_word(&mut self.out, word.as_bytes()));
+    /// Where it does not; if it answered so, the connection is fit for further use.
+    pub(super) async fn ask(&mut self, command: &[&str]) -> Result<(), Failure> {
+        self.put(command);
         self.send().await?;
         loop {
             if let Message::Reply(reply) = self.reply().await? {
                 return match Cursor::new(&reply).value() {
                     Some(Value::Error(error)) => {
-                        Err(WireError::Refused(String::from_utf8_lossy(&error).into_owned()))
+                        Err(Failure::answered(&String::from_utf8_lossy(&error)))
                     }
                     _ => Ok(()),
                 };
             }
         }
+    }
+
+    /// Puts a command, to be sent with those before it.
+    pub(super) fn put(&mut self, command: &[&str]) {
+        put_head(&mut self.out, command.len());
+        command.iter().for_each(|word| put_word(&mut self.out, word.as_bytes()));
     }
 
     /// Where commands are put before they are sent together.
@@ -128,31 +141,32 @@ impl Wire {
     /// Sends the commands that were put.
     ///
     /// # Errors
-    /// [`WireError::Io`].
-    pub(super) async fn send(&mut self) -> Result<(), WireError> {
-        timeout(self.patience, self.stream.write_all(&self.out)).await.map_err(|_| still())??;
+    /// The connection is broken, or Redis takes nothing.
+    pub(super) async fn send(&mut self) -> Result<(), Failure> {
+        let sent = timeout(self.patience, self.stream.write_all(&self.out)).await;
         self.out.clear();
-        Ok(())
+        sent.map_err(|_| Failure::silent())?.map_err(|error| Failure::io(&error))
     }
 
     /// The next message, which Redis owes.
     ///
     /// # Errors
-    /// [`WireError::Io`] also where nothing comes for too long.
-    pub(super) async fn reply(&mut self) -> Result<Message, WireError> {
+    /// The connection is broken, or nothing comes for too long.
+    pub(super) async fn reply(&mut self) -> Result<Message, Failure> {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(message);
             }
-            timeout(self.patience, self.receive()).await.map_err(|_| still())??;
+            let received = timeout(self.patience, self.receive()).await;
+            received.map_err(|_| Failure::silent())??;
         }
     }
 
     /// The next message, whenever it comes. May be dropped: what has come stays.
     ///
     /// # Errors
-    /// See [`WireError`].
-    pub(super) async fn message(&mut self) -> Result<Message, WireError> {
+    /// The connection is broken.
+    pub(super) async fn message(&mut self) -> Result<Message, Failure> {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(message);
@@ -161,9 +175,19 @@ impl Wire {
         }
     }
 
-    /// From now on, longer strings are let go.
-    pub(super) fn take_strings_up_to(&mut self, bytes: usize) {
-        self.string_bytes_max = bytes;
+    /// From now on, what is longer is let go.
+    pub(super) fn take_up_to(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// What is received from now on is charged here.
+    pub(super) fn charge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// What has been received is charged by somebody else from now on.
+    pub(super) fn take_charge(&mut self) -> Option<Charge> {
+        self.charge.take()
     }
 
     /// Has what comes wake nobody up, or do so again.
@@ -174,35 +198,53 @@ impl Wire {
     }
 
     /// Takes the next message out of what has come.
-    fn take(&mut self) -> Result<Option<Message>, WireError> {
-        if let Some(end) = self.scanner.scan(&self.received).map_err(WireError::Malformed)? {
+    fn take(&mut self) -> Result<Option<Message>, Failure> {
+        let scanned = self.scanner.scan(&self.received);
+        let scanned = scanned.map_err(|Malformed(what)| Failure::broken(&no_redis(what)))?;
+        if let Some(end) = scanned {
             let message = self.received.split_to(end).freeze();
             return Ok(Some(match (self.cut.take(), message.first()) {
-                (Some(beginning), _) => Message::Cut(beginning),
+                (Some((beginning, what)), _) => Message::Cut(beginning, what),
                 (None, Some(b'>')) => Message::Push(message),
                 (None, _) => Message::Reply(message),
             }));
         }
-        if self.cut.is_none() && self.scanner.longest() > self.string_bytes_max {
-            self.cut = Some(Bytes::copy_from_slice(&self.received));
-        }
-        if self.cut.is_some() {
+        let too_long = if self.scanner.longest() > self.bounds.string_bytes_max {
+            Some(TooLong::String)
+        } else if self.received.len() > self.bounds.message_bytes_max {
+            Some(TooLong::Message)
+        } else {
+            None
+        };
+        if self.cut.is_some() || too_long.is_some() {
             let done_with = self.scanner.looked_at(&self.received);
-            self.received.advance(done_with);
+            match (&self.cut, too_long) {
+                (None, Some(too_long)) => {
+                    let beginning = self.received.split_to(done_with).freeze();
+                    self.cut = Some((beginning, too_long));
+                }
+                _ => self.received.advance(done_with),
+            }
             self.scanner.forget(done_with);
         }
         Ok(None)
     }
 
-    async fn receive(&mut self) -> io::Result<()> {
+    async fn receive(&mut self) -> Result<(), Failure> {
         if self.received.is_empty() && self.received.capacity() > KEPT_BYTES_MAX {
             self.received = BytesMut::new();
         }
         let missing = if self.cut.is_some() { 0 } else { self.scanner.missing(&self.received) };
         self.received.reserve(missing.max(RECEIVE_BYTES_MIN));
-        match self.stream.read_buf(&mut self.received).await? {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")),
-            _ => Ok(()),
+        if let Some(charge) = &mut self.charge
+            && self.received.len() + missing > charge.bytes()
+        {
+            charge.set(self.received.len() + missing);
+        }
+        match self.stream.read_buf(&mut self.received).await {
+            Ok(0) => Err(Failure::broken("the connection was closed")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::io(&error)),
         }
     }
 }
@@ -236,54 +278,15 @@ fn put_number(out: &mut BytesMut, kind: u8, number: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn still() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "Redis does not answer")
-}
-
-impl From<io::Error> for WireError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "{error}"),
-            Self::Malformed(Malformed(what)) => write!(f, "this is no Redis: {what}"),
-            Self::Refused(error) => f.write_str(error),
-        }
-    }
-}
-
-impl From<WireError> for LogError {
-    fn from(error: WireError) -> Self {
-        match error {
-            WireError::Refused(text) if !passes(&text) => Self::Refused(text),
-            error => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-/// Whether an error says that Redis cannot be used for now.
-fn passes(error: &str) -> bool {
-    const CODES: [&str; 9] = [
-        "LOADING",
-        "MASTERDOWN",
-        "TRYAGAIN",
-        "READONLY",
-        "OOM",
-        "MISCONF",
-        "BUSY",
-        "NOREPLICAS",
-        "UNBLOCKED",
-    ];
-    error.split(' ').next().is_some_and(|code| CODES.contains(&code))
+fn no_redis(what: &str) -> String {
+    format!("this is no Redis: {what}")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Class;
     use super::*;
+    use crate::core::account::{Account, Kind, Priority};
 
     #[test]
     fn a_command_is_an_array_of_its_words() {
@@ -294,15 +297,8 @@ mod tests {
         assert_eq!(&out[..], b"*2\r\n$3\r\nGET\r\n$12\r\na key with\r\n\r\n");
     }
 
-    #[test]
-    fn an_error_says_whether_it_passes() {
-        let of = |text: &str| LogError::from(WireError::Refused(text.into()));
-        assert!(matches!(of("LOADING Redis is loading"), LogError::Unavailable(_)));
-        assert!(matches!(of("NOPERM no permissions"), LogError::Refused(_)));
-    }
-
     /// A wire whose other end is a stream that the test writes to.
-    fn wire(string_bytes_max: usize) -> (Wire, tokio::io::DuplexStream) {
+    fn wire(string_bytes_max: usize, message_bytes_max: usize) -> (Wire, tokio::io::DuplexStream) {
         let (stream, other) = tokio::io::duplex(64);
         let wire = Wire {
             stream: Box::new(stream),
@@ -311,7 +307,8 @@ mod tests {
             scanner: Scanner::default(),
             out: BytesMut::new(),
             cut: None,
-            string_bytes_max,
+            bounds: Bounds { string_bytes_max, message_bytes_max },
+            charge: None,
             patience: Duration::from_secs(5),
         };
         (wire, other)
@@ -319,7 +316,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_that_is_too_long_is_let_go_and_what_follows_is_understood() {
-        let (mut wire, mut redis) = wire(1000);
+        let (mut wire, mut redis) = wire(1000, usize::MAX);
         let long = format!(
             "%1\r\n$3\r\nkey\r\n*1\r\n*2\r\n$3\r\n1-0\r\n$5000\r\n{}\r\n",
             "x".repeat(5000)
@@ -328,7 +325,9 @@ mod tests {
             redis.write_all(format!("{long}+next\r\n").as_bytes()).await.unwrap();
         };
         let receiving = async {
-            let Message::Cut(beginning) = wire.reply().await.unwrap() else { panic!("not cut") };
+            let Message::Cut(beginning, TooLong::String) = wire.reply().await.unwrap() else {
+                panic!("not cut")
+            };
             assert!(long.as_bytes().starts_with(&beginning));
             assert!(beginning.starts_with(b"%1\r\n$3\r\nkey\r\n") && beginning.len() < 100);
             let next = wire.reply().await.unwrap();
@@ -339,10 +338,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_that_grows_too_long_is_let_go_and_its_beginning_is_kept() {
+        let (mut wire, mut redis) = wire(1000, 400);
+        let long = format!("*1\r\n*2\r\n+key\r\n*90\r\n{}", "$3\r\n1-0\r\n".repeat(90));
+        let account = Account::new(1 << 20);
+        wire.charge(account.reserve(Kind::Answers, 100, Priority::Live).unwrap());
+        let sending =
+            async { redis.write_all(format!("{long}+next\r\n").as_bytes()).await.unwrap() };
+        let receiving = async {
+            let Message::Cut(beginning, TooLong::Message) = wire.reply().await.unwrap() else {
+                panic!("not cut")
+            };
+            assert!(long.as_bytes().starts_with(&beginning) && beginning.len() > 350);
+            assert!(
+                matches!(wire.reply().await.unwrap(), Message::Reply(next) if next == "+next\r\n")
+            );
+            let charged = wire.take_charge().unwrap().bytes();
+            assert!((400..900).contains(&charged), "{charged}");
+        };
+        tokio::join!(sending, receiving);
+        assert_eq!(account.bytes(), 0);
+    }
+
+    #[tokio::test]
     async fn an_end_in_the_middle_of_a_message_is_an_error() {
-        let (mut wire, mut redis) = wire(1000);
+        let (mut wire, mut redis) = wire(1000, usize::MAX);
         redis.write_all(b"$10\r\nabc").await.unwrap();
         drop(redis);
-        assert!(matches!(wire.message().await, Err(WireError::Io(_))));
+        assert_eq!(wire.message().await.unwrap_err().class, Class::Broken);
     }
 }

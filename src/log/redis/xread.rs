@@ -52,7 +52,26 @@ pub(super) fn put_info(out: &mut BytesMut, key: &Bytes) {
 /// # Errors
 /// What Redis said, code first.
 pub fn streams(reply: &Bytes) -> Result<Vec<(Bytes, Vec<Entry>)>, String> {
-    let mut found = Vec::new();
+    let Answer { mut whole, broken } = answer(reply)?;
+    whole.extend(broken);
+    Ok(whole)
+}
+
+/// An answer, or as much of it as has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The streams of which everything is there, each with its key.
+    pub(super) whole: Vec<(Bytes, Vec<Entry>)>,
+    /// The stream in which it breaks off, with the entries that are there whole.
+    pub(super) broken: Option<(Bytes, Vec<Entry>)>,
+}
+
+/// Reads an answer or the beginning of one.
+///
+/// # Errors
+/// What Redis said, code first.
+pub(super) fn answer(reply: &Bytes) -> Result<Answer, String> {
+    let mut found = Answer { whole: Vec::new(), broken: None };
     let mut cursor = Cursor::new(reply);
     let number = match cursor.value() {
         Some(Value::Error(error)) => return Err(String::from_utf8_lossy(&error).into_owned()),
@@ -66,31 +85,49 @@ pub fn streams(reply: &Bytes) -> Result<Vec<(Bytes, Vec<Entry>)>, String> {
             break;
         }
         let Some(key) = cursor.text() else { break };
-        found.push((key, entries(&mut cursor)));
+        let mut entries = Vec::new();
+        if take_entries(&mut cursor, &mut entries).is_some() {
+            found.whole.push((key, entries));
+        } else {
+            found.broken = Some((key, entries));
+            break;
+        }
     }
     Ok(found)
 }
 
-/// The key of the last stream in the beginning of an answer.
-pub(super) fn last_key(beginning: &Bytes) -> Option<Bytes> {
-    streams(beginning).ok()?.pop().map(|(key, _)| key)
+/// Takes entries; nothing where they break off.
+fn take_entries(cursor: &mut Cursor<'_>, entries: &mut Vec<Entry>) -> Option<()> {
+    for _ in 0..cursor.values()? {
+        entries.push(entry(cursor)?);
+    }
+    Some(())
 }
 
-/// Entries; one whose fields cannot be read keeps its place, without them.
-fn entries(cursor: &mut Cursor<'_>) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for _ in 0..cursor.values().unwrap_or(0) {
-        let Some(2) = cursor.values() else { break };
-        let Some(id) = cursor.text().and_then(|id| StreamId::parse_bytes(&id)) else { break };
-        let mut fields = Vec::new();
-        for _ in 0..cursor.values().unwrap_or(0) / 2 {
-            let (name, value) = (cursor.text(), cursor.text());
-            let (Some(name), Some(value)) = (name, value) else { break };
-            fields.push((name, value));
-        }
-        entries.push(Entry { id, fields });
+fn entry(cursor: &mut Cursor<'_>) -> Option<Entry> {
+    if cursor.values()? != 2 {
+        return None;
     }
-    entries
+    let id = StreamId::parse_bytes(&cursor.text()?)?;
+    let mut fields = Vec::new();
+    for _ in 0..cursor.values()? / 2 {
+        fields.push((cursor.text()?, cursor.text()?));
+    }
+    Some(Entry { id, fields })
+}
+
+/// The id of the first entry of an answer about one stream, of which only the beginning may be
+/// there.
+pub(super) fn first_id(beginning: &Bytes) -> Option<StreamId> {
+    let mut cursor = Cursor::new(beginning);
+    match cursor.value()? {
+        Value::Pairs(1..) => {}
+        Value::Values(1..) if cursor.values()? == 2 => {}
+        _ => return None,
+    }
+    cursor.text()?;
+    (cursor.values()? > 0 && cursor.values()? == 2).then_some(())?;
+    StreamId::parse_bytes(&cursor.text()?)
 }
 
 /// How a stream began, from the answer to an `XINFO STREAM` or its first part.
@@ -161,11 +198,24 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_in_which_an_answer_breaks_off_is_known() {
-        let beginning = "%2\r\n$1\r\na\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n+v\r\n\
-                         $1\r\nb\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n$999\r\nxx";
-        assert_eq!(last_key(&beginning.into()).as_deref(), Some(&b"b"[..]));
-        assert_eq!(last_key(&"%2\r\n$5\r\nab".into()), None);
+    fn what_came_before_an_answer_breaks_off_is_known() {
+        for [head, stream] in [["%3\r\n", ""], ["*3\r\n", "*2\r\n"]] {
+            let text = format!(
+                "{head}{stream}$1\r\na\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n+v\r\n\
+                 {stream}$1\r\nb\r\n*2\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n+v\r\n\
+                 *2\r\n$3\r\n2-0\r\n*2\r\n+f\r\n$999\r\nxx"
+            );
+            let found = answer(&text.clone().into()).unwrap();
+            assert_eq!(found.whole, [(Bytes::from_static(b"a"), vec![entry(1, &[("f", "v")])])]);
+            assert_eq!(
+                found.broken,
+                Some((Bytes::from_static(b"b"), vec![entry(1, &[("f", "v")])]))
+            );
+            assert_eq!(first_id(&text.into()), Some(StreamId { ms: 1, seq: 0 }));
+        }
+        let nothing = Answer { whole: vec![], broken: None };
+        assert_eq!(answer(&"%2\r\n$5\r\nab".into()), Ok(nothing));
+        assert_eq!(first_id(&"_\r\n".into()), None);
     }
 
     #[test]

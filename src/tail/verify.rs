@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Tail;
+use super::{Tail, Why};
 use crate::core::chunk::Chunk;
 use crate::core::encode;
 use crate::core::gap::{self, GapReason};
@@ -29,7 +29,7 @@ impl Tail {
             newest_max: seam::ENTRIES_READ,
             page: Some(PageWants {
                 from: head,
-                entries_max: self.share.entries_per_read as u64,
+                entries_max: self.share.entries_max as u64,
                 bytes_max: limits.page_bytes_max as u64,
             }),
             bytes_max: (!self.is_lane()).then_some(limits.answer_bytes_max()),
@@ -51,7 +51,7 @@ impl Tail {
                     return Ok(false);
                 }
                 if snapshot.page_goes_on {
-                    self.due.insert(key.clone());
+                    self.is_due(key.clone(), Why::Other);
                 }
                 self.append(topic, head, new);
                 return Ok(true);
@@ -61,7 +61,7 @@ impl Tail {
         seam::close(&mut snapshot);
         self.tell_gap(topic, head, reason, &snapshot);
         // The tail goes on from the position of that state.
-        self.due.insert(key.clone());
+        self.is_due(key.clone(), Why::Other);
         Ok(true)
     }
 

@@ -2,18 +2,27 @@
 //! nobody watches are let go.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Source, Tail};
-use crate::config;
-use crate::log::redis::tail::TailMode;
-use crate::log::{Log, LogError};
+use super::{Tail, Why};
+use crate::log::LogError;
+use crate::log::source::Source;
+use crate::log::tail::HintMode;
 use crate::worker::shared::Shared;
 use crate::worker::topic::Topic;
 
-/// A sweep goes over a part of the streams at a time, so often.
-pub(super) const SWEEP_PARTS: u32 = 60;
+/// A sweep goes over a part of the streams at a time, so often,
+const SWEEP_PARTS: u32 = 60;
+
+/// and at least once in so long, in which a connection that says nothing is asked whether it lives:
+/// Redis closes idle ones, after seconds if it is told so.
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+/// and at most once in so long.
+const TICK_MIN: Duration = Duration::from_millis(10);
 
 /// Without hints for them, deleted streams are looked for in so few parts.
 const BLOCK_SWEEP_PARTS: u32 = 3;
@@ -24,25 +33,35 @@ const STEP_MIN: usize = 1_000;
 /// and over all of them in at most so many ticks.
 const STEPS_MAX: usize = 10;
 
-/// After so many sweeps in a row that found what no hint had told of, hints are not relied on.
-pub(super) const MISSED_SWEEPS_MAX: u32 = 3;
-
 impl Tail {
-    /// Looks at a part of the streams, whatever hints said, and forgets those without viewers.
-    pub(super) async fn sweep(&mut self, source: &mut Source) -> Result<(), LogError> {
-        let limits = &self.shared.config.limits;
-        let linger_ms = limits.topic_linger_ms;
-        let tick = limits.sweep_interval() / SWEEP_PARTS;
-        let interval = match source.mode() {
+    /// How often the sweep goes on.
+    pub(super) fn tick(&self) -> Duration {
+        (self.shared.config.limits.sweep_interval() / SWEEP_PARTS).clamp(TICK_MIN, TICK_MAX)
+    }
+
+    /// In how many ticks each stream is looked at.
+    pub(super) fn ticks(&self, source: &Source) -> usize {
+        (self.interval(source).as_micros() / self.tick().as_micros().max(1)) as usize
+    }
+
+    /// How long a stream may go without being looked at.
+    fn interval(&self, source: &Source) -> Duration {
+        let interval = self.shared.config.limits.sweep_interval();
+        match source.mode() {
             // `XREAD BLOCK` tells nothing of a stream that was deleted or began anew.
-            Some(TailMode::Block) => tick * BLOCK_SWEEP_PARTS,
-            _ => limits.sweep_interval(),
-        };
+            Some(HintMode::Block) => interval / SWEEP_PARTS * BLOCK_SWEEP_PARTS,
+            _ => interval,
+        }
+    }
+
+    /// Has a part of the streams read, whatever hints said, and forgets those without viewers.
+    pub(super) async fn sweep(&mut self, source: &mut Source) -> Result<(), LogError> {
+        let linger_ms = self.shared.config.limits.topic_linger_ms;
+        let (ticks, interval) = (self.ticks(source), self.interval(source));
         let now_ms = self.shared.now_ms();
         let now = Instant::now();
-        let ticks = (interval.as_micros() / tick.as_micros().max(1)) as usize;
         let part_max = self.watched.len().div_ceil(ticks.saturating_sub(1).max(1));
-        let (mut part, mut odd) = (Vec::new(), Vec::new());
+        let mut part: Vec<Bytes> = Vec::new();
         for _ in 0..self.step(ticks) {
             if self.swept_to >= self.watched.len() {
                 self.swept_to = 0;
@@ -55,23 +74,14 @@ impl Tail {
                 self.watched.swap_remove_index(self.swept_to);
                 continue;
             }
-            if part.len() + odd.len() < part_max && now.duration_since(watched.read_at) >= interval
-            {
-                if watched.wrong_type { &mut odd } else { &mut part }.push(key.clone());
+            if part.len() < part_max && now.duration_since(watched.read_at) >= interval {
+                part.push(key.clone());
             }
             self.swept_to += 1;
         }
-        part.retain(|key| !self.due.contains(key));
-        self.due.extend(odd);
-        let mut found = 0;
-        for keys in part.chunks(self.share.streams_per_read) {
-            found += self.read(source, keys).await?;
-        }
-        if part.is_empty() {
+        part.into_iter().for_each(|key| self.is_due(key, Why::Sweep));
+        if self.due.is_empty() {
             source.check().await?;
-        } else {
-            self.shared.metrics.sweep_finds.fetch_add(found as u64, Relaxed);
-            self.missed_sweeps = if found > 0 { self.missed_sweeps + 1 } else { 0 };
         }
         Ok(())
     }
@@ -80,19 +90,6 @@ impl Tail {
     fn step(&self, ticks: usize) -> usize {
         let all = self.watched.len();
         all.div_ceil(ticks.clamp(1, STEPS_MAX)).max(STEP_MIN).min(all)
-    }
-
-    /// Goes on without tracking, where that is allowed. Whether to connect again.
-    pub(super) fn give_up_hints(&mut self) -> bool {
-        self.missed_sweeps = 0;
-        let fall_back = self.mode == TailMode::Tracking
-            && self.shared.config.tail == config::TailMode::Auto
-            && matches!(self.shared.log, Log::Redis(_));
-        if fall_back {
-            tracing::warn!(worker = self.number, "hints_unreliable");
-            self.mode = TailMode::Block;
-        }
-        fall_back
     }
 }
 

@@ -1,0 +1,31 @@
+-- Which of the commands that every task needs the user may not run. Reads only; the keys are of a
+-- task that there is not.
+--
+-- KEYS[1]  the stream
+-- KEYS[2]  any other key of the task
+--
+-- Answers a list of errors, each with its command behind it.
+
+local missing = {}
+
+local function try(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return end
+  if reply.err:find('WRONGTYPE', 1, true) or reply.err:find('no such key', 1, true) then return end
+  missing[#missing + 1] = reply.err .. ' (' .. ... .. ')'
+end
+
+local stream, key = KEYS[1], KEYS[2]
+try('TIME')
+try('XREAD', 'COUNT', 1, 'STREAMS', stream, '0')
+try('XINFO', 'STREAM', stream)
+try('XRANGE', stream, '-', '+', 'COUNT', 1)
+try('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+try('GET', key)
+try('STRLEN', key)
+try('EXISTS', key)
+try('LRANGE', key, 0, 0)
+try('LLEN', key)
+try('HGETALL', key)
+try('ZREVRANGE', key, 0, 0)
+return missing

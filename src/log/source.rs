@@ -1,0 +1,162 @@
+//! What a tail reads from: the log's own way of telling what changed, and of reading it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::embedded::EmbeddedLog;
+use super::redis::tail::RedisTail;
+use super::redis::wire::Bounds;
+use super::tail::{Beginning, HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError};
+use super::{Kind, Log, LogError};
+use crate::core::account::Charge;
+use crate::id::StreamId;
+
+/// How a tail wants to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SourceWants {
+    /// How hints are to come, where that works.
+    pub(crate) mode: HintMode,
+    /// An entry with a longer value is [`Read::TooLarge`].
+    pub(crate) string_bytes_max: usize,
+    /// Of an answer that is longer, about, only the beginning is taken.
+    pub(crate) answer_bytes_max: usize,
+}
+
+/// The connection of one tail.
+pub(crate) struct Source(Of);
+
+enum Of {
+    Redis(Box<RedisTail>),
+    Embedded { log: Arc<EmbeddedLog>, hints: Hints, charge: Option<Charge> },
+}
+
+impl Source {
+    /// Connects. What the embedded log says has changed comes by `hints`.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`].
+    pub(crate) async fn connect(
+        log: &Log,
+        hints: &Hints,
+        wants: SourceWants,
+    ) -> Result<Self, LogError> {
+        Ok(Self(match &log.0 {
+            Kind::Redis(log) => {
+                let bounds = Bounds {
+                    string_bytes_max: wants.string_bytes_max,
+                    message_bytes_max: wants.answer_bytes_max,
+                };
+                let tail = RedisTail::connect(&log.connector(), wants.mode, bounds).await?;
+                Of::Redis(Box::new(tail))
+            }
+            Kind::Embedded(log) => {
+                Of::Embedded { log: log.clone(), hints: hints.clone(), charge: None }
+            }
+        }))
+    }
+
+    /// How the hints come; none in the embedded log, which has one way only.
+    pub(crate) fn mode(&self) -> Option<HintMode> {
+        match &self.0 {
+            Of::Redis(tail) => Some(tail.mode),
+            Of::Embedded { .. } => None,
+        }
+    }
+
+    /// Why hints do not come by tracking although that was wanted, and what Redis said.
+    pub(crate) fn no_tracking(&self) -> Option<&(NoTracking, String)> {
+        match &self.0 {
+            Of::Redis(tail) => tail.no_tracking.as_ref(),
+            Of::Embedded { .. } => None,
+        }
+    }
+
+    /// Waits for a hint, and takes all there are. May be dropped: what came stays.
+    pub(crate) async fn hinted(&mut self, keys: &mut Vec<Bytes>) -> Hinted {
+        match &mut self.0 {
+            Of::Redis(tail) => tail.hinted(keys).await,
+            Of::Embedded { hints, .. } => hints.next(keys).await,
+        }
+    }
+
+    /// Has hints wake nobody up, or do so again; none is lost.
+    pub(crate) fn keep_still(&self, still: bool) {
+        if let Of::Redis(tail) = &self.0 {
+            tail.keep_still(still);
+        }
+    }
+
+    /// Says which streams are watched, and from where.
+    pub(crate) fn watch<'a>(&self, streams: impl Iterator<Item = (&'a Bytes, StreamId)>) {
+        if let Of::Redis(tail) = &self.0 {
+            tail.watch(streams);
+        }
+    }
+
+    /// Whether the log still answers.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub(crate) async fn check(&mut self) -> Result<(), LogError> {
+        match &mut self.0 {
+            Of::Redis(tail) => Ok(tail.ping().await?),
+            Of::Embedded { .. } => Ok(()),
+        }
+    }
+
+    /// What is received from now on is charged here.
+    pub(crate) fn charge(&mut self, received: Charge) {
+        match &mut self.0 {
+            Of::Redis(tail) => tail.charge(received),
+            Of::Embedded { charge, .. } => *charge = Some(received),
+        }
+    }
+
+    /// What was received is charged by the caller from now on.
+    pub(crate) fn take_charge(&mut self) -> Option<Charge> {
+        match &mut self.0 {
+            Of::Redis(tail) => tail.take_charge(),
+            Of::Embedded { charge, .. } => charge.take(),
+        }
+    }
+
+    /// Reads streams, at most `entries_max` entries of each. The answers stand in the order of the
+    /// questions.
+    ///
+    /// # Errors
+    /// Nothing of it was read.
+    pub(crate) async fn read(
+        &mut self,
+        questions: &[Question],
+        entries_max: usize,
+    ) -> Result<Vec<Read>, ReadError> {
+        match &mut self.0 {
+            Of::Redis(tail) => tail.read(questions, entries_max).await,
+            Of::Embedded { log, .. } => {
+                let read = |question: &Question| {
+                    let entries = log.read(&question.thread, question.after, entries_max as u64).1;
+                    let more = entries.len() == entries_max;
+                    Read::Entries { entries, beginning: Beginning::Unknown, more }
+                };
+                Ok(questions.iter().map(read).collect())
+            }
+        }
+    }
+
+    /// Reads the one entry behind the head in the smallest of all answers.
+    ///
+    /// # Errors
+    /// Nothing was read.
+    pub(crate) async fn read_one(
+        &mut self,
+        question: &Question,
+        head: StreamId,
+    ) -> Result<Read, ReadError> {
+        if let Of::Redis(tail) = &mut self.0 {
+            return tail.read_one(question, head).await;
+        }
+        let read = self.read(std::slice::from_ref(question), 2).await?;
+        Ok(read.into_iter().next().unwrap_or(Read::NotRead))
+    }
+}

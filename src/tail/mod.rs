@@ -1,0 +1,376 @@
+//! The tail of a worker: reads what is new in the streams that it owns and appends it to their
+//! topics. One task per worker, ended with the worker's runtime.
+//!
+//! Each read begins with the entry at the topic's head: that it is still there proves that the
+//! stream is the same and nothing is missing. Where it is not there, `verify` looks closer. A hint
+//! only makes a read come sooner; the position per stream carries correctness. Which log it is, the
+//! tail does not know.
+
+mod care;
+mod hints;
+mod plan;
+mod read;
+mod share;
+mod sweep;
+mod verify;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config;
+use crate::core::backoff::Backoff;
+use crate::log::source::{Source, SourceWants};
+use crate::log::tail::{HintMode, Hinted};
+use crate::log::{Log, LogError};
+use crate::supervise::{self, Part};
+use crate::sys::pause::Pause;
+use crate::worker::shared::{Shared, TailMessage};
+use crate::worker::topic::Topic;
+use care::{Care, Refusal};
+use hints::Hinting;
+use plan::{Load, Window};
+use share::Share;
+
+/// How long the tail rests after it has read: under load, what changes meanwhile is read together.
+/// An idle tail reads at once. Each read wakes this thread twice and Redis once, which costs more
+/// than what is read; `loadtest wide` shows it.
+const READ_PAUSE: Duration = Duration::from_micros(800);
+
+/// Of an answer that grows to so many times what was asked for, about, only the beginning is taken.
+const ANSWER_GROWTH_MAX: usize = 2;
+
+/// The tail of one worker, or of the lane.
+pub(crate) struct Tail {
+    shared: Arc<Shared>,
+    /// The worker's number; the lane's is the one behind the last worker's.
+    number: usize,
+    share: Share,
+    /// In an order, so that the sweep can go through them in steps.
+    watched: IndexMap<Bytes, Watched>,
+    /// The sweep's place in `watched`.
+    swept_to: usize,
+    /// Streams to read now. Bounded by those that are watched.
+    due: HashMap<Bytes, Why>,
+    /// Streams that the log refused to read, and when to ask again. Bounded likewise: each is in it
+    /// once per time that it was refused.
+    later: BinaryHeap<Reverse<(Instant, Bytes)>>,
+    /// It was said that the log refuses reads.
+    refused_said: bool,
+    window: Window,
+    hinting: Hinting,
+    reconnect: Backoff,
+}
+
+struct Watched {
+    topic: Arc<Topic>,
+    /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
+    wrong_type: bool,
+    /// When it was read; the sweep reads what was not for long.
+    read_at: Instant,
+    load: Load,
+    care: Care,
+    /// How often in a row a read of it alone was cut off.
+    strikes: u8,
+    refusal: Option<Box<Refusal>>,
+}
+
+/// Why a stream is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Hint,
+    Sweep,
+    Other,
+}
+
+/// Why a tail does not follow its streams over a connection any more.
+enum End {
+    /// The connection cannot be used.
+    Lost(LogError),
+    /// Hints are to come in another way.
+    OtherMode,
+}
+
+impl From<LogError> for End {
+    fn from(error: LogError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl Tail {
+    /// The tail of a worker.
+    pub(crate) fn of_worker(shared: Arc<Shared>, number: usize) -> Self {
+        Self::new(shared, number, Share::OF_WORKER)
+    }
+
+    /// The tail of the lane, for streams with entries that would hold up a worker.
+    pub(crate) fn of_lane(shared: Arc<Shared>) -> Self {
+        let number = shared.lane_number();
+        Self::new(shared, number, Share::OF_LANE)
+    }
+
+    fn new(shared: Arc<Shared>, number: usize, share: Share) -> Self {
+        let preferred = match shared.config.tail {
+            config::TailMode::Block => HintMode::Block,
+            config::TailMode::Auto | config::TailMode::Tracking => HintMode::Tracking,
+        };
+        let limits = &shared.config.limits;
+        Self {
+            window: Window::new(&share, limits.tail_read_bytes_max),
+            reconnect: Backoff::new(limits.reconnect_min(), limits.reconnect_max()),
+            shared,
+            number,
+            share,
+            watched: IndexMap::new(),
+            swept_to: 0,
+            due: HashMap::new(),
+            later: BinaryHeap::new(),
+            refused_said: false,
+            hinting: Hinting::new(preferred),
+        }
+    }
+
+    /// Tails until the runtime ends; connects again whenever the connection is lost.
+    pub(crate) async fn run(mut self) {
+        loop {
+            while self.is_lane() && self.watched.is_empty() {
+                self.shared.clone().tails[self.number].filled().await;
+                self.take_messages();
+            }
+            let (what, error) = match self.connect().await {
+                Ok(mut source) => {
+                    let begun = Instant::now();
+                    let end = self.follow(&mut source).await;
+                    self.reconnect.held(begun.elapsed());
+                    self.mode_held(source.mode(), begun.elapsed());
+                    match end {
+                        End::Lost(error) => ("redis_lost", error),
+                        End::OtherMode => continue,
+                    }
+                }
+                Err(error) => ("redis_unreachable", error),
+            };
+            // State and pages must come from the same server as what is tailed next.
+            self.log().disconnect();
+            // Once per outage, however often it fails again.
+            if self.reconnect.is_fresh() {
+                tracing::warn!(worker = self.number, %error, "{what}");
+            } else {
+                tracing::debug!(worker = self.number, %error, "{what}");
+            }
+            sleep(self.reconnect.wait(rand::random_range(0.0..=1.0))).await;
+            self.take_messages();
+        }
+    }
+
+    /// Where it asks for state.
+    fn log(&self) -> &Log {
+        if self.is_lane() { self.shared.lane.log() } else { &self.shared.log }
+    }
+
+    /// Whether entries of any size are to be read here.
+    fn is_lane(&self) -> bool {
+        self.number == self.shared.lane_number()
+    }
+
+    async fn connect(&mut self) -> Result<Source, LogError> {
+        let read_bytes_max = self.shared.config.limits.tail_read_bytes_max;
+        let wants = SourceWants {
+            mode: self.hinting.preferred,
+            string_bytes_max: self.share.string_bytes_max,
+            answer_bytes_max: if self.share.unbounded {
+                usize::MAX
+            } else {
+                ANSWER_GROWTH_MAX * read_bytes_max
+            },
+        };
+        let hints = &self.shared.hints[self.number];
+        let mut source = Source::connect(self.log(), hints, wants).await?;
+        source.check().await?;
+        self.see_mode(&source);
+        Ok(source)
+    }
+
+    /// Says that the tail follows its streams, and how; the server is ready while those of all
+    /// workers do.
+    fn connected(&self, source: &Source) -> Connected {
+        let again = !self.reconnect.is_fresh();
+        if let Some(mode) = source.mode() {
+            self.shared.metrics.redis_connects.fetch_add(1, Relaxed);
+            if again {
+                tracing::info!(worker = self.number, mode = mode.as_str(), "redis_back");
+            } else {
+                tracing::info!(worker = self.number, mode = mode.as_str(), "tail_connected");
+            }
+        }
+        Connected::new(self, source.mode() == Some(HintMode::Block))
+    }
+
+    /// Follows the streams over one connection, until it fails.
+    async fn follow(&mut self, source: &mut Source) -> End {
+        // Whatever happened while there was no connection: look at every stream.
+        self.rescan();
+        if !self.reconnect.is_fresh()
+            && let Err(error) = self.read_due(source).await
+        {
+            return error.into();
+        }
+        let _connected = self.connected(source);
+        let mut sweep = tokio::time::interval(self.tick());
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut keys = Vec::new();
+        let mut pause = Pause::new();
+        loop {
+            supervise::turn(Part::Tail);
+            self.take_messages();
+            self.ask_again();
+            match self.read_due(source).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    source.keep_still(true);
+                    pause.last(self.hinting.pause.unwrap_or(READ_PAUSE)).await;
+                    source.keep_still(false);
+                    // The runtime hears of what has come.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => return error.into(),
+            }
+            let positions = |(key, watched): (_, &Watched)| {
+                let waits = !watched.wrong_type && watched.refusal.is_none();
+                watched.topic.head().filter(|_| waits).map(|head| (key, head))
+            };
+            source.watch(self.watched.iter().filter_map(positions));
+            let shared = self.shared.clone();
+            let (again_at, tracking_at) = (self.asks_again_at(), self.tries_tracking_at());
+            tokio::select! {
+                // Dropped: the hints stay where they are until they are taken.
+                hinted = source.hinted(&mut keys) => {
+                    if let Err(error) = self.take_hints(hinted, &mut keys) {
+                        return error.into();
+                    }
+                }
+                // Dropped: messages stay in the mailbox.
+                () = shared.tails[self.number].filled() => {}
+                // Dropped: each turn looks at the clock, here and below.
+                () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
+                () = sleep_until(tracking_at.unwrap_or_else(Instant::now)), if tracking_at.is_some() => {
+                    if self.tracking_is_back().await {
+                        return End::OtherMode;
+                    }
+                }
+                // Dropped: the next tick comes at its time.
+                _ = sweep.tick() => {
+                    if let Err(error) = self.sweep(source).await {
+                        return error.into();
+                    }
+                    let (mode, ticks) = (source.mode(), self.ticks(source));
+                    if self.hints_failed(mode, ticks).await {
+                        return End::OtherMode;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what hints tell.
+    fn take_hints(&mut self, hinted: Hinted, keys: &mut Vec<Bytes>) -> Result<(), LogError> {
+        match hinted {
+            Hinted::Keys => {
+                self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
+                for key in keys.drain(..) {
+                    self.hinting.told(&key);
+                    self.is_due(key, Why::Hint);
+                }
+            }
+            Hinted::Everything => self.rescan(),
+            Hinted::ConnectionLost => {
+                return Err(LogError::Unavailable("the connection was closed".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A stream is to be read, where it is watched and the log does not refuse it.
+    fn is_due(&mut self, key: Bytes, why: Why) {
+        let Some(watched) = self.watched.get(&key) else { return };
+        if watched.refusal.as_ref().is_some_and(|refusal| refusal.until > Instant::now()) {
+            return;
+        }
+        // Its own key: a hint's is a part of what was received, which is let go.
+        let before = self.due.insert(watched.topic.key.clone(), why);
+        if before == Some(Why::Hint) {
+            self.due.insert(watched.topic.key.clone(), Why::Hint);
+        }
+    }
+
+    fn take_messages(&mut self) {
+        for message in self.shared.clone().tails[self.number].take() {
+            let (TailMessage::Watch(topic) | TailMessage::Look(topic)) = message;
+            // A desk may speak for a topic that was retired, and made anew, in the meantime; or
+            // for one that has gone to the lane.
+            if !self.shared.topics.holds(&topic) || topic.owner() != self.number {
+                continue;
+            }
+            let key = topic.key.clone();
+            let known = self.watched.get(&key);
+            if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
+                self.watched.insert(key.clone(), Watched::new(topic));
+            }
+            self.is_due(key, Why::Other);
+        }
+    }
+
+    fn rescan(&mut self) {
+        self.shared.metrics.rescans.fetch_add(1, Relaxed);
+        let keys: Vec<Bytes> = self.watched.keys().cloned().collect();
+        keys.into_iter().for_each(|key| self.is_due(key, Why::Other));
+    }
+}
+
+impl Watched {
+    fn new(topic: Arc<Topic>) -> Self {
+        Self {
+            topic,
+            wrong_type: false,
+            read_at: Instant::now(),
+            load: Load::default(),
+            care: Care::None,
+            strikes: 0,
+            refusal: None,
+        }
+    }
+}
+
+/// A tail that is counted as connected, as long as this is not dropped.
+struct Connected {
+    shared: Arc<Shared>,
+    is_lane: bool,
+    blocking: bool,
+}
+
+impl Connected {
+    fn new(tail: &Tail, blocking: bool) -> Self {
+        let connected = Self { shared: tail.shared.clone(), is_lane: tail.is_lane(), blocking };
+        connected.counters().into_iter().flatten().for_each(|it| _ = it.fetch_add(1, Relaxed));
+        connected
+    }
+
+    fn counters(&self) -> [Option<&AtomicUsize>; 2] {
+        [
+            (!self.is_lane).then_some(&self.shared.tails_connected),
+            self.blocking.then_some(&self.shared.tails_blocking),
+        ]
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.counters().into_iter().flatten().for_each(|it| _ = it.fetch_sub(1, Relaxed));
+    }
+}

@@ -1,0 +1,228 @@
+//! What one read asks for: how many streams, and how many entries of each, so that the answer fits
+//! `tail_read_bytes_max` by what is known of those streams.
+//!
+//! Entries of a stream are as large as the last ones, until they are not. So streams of which
+//! nothing is known count as large, and many streams are read together only after few were, and
+//! brought little: after a stall, each of them may bring anything.
+
+use bytes::Bytes;
+
+use super::share::Share;
+
+/// As large is an entry of which nothing is known.
+const UNKNOWN_BYTES: usize = 128 * 1024;
+
+/// What an entry costs beside its names and values.
+const ENTRY_BYTES: usize = 64;
+
+/// Entries that a read asks for of a stream of which nothing is known: the one at the head, which
+/// is known, and the next three.
+const ENTRIES_MIN: usize = 4;
+
+/// The fewest that make any progress: the one at the head and the next one.
+const ENTRIES_LEAST: usize = 2;
+
+/// Streams in the first read after there was nothing to read.
+const STREAMS_FIRST: usize = 16;
+
+/// What is known of a stream's entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// The size of the greatest of the recent entries, in bytes; 0 where none is known.
+    entry_bytes: u32,
+    /// The last read of it left something.
+    pub(super) behind: bool,
+}
+
+impl Load {
+    /// A read brought entries, of which this was the greatest.
+    pub(super) fn brought(&mut self, entry_bytes: usize, more: bool) {
+        let bytes = u32::try_from(entry_bytes + ENTRY_BYTES).unwrap_or(u32::MAX);
+        self.entry_bytes = bytes.max(self.entry_bytes / 4 * 3);
+        self.behind = more;
+    }
+
+    /// A read brought nothing new.
+    pub(super) fn brought_nothing(&mut self) {
+        self.behind = false;
+    }
+
+    /// The size of its entries, if it is known.
+    pub(super) fn entry_bytes(self) -> Option<usize> {
+        (self.entry_bytes > 0).then_some(self.entry_bytes as usize)
+    }
+}
+
+/// One read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) keys: Vec<Bytes>,
+    /// Entries of each stream.
+    pub(super) entries: usize,
+    /// What the answer comes to, about.
+    pub(super) bytes: usize,
+}
+
+/// How many streams may be read together.
+#[derive(Debug)]
+pub(super) struct Window {
+    streams: usize,
+    streams_max: usize,
+    entries_max: usize,
+    bytes_max: usize,
+}
+
+impl Window {
+    pub(super) fn new(share: &Share, bytes_max: usize) -> Self {
+        let (streams_max, entries_max) = (share.streams_max, share.entries_max);
+        Self { streams: 1, streams_max, entries_max, bytes_max }
+    }
+
+    /// There was nothing to read for a while: nothing is known of what comes now.
+    pub(super) fn begin(&mut self) {
+        let of_unknown = self.bytes_max / (ENTRIES_MIN * UNKNOWN_BYTES);
+        let first = of_unknown.clamp(1, STREAMS_FIRST).min(self.streams_max);
+        self.streams = self.streams.max(first).min(STREAMS_FIRST);
+    }
+
+    /// An answer came.
+    pub(super) fn brought(&mut self, bytes: usize, was_too_much: bool) {
+        if was_too_much || bytes > self.bytes_max {
+            self.streams = (self.streams / 4).max(1);
+        } else {
+            self.streams = (self.streams * 2).min(self.streams_max);
+        }
+    }
+
+    /// Streams beyond this number are of no use to [`Self::plan`].
+    pub(super) fn streams(&self) -> usize {
+        self.streams
+    }
+
+    /// A read of streams that are not known to have much more: as many as may be read together.
+    pub(super) fn plan(&self, streams: impl Iterator<Item = (Bytes, Load)>) -> Plan {
+        let streams: Vec<_> = streams.take(self.streams).collect();
+        let unknown = streams.iter().any(|(_, load)| load.entry_bytes().is_none());
+        let entries = if unknown {
+            ENTRIES_MIN.min(self.entries_max)
+        } else {
+            (self.entries_max / streams.len().max(1)).max(ENTRIES_MIN.min(self.entries_max))
+        };
+        self.fit(streams.into_iter(), entries)
+    }
+
+    /// A read of streams that have more: as many entries as fit of the first of them, and as many
+    /// streams.
+    pub(super) fn plan_behind(&self, streams: impl Iterator<Item = (Bytes, Load)>) -> Plan {
+        self.fit(streams.take(self.streams_max), self.entries_max)
+    }
+
+    /// A read of one stream that brings as little as possible.
+    pub(super) fn plan_alone(&self, key: Bytes, load: Load) -> Plan {
+        self.fit([(key, load)].into_iter(), ENTRIES_LEAST)
+    }
+
+    fn fit(&self, streams: impl Iterator<Item = (Bytes, Load)>, entries: usize) -> Plan {
+        let (mut keys, mut sum, mut entries) = (Vec::new(), 0, entries);
+        for (key, load) in streams {
+            let entry_bytes = load.entry_bytes().unwrap_or(UNKNOWN_BYTES);
+            if keys.is_empty() {
+                let fits = self.bytes_max / entry_bytes;
+                entries = entries.min(fits).max(ENTRIES_LEAST);
+            } else if (sum + entry_bytes) * entries > self.bytes_max {
+                continue;
+            }
+            sum += entry_bytes;
+            keys.push(key);
+        }
+        Plan { keys, entries, bytes: sum * entries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn window(bytes_max: usize) -> Window {
+        let mut window = Window::new(&Share::OF_WORKER, bytes_max);
+        window.begin();
+        window
+    }
+
+    fn streams(number: usize, entry_bytes: usize) -> impl Iterator<Item = (Bytes, Load)> {
+        let mut load = Load::default();
+        if entry_bytes > 0 {
+            load.brought(entry_bytes, true);
+        }
+        (0..number).map(move |number| (Bytes::from(number.to_string()), load))
+    }
+
+    #[test]
+    fn what_is_asked_for_fits_by_what_is_known() {
+        for bytes_max in [MIB / 16, MIB, 8 * MIB] {
+            for entry_bytes in [1, 200, 5_000, 100_000, 1_000_000] {
+                let mut window = window(bytes_max);
+                for _ in 0..10 {
+                    let plans = [
+                        window.plan(streams(1_000, entry_bytes)),
+                        window.plan_behind(streams(1_000, entry_bytes)),
+                    ];
+                    for plan in plans {
+                        let least = plan.keys.len() == 1 && plan.entries == 2;
+                        assert!(plan.bytes <= bytes_max || least, "{entry_bytes}: {plan:?}");
+                        assert!((1..=128).contains(&plan.keys.len()) && plan.entries >= 2);
+                    }
+                    window.brought(0, false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_known_is_read_whole_and_small_ones_together() {
+        let mut window = window(8 * MIB);
+        assert_eq!(window.plan(streams(1, 200)).entries, 256);
+        assert_eq!(window.plan(streams(1, 0)).entries, ENTRIES_MIN);
+        let number = |window: &Window| window.plan(streams(1_000, 200)).keys.len();
+        assert_eq!(number(&window), 16);
+        for together in [32, 64, 128, 128] {
+            window.brought(1_000, false);
+            assert_eq!(number(&window), together);
+        }
+        let behind = window.plan_behind(streams(1_000, 4_000));
+        assert_eq!((behind.keys.len(), behind.entries), (8, 256));
+    }
+
+    #[test]
+    fn after_too_much_few_are_read_and_after_a_pause_not_many() {
+        let mut window = window(8 * MIB);
+        window.brought(9 * MIB, false);
+        assert_eq!(window.plan(streams(1_000, 200)).keys.len(), 4);
+        window.brought(1_000, true);
+        assert_eq!(window.plan(streams(1_000, 200)).keys.len(), 1);
+        (0..9).for_each(|_| window.brought(1_000, false));
+        window.begin();
+        assert_eq!(window.plan(streams(1_000, 200)).keys.len(), STREAMS_FIRST);
+    }
+
+    #[test]
+    fn a_large_stream_does_not_keep_small_ones_out() {
+        let mut window = window(8 * MIB);
+        window.brought(0, false);
+        let mixed = streams(1, 1_500_000).chain(streams(20, 100));
+        let plan = window.plan(mixed);
+        assert_eq!(plan.keys.len(), 21);
+        assert!(plan.entries >= ENTRIES_LEAST && plan.bytes <= 8 * MIB);
+    }
+
+    #[test]
+    fn the_lane_reads_one_entry_of_one_stream() {
+        let mut window = Window::new(&Share::OF_LANE, 8 * MIB);
+        window.begin();
+        for plan in [window.plan(streams(9, 0)), window.plan_behind(streams(9, 200))] {
+            assert_eq!((plan.keys.len(), plan.entries), (1, 2));
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Reading what is due: what one read gives of a stream goes to its topic, where the entry at the
+//! topic's head proves that nothing is missing before it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep};
+
+use super::care::{Care, Tell};
+use super::plan::Plan;
+use super::{Tail, Why};
+use crate::core::account::{Charge, Kind, Priority};
+use crate::core::encode;
+use crate::id::StreamId;
+use crate::log::source::Source;
+use crate::log::tail::{Beginning, Question, Read, ReadError};
+use crate::log::{Entry, LogError, SnapshotWants};
+use crate::worker::topic::Topic;
+
+/// After so many bytes of entries the thread's other tasks have their turn.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// So many of the due streams are looked at for a read that fits.
+const CANDIDATES_MAX: usize = 1_024;
+
+/// How long a read waits before it looks again whether there is room for its answer.
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
+
+impl Tail {
+    /// Reads what is due, until nothing is. Whether there was something to read.
+    pub(super) async fn read_due(&mut self, source: &mut Source) -> Result<bool, LogError> {
+        let any = !self.due.is_empty();
+        self.window.begin();
+        let mut keys = Vec::new();
+        while !self.due.is_empty() {
+            let plan = self.plan();
+            self.read(source, plan).await?;
+            self.take_messages();
+            // What changed meanwhile does not wait for all that is left of a stall.
+            if !self.due.is_empty()
+                && let Some(hinted) = source.hinted(&mut keys).now_or_never()
+            {
+                self.take_hints(hinted, &mut keys)?;
+            }
+        }
+        // To walk over an empty map costs its capacity, which a rescan leaves large.
+        self.due.shrink_to(self.share.streams_max);
+        Ok(any)
+    }
+
+    /// What to read next. First what is read together with others, then what has much more, then
+    /// what needs care: one key of a wrong type fails all that are read with it, and is read alone
+    /// until it holds a stream again.
+    fn plan(&mut self) -> Plan {
+        let (mut usual, mut behind, mut alone) = (Vec::new(), Vec::new(), None);
+        for key in self.due.keys().take(CANDIDATES_MAX) {
+            let Some(watched) = self.watched.get(key) else { continue };
+            let candidate = (key.clone(), watched.load);
+            if watched.wrong_type || watched.care > Care::None {
+                alone = alone.or(Some(candidate));
+            } else if watched.load.behind {
+                behind.push(candidate);
+            } else {
+                usual.push(candidate);
+                if usual.len() == self.window.streams() {
+                    break;
+                }
+            }
+        }
+        if !usual.is_empty() {
+            self.window.plan(usual.into_iter())
+        } else if !behind.is_empty() {
+            self.window.plan_behind(behind.into_iter())
+        } else if let Some((key, load)) = alone {
+            self.window.plan_alone(key, load)
+        } else {
+            // None of them is watched any more.
+            self.due.retain(|key, _| self.watched.contains_key(key));
+            Plan::default()
+        }
+    }
+
+    /// Reads these streams once.
+    async fn read(&mut self, source: &mut Source, plan: Plan) -> Result<(), LogError> {
+        let now = Instant::now();
+        let questions: Vec<Question> =
+            plan.keys.iter().filter_map(|key| self.question(key, now)).collect();
+        if questions.is_empty() {
+            return Ok(());
+        }
+        self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
+        source.charge(self.room(plan.bytes).await);
+        let reads = self.ask(source, &questions, plan.entries).await;
+        let charge = source.take_charge();
+        match reads {
+            Ok(reads) => self.take_reads(&questions, reads, charge).await,
+            Err(ReadError::CutOff(error)) => {
+                self.was_cut_off(&questions);
+                Err(LogError::Unavailable(error))
+            }
+            Err(ReadError::Unavailable(error)) => Err(LogError::Unavailable(error)),
+            Err(ReadError::Refused(error)) => {
+                self.all_refused(&questions, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until there is room for so many bytes. More than there ever is room for is read
+    /// outside of the account.
+    async fn room(&self, bytes: usize) -> Charge {
+        let account = &self.shared.account;
+        loop {
+            if account.exceeds(bytes) {
+                return account.outside(Kind::Answers);
+            }
+            if let Some(charge) = account.reserve(Kind::Answers, bytes, Priority::Live) {
+                return charge;
+            }
+            sleep(ROOM_PAUSE).await;
+        }
+    }
+
+    async fn ask(
+        &self,
+        source: &mut Source,
+        questions: &[Question],
+        entries_max: usize,
+    ) -> Result<Vec<Read>, ReadError> {
+        let care = |question: &Question| self.watched.get(&question.key).map(|it| it.care);
+        if let [question] = questions
+            && care(question) == Some(Care::EntryByEntry)
+        {
+            let head = self.watched.get(&question.key).and_then(|watched| watched.topic.head());
+            let head = head.unwrap_or_default();
+            let mut read = source.read_one(question, head).await?;
+            self.find_beginning(question, &mut read).await;
+            return Ok(vec![read]);
+        }
+        source.read(questions, entries_max).await
+    }
+
+    /// How a stream began whose entries are too large to be asked for twice. The facts say so too,
+    /// and are small.
+    async fn find_beginning(&self, question: &Question, read: &mut Read) {
+        let Read::Entries { entries, beginning, .. } = read else { return };
+        let [first] = &entries[..] else { return };
+        if !question.asks_beginning {
+            return;
+        }
+        let facts = self.log().snapshot(&question.thread, SnapshotWants::default()).await;
+        if let Ok(snapshot) = facts
+            && snapshot.stream.first == Some(first.id)
+            && snapshot.stream.entries_added == Some(snapshot.stream.length)
+        {
+            *beginning = Beginning::FirstEver(first.id);
+        }
+    }
+
+    async fn take_reads(
+        &mut self,
+        questions: &[Question],
+        reads: Vec<Read>,
+        mut charge: Option<Charge>,
+    ) -> Result<(), LogError> {
+        let bytes_of = |read: &Read| match read {
+            Read::Entries { entries, .. } => entries.iter().map(Entry::bytes_len).sum(),
+            _ => 0,
+        };
+        let mut held: usize = reads.iter().map(bytes_of).sum();
+        let too_much = reads.iter().any(|read| matches!(read, Read::TooLarge | Read::NotRead));
+        self.window.brought(held, too_much);
+        let mut since_turn = 0;
+        for (question, read) in questions.iter().zip(reads) {
+            if let Some(charge) = &mut charge {
+                charge.set(held);
+            }
+            let bytes = bytes_of(&read);
+            self.take_read(question, read).await?;
+            held -= bytes;
+            since_turn += bytes;
+            if since_turn > BYTES_PER_TURN {
+                since_turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_read(&mut self, question: &Question, read: Read) -> Result<(), LogError> {
+        // What is new from here on makes a new hint; what the read left is read again.
+        let why = self.due.remove(&question.key).unwrap_or(Why::Other);
+        let result = match read {
+            Read::Entries { entries, beginning, more } => {
+                self.weigh(&question.key, &entries, more);
+                self.was_read(&question.key);
+                let news = self.take(question, entries, beginning, more).await;
+                news.map(|news| self.hinting.was_read(&question.key, why, news))
+            }
+            Read::WrongType => self.set_aside(&question.key).await,
+            Read::TooLarge => {
+                self.give_to_lane(&question.key);
+                Ok(())
+            }
+            Read::NotRead => {
+                self.is_due(question.key.clone(), why);
+                Ok(())
+            }
+            Read::Refused(error) => Err(LogError::Refused(error)),
+        };
+        match result {
+            Err(LogError::Refused(error)) => {
+                self.refused(&question.key, &error, Tell::Later);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Learns how large a stream's entries are. The one at the head is as good for that as others.
+    fn weigh(&mut self, key: &Bytes, entries: &[Entry], more: bool) {
+        let Some(watched) = self.watched.get_mut(key) else { return };
+        match entries.iter().map(Entry::bytes_len).max() {
+            Some(bytes) => watched.load.brought(bytes, more),
+            None => watched.load.brought_nothing(),
+        }
+    }
+
+    /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
+    fn question(&mut self, key: &Bytes, now: Instant) -> Option<Question> {
+        let watched = self.watched.get_mut(key);
+        let Some((watched, head)) = watched.and_then(|it| it.topic.head().map(|head| (it, head)))
+        else {
+            self.due.remove(key);
+            return None;
+        };
+        watched.read_at = now;
+        Some(Question {
+            thread: watched.topic.thread.clone(),
+            key: watched.topic.key.clone(),
+            after: head.predecessor(),
+            // It begins: nothing before its first entries proves those to be the first.
+            asks_beginning: head == StreamId::ZERO,
+        })
+    }
+
+    /// The key holds something else than a stream.
+    async fn set_aside(&mut self, key: &Bytes) -> Result<(), LogError> {
+        let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
+        if std::mem::replace(&mut watched.wrong_type, true) {
+            return Ok(());
+        }
+        let topic = watched.topic.clone();
+        tracing::warn!(thread_id = %topic.thread, "stream_key_holds_something_else");
+        if let Some(head) = topic.head() {
+            self.verify(key, &topic, head).await?;
+        }
+        Ok(())
+    }
+
+    /// It has entries that would hold up this thread: the lane goes on from where this tail stands.
+    pub(super) fn give_to_lane(&mut self, key: &Bytes) {
+        self.due.remove(key);
+        if let Some(watched) = self.watched.swap_remove(key) {
+            self.shared.give_to_lane(&watched.topic);
+        }
+    }
+
+    /// Takes what one read gave of one stream. Whether it was something new.
+    async fn take(
+        &mut self,
+        question: &Question,
+        entries: Vec<Entry>,
+        beginning: Beginning,
+        more: bool,
+    ) -> Result<bool, LogError> {
+        let key = &question.key;
+        if more {
+            self.is_due(key.clone(), Why::Other);
+        }
+        let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
+        watched.wrong_type = false;
+        let Some(head) = watched.topic.head() else { return Ok(false) };
+        let topic = watched.topic.clone();
+        let new = match &entries[..] {
+            [first, new @ ..] if first.id == head => new,
+            // A stream that begins has no entry at its head.
+            [] if head == StreamId::ZERO && beginning != Beginning::Emptied => &[],
+            [first, ..]
+                if head == StreamId::ZERO && beginning == Beginning::FirstEver(first.id) =>
+            {
+                &entries
+            }
+            _ => return self.verify(key, &topic, head).await,
+        };
+        if !new.is_empty() {
+            self.append(&topic, head, new);
+        }
+        Ok(!new.is_empty())
+    }
+
+    pub(super) fn append(&self, topic: &Arc<Topic>, head: StreamId, new: &[Entry]) {
+        self.shared.metrics.entries_read.fetch_add(new.len() as u64, Relaxed);
+        {
+            let mut recent = topic.recent.lock();
+            recent.entries_added = recent.entries_added.map(|added| added + new.len() as u64);
+        }
+        let account = &self.shared.account;
+        self.shared.append(topic, encode::entries(account, &topic.thread, head, new));
+    }
+}

@@ -1,0 +1,125 @@
+"""What the user of Redis may not do is said, and never taken for something that is not there."""
+
+import asyncio
+
+import pytest
+
+from processes import eventually, request
+from support import Worker, assert_chained, closed, collect, connect, initial, new_thread, receive
+
+
+@pytest.fixture
+def limited(start_redis, start_server):
+    """`limited("-get", wait=False)`: a server whose user of Redis has these rules; and its Redis."""
+
+    def start(*rules, wait=True):
+        redis_server = start_redis()
+        redis_server.client().execute_command("ACL", "SETUSER", "tc", "on", ">secret", "~*", "&*", "+@all", *rules)
+        url = f"redis://tc:secret@127.0.0.1:{redis_server.port}/0"
+        return start_server(redis_server, "--workers", "1", redis_url=url, wait=wait), redis_server
+
+    return start
+
+
+def set_rules(redis_server, *rules):
+    redis_server.client().execute_command("ACL", "SETUSER", "tc", *rules)
+
+
+@pytest.mark.parametrize("command", ["xinfo", "xrange", "xrevrange", "get", "lrange", "hgetall", "zrevrange", "xread"])
+async def test_a_right_that_every_task_needs_is_named(limited, command):
+    server, redis_server = limited(f"-{command}", wait=False)
+    eventually(lambda: server.status("/healthz") == 200, "healthz")
+
+    def named():
+        status, _, body = request(server, "GET", "/readyz")
+        return status == 503 and command in str(body).lower()
+
+    eventually(named, f"503 with {command}")
+    eventually(lambda: "rights_missing" in server.log and command in server.log.lower(), "the log")
+    worker = Worker(redis_server.client())
+    worker.update("one")
+    if command in ("xinfo", "xrevrange", "get", "zrevrange", "lrange"):
+        async with connect(server, worker.thread) as ws:
+            assert await closed(ws) == (1011, [])
+    set_rules(redis_server, f"+{command}")
+    eventually(lambda: server.status("/readyz") == 200, "ready again")
+    async with connect(server, worker.thread) as ws:
+        assert (await initial(ws))["status"] == "queued"
+
+
+async def test_rights_for_some_tasks_only_close_the_others(limited):
+    server, redis_server = limited("resetkeys", "~sre:thread:*", "~sre:stream:task:ok-*")
+    good = Worker(redis_server.client(), thread=f"ok-{new_thread()}")
+    bad = Worker(redis_server.client())
+    async with connect(server, good.thread) as ws:
+        position = (await initial(ws))["stream_id"]
+        async with connect(server, bad.thread) as refused:
+            assert await closed(refused) == (1011, [])
+        for n in range(5):
+            good.update(f"update {n}")
+        assert_chained(await collect(ws, 5), position)
+    assert server.status("/readyz") == 200
+    assert bad.thread in server.log
+
+
+async def test_a_task_whose_rights_are_taken_away_is_closed_and_the_others_go_on(limited):
+    server, redis_server = limited()
+    good = Worker(redis_server.client(), thread=f"ok-{new_thread()}")
+    bad = Worker(redis_server.client())
+    async with connect(server, good.thread) as ws, connect(server, bad.thread) as refused:
+        position = (await initial(ws))["stream_id"]
+        await initial(refused)
+        set_rules(redis_server, "resetkeys", "~sre:thread:*", "~sre:stream:task:ok-*")
+        bad.update("nobody sees it")
+        code, frames = await closed(refused)
+        assert (code, frames) == (1011, [])
+        for n in range(20):
+            good.update(f"update {n}")
+        assert_chained(await collect(ws, 20), position)
+    lines = [line for line in server.log.splitlines() if "read_refused" in line]
+    assert len(lines) == 1 and bad.stream in lines[0], server.log
+    assert server.status("/readyz") == 200
+    set_rules(redis_server, "~*")
+    async with connect(server, bad.thread) as ws:
+        await initial(ws)
+        bad.update("back")
+        assert (await receive(ws))["message"] == "back"
+
+
+@pytest.mark.parametrize("taken", [["-xread"], ["resetkeys", "~sre:thread:*"]])
+async def test_rights_that_are_away_for_a_moment_cost_nothing(limited, taken):
+    server, redis_server = limited()
+    workers = [Worker(redis_server.client()) for _ in range(3)]
+    viewers = [await connect(server, worker.thread) for worker in workers]
+    positions = [(await initial(ws))["stream_id"] for ws in viewers]
+    set_rules(redis_server, *taken)
+    for worker in workers:
+        worker.update("meanwhile")
+    await asyncio.sleep(0.5)
+    set_rules(redis_server, "+@all", "~*")
+    # Long before the sweep, which comes by once a minute.
+    for ws, position in zip(viewers, positions):
+        frame = await receive(ws)
+        assert frame["message"] == "meanwhile"
+        assert_chained([frame], position)
+        await ws.close()
+
+
+async def test_a_user_who_may_not_track_is_read_by_blocking(limited):
+    server, redis_server = limited("-client|tracking")
+    worker = Worker(redis_server.client())
+    async with connect(server, worker.thread) as ws:
+        await initial(ws)
+        worker.update("by block")
+        assert (await receive(ws))["message"] == "by block"
+    assert request(server, "GET", f"/api/v1/tasks/{worker.thread}/stream-info")[2]["mode"] == "block"
+    assert "tracking_refused" in server.log
+
+
+async def test_a_password_is_never_repeated(start_redis, start_server):
+    redis_server = start_redis("--rename-command", "HELLO", "", "--rename-command", "AUTH", "")
+    url = f"redis://:sEcr3t@127.0.0.1:{redis_server.port}/0"
+    server = start_server(redis_server, redis_url=url, wait=False)
+    eventually(lambda: "redis_unreachable" in server.log, "a word about Redis in the log")
+    _, _, body = request(server, "GET", "/readyz")
+    assert "sEcr3t" not in server.log and "sEcr3t" not in str(body)
