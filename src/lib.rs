@@ -81,16 +81,20 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod desk;
 mod http;
+mod lane;
 mod listen;
 pub mod log;
 pub mod logging;
 pub mod metrics;
 pub mod publish;
 pub mod server;
+mod shared;
 mod supervise;
 pub mod sys;
 mod tail;
+mod topic;
 mod worker;
 
 pub use taskcast_client as client;

@@ -16,14 +16,14 @@ use crate::http::connection::{HandOver, Serving};
 use crate::http::gate::Gate;
 use crate::http::reads::Reads;
 use crate::id::ThreadId;
+use crate::lane::{Lane, LaneThread};
 use crate::listen;
 use crate::log::Log;
 use crate::logging;
 use crate::metrics::Gauges;
 use crate::publish::ThreadManager;
+use crate::shared::Shared;
 use crate::supervise::Part;
-use crate::worker::lane::{Lane, LaneThread};
-use crate::worker::shared::Shared;
 use crate::worker::thread;
 
 /// Why the server did not run.

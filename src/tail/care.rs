@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Tail, Why};
 use crate::core::backoff::Backoff;
 use crate::log::tail::Question;
-use crate::worker::topic::Topic;
+use crate::topic::Topic;
 
 /// A stream that is cut off so often in a row is read with more care.
 const STRIKES_MAX: u8 = 2;

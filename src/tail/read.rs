@@ -18,7 +18,7 @@ use crate::id::StreamId;
 use crate::log::source::Source;
 use crate::log::tail::{Beginning, Question, Read, ReadError};
 use crate::log::{Entry, LogError, SnapshotWants};
-use crate::worker::topic::Topic;
+use crate::topic::Topic;
 
 /// After so many bytes of entries the thread's other tasks have their turn.
 const BYTES_PER_TURN: usize = 256 * 1024;

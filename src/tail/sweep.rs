@@ -11,8 +11,8 @@ use super::{Tail, Why};
 use crate::log::LogError;
 use crate::log::source::Source;
 use crate::log::tail::HintMode;
-use crate::worker::shared::Shared;
-use crate::worker::topic::Topic;
+use crate::shared::Shared;
+use crate::topic::Topic;
 
 /// A sweep goes over a part of the streams at a time, so often,
 const SWEEP_PARTS: u32 = 60;

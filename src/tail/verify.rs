@@ -12,7 +12,7 @@ use crate::core::judge::{Verdict, added, judge};
 use crate::core::seam;
 use crate::id::StreamId;
 use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
-use crate::worker::topic::Topic;
+use crate::topic::Topic;
 
 impl Tail {
     /// The entry at the head is not there. Either it was trimmed after it was delivered and

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::core::fanout;
 use crate::core::topic::TopicLog;
 use crate::id::ThreadId;
-use crate::worker::topic::Topic;
+use crate::topic::Topic;
 
 /// A topic, and the worker.
 #[derive(Clone)]

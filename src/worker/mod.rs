@@ -3,14 +3,10 @@
 //! Everything that happens to viewers is decided by [`Fanout`], on the worker's own thread; this is
 //! the poll loop around it. The tasks beside it are listed in [`thread`].
 
-pub(crate) mod desk;
 mod followed;
 mod lag;
-pub(crate) mod lane;
-pub(crate) mod shared;
 mod sockets;
 pub(crate) mod thread;
-pub(crate) mod topic;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,9 +19,10 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::core::fanout::{Appetite, Effect, Fanout, Purpose, Settings};
 use crate::core::slots::Key;
-use desk::Waiter;
+use crate::desk::{self, Waiter};
+use crate::shared::{Message, Shared};
+use crate::topic::Topic;
 use followed::Followed;
-use shared::{Message, Shared};
 use sockets::Sockets;
 
 /// Bytes that are read from a socket at a time, into a buffer that all sockets share,
@@ -194,7 +191,7 @@ impl Worker {
         }
     }
 
-    fn followed(&self, topic: Arc<topic::Topic>) -> Followed {
+    fn followed(&self, topic: Arc<Topic>) -> Followed {
         Followed { topic, worker: self.number }
     }
 

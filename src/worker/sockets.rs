@@ -13,9 +13,9 @@ use crate::core::fanout::{Count, Io, Sent};
 use crate::core::slots::Key;
 use crate::id::{StreamId, ThreadId};
 use crate::metrics::{WorkerMetrics, add, subtract};
+use crate::shared::Shared;
 use crate::sys::send::{Sender, Target, send};
 use crate::worker::followed::Followed;
-use crate::worker::shared::Shared;
 
 /// The sockets, each in its slot of the fan-out.
 pub(super) struct Sockets {

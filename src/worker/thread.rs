@@ -7,7 +7,7 @@
 //! | tail: what is new in the streams this worker owns | the end of the runtime |
 //! | desks: one per topic somebody waits at | themselves, or the end of the runtime |
 //!
-//! Beside the workers there is the thread of the [`lane`](super::lane), which the server ends.
+//! Beside the workers there is the thread of the [`lane`](crate::lane), which the server ends.
 
 use std::future::Future;
 use std::io;
@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Worker;
-use super::shared::Shared;
 use crate::core::fanout::Purpose;
+use crate::shared::Shared;
 use crate::supervise::{self, Part};
 use crate::sys::queue::Queue;
 use crate::tail::Tail;

@@ -270,4 +270,7 @@ fn is_large(wants: SnapshotWants) -> bool {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
 mod tests;

@@ -2,11 +2,7 @@
 
 use super::*;
 use crate::id::StreamId;
-
-#[path = "../../../tests/common/mod.rs"]
-mod common;
-
-use common::RedisServer;
+use crate::log::redis::common::RedisServer;
 
 const THREAD: &str = "t1";
 

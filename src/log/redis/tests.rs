@@ -3,13 +3,9 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use super::common::RedisServer;
 use super::*;
 use crate::log::{PageWants, Write};
-
-#[path = "../../../tests/common/mod.rs"]
-mod common;
-
-use common::RedisServer;
 
 fn log(url: String, connect_ms: u64) -> RedisLog {
     let timeouts =

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use crate::core::account::{Account, Charge, Kind};
 use crate::core::topic::TopicLog;
+use crate::desk::Desks;
 use crate::id::{Keys, StreamId, ThreadId};
-use crate::worker::desk::Desks;
 
 /// What a topic takes, without what it holds: itself, its key, its places in maps, its desks.
 const TOPIC_BYTES: usize = 1024;

@@ -19,9 +19,9 @@ use crate::core::account::{Charge, Kind, Priority};
 use crate::core::fanout::{Answer, Refusal, Wants};
 use crate::core::slots::Key;
 use crate::log::LogError;
+use crate::shared::{Message, Shared};
 use crate::supervise::{self, Part};
-use crate::worker::shared::{Message, Shared};
-use crate::worker::topic::{Size, Topic};
+use crate::topic::{Size, Topic};
 use round::Round;
 
 /// The first pause in which arrivals are gathered; the next one is longer by [`GATHER_GROWTH`].

@@ -18,8 +18,8 @@ use crate::core::seam::{self, Seam};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
-use crate::worker::shared::{Shared, TailMessage};
-use crate::worker::topic::Topic;
+use crate::shared::{Shared, TailMessage};
+use crate::topic::Topic;
 
 /// What a state usually takes at most, in bytes.
 const STATE_BYTES_USUAL: usize = 64 * 1024;

@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::shared::Shared;
 use crate::log::{Log, LogError};
+use crate::shared::Shared;
 use crate::supervise::{self, Part};
 use crate::tail::Tail;
 

@@ -12,12 +12,12 @@ use crate::core::account::Account;
 use crate::core::chunk::Chunk;
 use crate::core::fanout::Answer;
 use crate::core::slots::Key;
+use crate::lane::Lane;
 use crate::log::Log;
 use crate::log::tail::Hints;
 use crate::metrics::Metrics;
 use crate::supervise::Supervisor;
-use crate::worker::lane::Lane;
-use crate::worker::topic::{Registry, Topic};
+use crate::topic::{Registry, Topic};
 
 /// How often the topics are asked to hold less.
 const SHRINK_INTERVAL_MS: u64 = 250;
