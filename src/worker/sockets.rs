@@ -136,7 +136,10 @@ impl Io for Sockets {
             let socket = self.slots.get(key.index())?.as_ref()?;
             Some(Target { slot: key.index() as u32, socket: socket.stream.as_fd() })
         };
-        let targets: Vec<Target<'_>> = sockets.iter().filter_map(target).collect();
+        let targets: Option<Vec<Target<'_>>> = sockets.iter().map(target).collect();
+        let Some(targets) = targets else {
+            return results.extend(sockets.iter().map(|socket| self.send(*socket, slices)));
+        };
         let mut sent = Vec::with_capacity(targets.len());
         self.sender.send_each(&targets, slices, &mut sent);
         results.extend(sent.into_iter().map(told));
@@ -169,9 +172,11 @@ impl Io for Sockets {
         self.metrics().count_close(code);
     }
 
-    fn delivered(&mut self, position: StreamId, viewers: usize) {
-        let age_ms = clock::now_ms().saturating_sub(position.ms);
-        self.metrics().observe_age(age_ms, viewers as u64);
+    fn delivered(&mut self, positions: impl Iterator<Item = StreamId>, viewers: usize) {
+        let (now_ms, metrics) = (clock::now_ms(), self.metrics());
+        for position in positions {
+            metrics.observe_age(now_ms.saturating_sub(position.ms), viewers as u64);
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl<T: Topic> Fanout<T> {
             group.into_iter().map(|(viewer, socket, _)| (viewer, socket)).unzip();
         let mut results = Vec::with_capacity(sockets.len());
         io.send_each(&sockets, &slices, &mut results);
-        run.positions().for_each(|position| io.delivered(position, viewers.len()));
+        io.delivered(run.positions(), viewers.len());
         let mut unfinished = Vec::new();
         for (viewer, result) in viewers.into_iter().zip(results) {
             if !self.sent(viewer, &run, result, &mut None, io) {

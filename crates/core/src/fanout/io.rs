@@ -41,8 +41,8 @@ pub trait Io {
     /// A socket was closed with this code; 1006 where there was no Close frame.
     fn count_close(&mut self, code: u16);
 
-    /// An entry was handed to that many sockets, for the measurement of its age.
-    fn delivered(&mut self, position: StreamId, viewers: usize);
+    /// Entries were handed to that many sockets, for the measurement of their ages.
+    fn delivered(&mut self, positions: impl Iterator<Item = StreamId>, viewers: usize);
 }
 
 /// What came of a send.

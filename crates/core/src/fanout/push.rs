@@ -86,7 +86,7 @@ impl<T: Topic> Fanout<T> {
             Some(Lacks::Held) => {
                 let slices = run.slices(self.settings.slices_per_send_max);
                 let result = io.send(viewer.socket, &slices);
-                run.positions().for_each(|position| io.delivered(position, 1));
+                io.delivered(run.positions(), 1);
                 self.sent(key, &run, result, &mut None, io);
                 true
             }

@@ -167,7 +167,10 @@ impl World {
             _ => 100_000,
         };
         self.net.clients.get_mut(&key).unwrap().room += more;
-        self.fanout.writable(key, &mut self.net);
+        // There may be room before anybody says so.
+        if self.chance(0.7) {
+            self.fanout.writable(key, &mut self.net);
+        }
     }
 
     fn say_something(&mut self, key: Key) {
