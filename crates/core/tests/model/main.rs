@@ -138,8 +138,8 @@ impl World {
                 let bytes_max = self.net.random.random_range(0..500);
                 self.net.topics[number].0.log.borrow_mut().trim(bytes_max);
             }
-            970..985 => self.let_time_pass(),
-            985..989 => self.spend_memory(),
+            970..990 => self.let_time_pass(),
+            990..993 => self.spend_memory(),
             _ => client.into_iter().for_each(|key| self.leave(key)),
         }
         self.settle_effects();
@@ -242,7 +242,7 @@ impl World {
     }
 
     fn let_time_pass(&mut self) {
-        self.now_ms += self.net.random.random_range(1..400);
+        self.now_ms += self.net.random.random_range(1..900);
         self.fanout.set_now(self.now_ms);
         self.fanout.tick(&mut self.net);
     }
@@ -410,8 +410,10 @@ impl World {
         self.net.clients.values_mut().for_each(|client| client.room = 0);
     }
 
-    /// Everybody goes; nothing is held for anybody any more.
+    /// Everybody goes; nothing is held for anybody any more, and nobody is asked for.
     fn end(mut self) {
+        // In the middle of something.
+        (0..200).for_each(|_| self.step());
         self.fanout.drain(2_000);
         for _ in 0..400 {
             self.now_ms += 10;
@@ -420,8 +422,8 @@ impl World {
             self.settle_effects();
         }
         assert_eq!((self.fanout.sockets(), self.net.viewers), (0, 0));
-        assert!(self.questions.is_empty() && self.fanout.topics().next().is_none());
-        self.answers.clear();
+        assert!(self.questions.is_empty() && self.answers.is_empty(), "asked for nobody");
+        assert!(self.fanout.topics().next().is_none());
         self.net.topics.iter().for_each(|topic| topic.0.log.borrow_mut().release());
         self.elsewhere = None;
         drop(self.fanout);
