@@ -137,8 +137,17 @@ impl Turns {
             pairs_wanted: usize::from(common.pairs),
             rows: COMPARED.iter().filter_map(row).collect(),
             faults: self.faults,
+            notes: notes(old.iter().chain(new)),
         })
     }
+}
+
+/// Which runs had a note, and an example: they say what disturbed a run.
+fn notes<'a>(runs: impl Iterator<Item = &'a Run> + Clone) -> Vec<String> {
+    let with: Vec<&Run> = runs.clone().filter(|run| !run.notes.is_empty()).collect();
+    let example = with.first().and_then(|run| run.notes.first());
+    let told = example.map(|note| format!("{} of {} runs: {note}", with.len(), runs.count()));
+    told.into_iter().collect()
 }
 
 fn value(run: &Run, name: &str) -> Option<f64> {

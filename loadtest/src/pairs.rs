@@ -19,6 +19,8 @@ pub(crate) struct Comparison {
     pub(crate) rows: Vec<Row>,
     /// Runs in which updates went wrong.
     pub(crate) faults: Vec<String>,
+    /// What the reader must know to trust the figures.
+    pub(crate) notes: Vec<String>,
 }
 
 /// One figure.

@@ -41,10 +41,10 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Without what a failing server makes grow for ever: whoever waits sees by it whether it goes
-    /// on.
+    /// Without what grows for ever though nothing more comes, at a failing server or by its
+    /// heartbeat: whoever waits sees by it whether it goes on.
     pub(crate) fn progress(self) -> Self {
-        Self { connects: 0, retries: 0, lost: 0, refused: 0, pings: 0, ..self }
+        Self { connects: 0, retries: 0, lost: 0, refused: 0, pings: 0, bytes: 0, ..self }
     }
 
     /// Whether nothing that came was wrong. What never came is for the parent to say.
@@ -82,5 +82,18 @@ impl AddAssign for Counters {
         self.last_attach_ns = self.last_attach_ns.max(other.last_attach_ns);
         self.last_caught_up_ns = self.last_caught_up_ns.max(other.last_caught_up_ns);
         self.last_delivery_ns = self.last_delivery_ns.max(other.last_delivery_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_no_progress() {
+        let before = Counters { delivered: 7, bytes: 700, ..Counters::default() };
+        let after = Counters { pings: 1, bytes: 702, ..before };
+        assert_eq!(before.progress(), after.progress());
+        assert_ne!(before.progress(), Counters { delivered: 8, ..before }.progress());
     }
 }

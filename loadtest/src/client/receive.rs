@@ -95,9 +95,9 @@ impl Viewers {
         }
         for nth in 0..socket.tracks {
             let id = thread_id(&group.spec.prefix, socket.first_task + nth);
-            let since = match self.tracks[(socket.first_track + nth) as usize].last() {
-                StreamId::ZERO => String::new(),
-                last => format!(r#","since":"{last}""#),
+            let since = match self.tracks[(socket.first_track + nth) as usize].since() {
+                None => String::new(),
+                Some(since) => format!(r#","since":"{since}""#),
             };
             let text = format!(r#"{{"type":"subscribe","thread_id":"{id}"{since}}}"#);
             socket
@@ -165,7 +165,7 @@ impl Viewers {
         let (stream_id, prev) = (position(&told.stream_id), position(&told.prev_stream_id));
         let arrived = match told.update_type.as_deref() {
             Some("initial_state") => {
-                track.placed_at(stream_id.unwrap_or_default());
+                track.placed_at(stream_id);
                 group.counters.attached += 1;
                 group.counters.last_attach_ns = now;
                 true
@@ -195,7 +195,7 @@ fn caught_up(track: &mut Track, position: Option<StreamId>, counters: &mut Count
     counters.caught_up += 1;
     if let Some(position) = position {
         counters.broken_chains += u64::from(position != track.last());
-        track.placed_at(position);
+        track.placed_at(Some(position));
     }
 }
 

@@ -9,23 +9,30 @@ pub(crate) struct Track {
     next_seq: u32,
     /// The last position that the viewer was told, or zero.
     last: StreamId,
+    /// Whether it was told one: at the start of a stream that is zero too.
+    told: bool,
     /// Updates that were skipped and may still come.
     skipped: Vec<u32>,
 }
 
 impl Track {
     pub(crate) fn starting_at(next_seq: u32) -> Self {
-        Self { next_seq, last: StreamId::ZERO, skipped: Vec::new() }
+        Self { next_seq, last: StreamId::ZERO, told: false, skipped: Vec::new() }
     }
 
-    /// The position to resume from.
+    /// The last position, or zero.
     pub(crate) fn last(&self) -> StreamId {
         self.last
     }
 
-    /// `initial_state` or `caught_up` told the viewer its position.
-    pub(crate) fn placed_at(&mut self, position: StreamId) {
-        self.last = position;
+    /// The position to resume from.
+    pub(crate) fn since(&self) -> Option<StreamId> {
+        self.told.then_some(self.last)
+    }
+
+    /// `initial_state` or `caught_up` told the viewer its position, if the server tells any.
+    pub(crate) fn placed_at(&mut self, position: Option<StreamId>) {
+        (self.last, self.told) = (position.unwrap_or_default(), position.is_some());
     }
 
     /// An update came.
@@ -74,7 +81,7 @@ impl Track {
             Some(_) => counters.broken_chains += 1,
         }
         if let Some(id) = stream_id {
-            self.last = id;
+            (self.last, self.told) = (id, true);
         }
     }
 }
@@ -83,6 +90,14 @@ impl Track {
 mod tests {
     use super::*;
     use crate::wire::Stamp;
+
+    #[test]
+    fn who_was_told_the_start_of_a_stream_comes_back_to_it() {
+        let mut track = Track::starting_at(1);
+        assert_eq!(track.since(), None);
+        track.placed_at(Some(StreamId::ZERO));
+        assert_eq!(track.since(), Some(StreamId::ZERO));
+    }
 
     fn seen(seq: u32, id: u64, prev: u64) -> Seen {
         Seen {
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn the_first_update_must_follow_the_position_of_the_initial_state() {
         let (mut track, mut counters) = (Track::starting_at(0), Counters::default());
-        track.placed_at(StreamId { ms: 20, seq: 0 });
+        track.placed_at(Some(StreamId { ms: 20, seq: 0 }));
         track.update(&seen(7, 22, 21), &mut counters);
         assert_eq!(counters.broken_chains, 1);
     }

@@ -1,7 +1,7 @@
 //! All viewers of a client process: carries out commands, begins and ends connections.
 
 use super::control::{Command, GroupId, GroupReport};
-use super::fields::{Fields, StreamId};
+use super::fields::Fields;
 use super::frames;
 use super::group::Group;
 use super::handshake;
@@ -190,9 +190,9 @@ impl Viewers {
         let path = if spec.viewers_per_socket > 1 {
             "/api/v1/ws".to_string()
         } else {
-            let since = match track.last() {
-                StreamId::ZERO => String::new(),
-                last => format!("?since={last}"),
+            let since = match track.since() {
+                None => String::new(),
+                Some(since) => format!("?since={since}"),
             };
             format!("/api/v1/ws/tasks/{}{since}", thread_id(&spec.prefix, socket.first_task))
         };

@@ -38,7 +38,7 @@ pub(super) fn title(comparison: &Comparison) -> String {
 
 /// The last word on it, a line each.
 pub(super) fn verdicts(comparison: &Comparison) -> Vec<String> {
-    let Comparison { pairs, pairs_wanted, rows, faults, .. } = comparison;
+    let Comparison { pairs, pairs_wanted, rows, faults, notes, .. } = comparison;
     let over = rows.iter().filter(|row| row.within == Some(false)).count();
     let mut lines = vec![match (pairs < pairs_wanted, over) {
         (true, _) => format!("ended after {pairs} of {pairs_wanted} pairs"),
@@ -46,6 +46,7 @@ pub(super) fn verdicts(comparison: &Comparison) -> Vec<String> {
         (false, over) => format!("{pairs} pairs: {over} OVER what is allowed"),
     }];
     lines.extend(faults.iter().cloned());
+    lines.extend(notes.iter().map(|note| format!("note: {note}")));
     lines
 }
 

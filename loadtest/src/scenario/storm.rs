@@ -117,7 +117,7 @@ impl Storm {
             witness.come_back();
         }
         let viewers = u64::from(self.viewers);
-        // Who had no update yet has no position to come back with, and gets the state again.
+        // A server that tells no positions gives the state again.
         let attached = lab.fleet.totals(crowd.id(0)).attached;
         let back = |totals: &Counters| totals.caught_up + totals.attached - attached;
         let all_back = lab.wait(crowd.id(0), |totals| back(totals) >= viewers)?;
