@@ -229,6 +229,8 @@ async fn round(
         Size::Large => (Some(large_bytes_max as u64), large_bytes_max),
         Size::Huge => (None, 0),
     };
+    // Where the account is small, less is known to fit than may come.
+    let held_bytes = held_bytes.min(large_bytes_max);
     let charge = room(shared, topic.desks.of(attaching), held_bytes).await?;
     let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, bytes_max);
     match size {

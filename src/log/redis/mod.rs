@@ -21,7 +21,7 @@ pub(in crate::log) mod wire;
 pub mod xread;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use redis::Value;
@@ -42,10 +42,13 @@ use wire::Bounds;
 const READS_WEIGHT_MAX: u32 = 64;
 /// A read of a part of a stream: four at a time.
 const PAGE_WEIGHT: u32 = 16;
+/// A read of state weighs one for each so many bytes that the last ones had, about: many large ones
+/// in a row would keep Redis from answering the tail, and a worker from its viewers.
+const BYTES_PER_WEIGHT: usize = 32 * 1024;
+/// Two reads of state may be under way, however large the last ones were.
+const STATE_WEIGHT_MAX: u32 = READS_WEIGHT_MAX / 2;
 /// An answer that may have more bytes is alone.
 const LARGE_BYTES: u64 = 8 * 1024 * 1024;
-/// A read of state.
-const STATE_WEIGHT: u32 = 1;
 
 /// What a [`RedisLog`] has to know.
 #[derive(Debug, Clone)]
@@ -68,6 +71,8 @@ pub struct RedisLog {
     connector: Arc<Connector>,
     link: Arc<Link>,
     reads: Semaphore,
+    /// How large the last states were, about, in bytes.
+    state_bytes: AtomicUsize,
     snapshot: Script,
     publish: Script,
     rights: Rights,
@@ -108,6 +113,7 @@ impl RedisLog {
             link: Arc::new(Link::new(connector.clone(), options.timeouts)),
             connector,
             reads: Semaphore::new(READS_WEIGHT_MAX as usize),
+            state_bytes: AtomicUsize::new(0),
             snapshot: Script::new(include_str!("snapshot.lua")),
             publish: Script::new(include_str!("publish.lua")),
             rights: Rights::of(&options.keys),
@@ -190,8 +196,20 @@ impl RedisLog {
         });
         match reading.await? {
             Value::Nil => Err(LogError::TooLarge),
-            answer => Ok(reply::snapshot(answer)),
+            answer => {
+                let snapshot = reply::snapshot(answer);
+                if wants.page.is_none() {
+                    self.learn_size(snapshot.state.as_ref().map_or(0, |state| state.bytes_len()));
+                }
+                Ok(snapshot)
+            }
         }
+    }
+
+    /// A state had so many bytes. A large one counts at once, small ones by and by.
+    fn learn_size(&self, bytes: usize) {
+        let before = self.state_bytes.load(Relaxed);
+        self.state_bytes.store(bytes.max(before / 8 * 7), Relaxed);
     }
 
     /// Waits until there is room for one more answer. One that may be of any size is alone.
@@ -199,7 +217,10 @@ impl RedisLog {
         let weight = match wants.page {
             _ if is_large(wants) => READS_WEIGHT_MAX,
             Some(_) => PAGE_WEIGHT,
-            None => STATE_WEIGHT,
+            None => {
+                let weight = self.state_bytes.load(Relaxed) / BYTES_PER_WEIGHT;
+                u32::try_from(weight).unwrap_or(u32::MAX).clamp(1, STATE_WEIGHT_MAX)
+            }
         };
         self.reads.acquire_many(weight).await.ok()
     }
