@@ -208,7 +208,8 @@ impl World {
             return;
         }
         let random = &mut self.net.random;
-        let (room, whole_frames) = (random.random_range(0..2_000), random.random_bool(0.4));
+        let room = if random.random_bool(0.3) { 0 } else { random.random_range(0..2_000) };
+        let whole_frames = random.random_bool(0.4);
         let is_single = random.random_bool(0.5);
         let stream = random.random_range(0..STREAMS - 1);
         let since = Self::any_since(&self.net.streams[stream], random);
