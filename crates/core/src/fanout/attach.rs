@@ -228,12 +228,14 @@ impl<T: Topic> Fanout<T> {
         } else {
             Wants::After(viewer.position.id)
         };
+        // Who asked for everything that is retained and has nothing yet may be given any stream.
+        let has_nothing = viewer.owes_caught_up && viewer.position.id == StreamId::ZERO;
         self.effects.push_back(Effect::Ask {
             topic: local.topic.clone(),
             viewer: key,
             wants,
             attaching: viewer.attaching,
-            epoch: (!viewer.attaching).then_some(viewer.epoch),
+            epoch: (!viewer.attaching && !has_nothing).then_some(viewer.epoch),
         });
     }
 
