@@ -313,6 +313,41 @@ def test_thirty_lists_at_once_are_answered(start_server, start_redis):
     assert [raw.read_reply()[0] for raw in asking] == [200] * 30
 
 
+def test_a_task_that_may_not_be_read_is_left_out_of_the_list(start_server, start_redis):
+    redis_server = start_redis()
+    redis = redis_server.client()
+    for n in range(5):
+        redis.zadd("sre:threads:index", {Worker(redis, f"t{n}").thread: n})
+    redis.acl_setuser("some", enabled=True, nopass=True, commands=["+@all"], keys=["*"])
+    redis.execute_command("ACL", "SETUSER", "some", "resetkeys", "~sre:thread:t[0-3]:*", "~sre:thread:t[0-3]",
+                          "~sre:thread:-*", "~sre:threads:index", "~sre:stream:*", "resetchannels", "&*")
+    server = start_server(redis_url=f"redis://some:x@127.0.0.1:{redis_server.port}/0", wait=False)
+    eventually(lambda: server.status("/healthz") == 200)
+    rows = eventually(lambda: request(server, "GET", TASKS)[2].get("tasks"))
+    assert [row["thread_id"] for row in rows] == ["t3", "t2", "t1", "t0"]
+    assert request(server, "GET", f"{TASKS}/t4")[0] == 503
+    redis.execute_command("ACL", "SETUSER", "some", "-getrange")
+    status, _, reply = request(server, "GET", TASKS)
+    assert status == 503 and "getrange" in reply["detail"].lower()
+
+
+def test_each_request_has_its_own_time_where_redis_hangs(start_server, start_redis):
+    redis_server = start_redis()
+    server = start_server(redis_server, config=limits(redis_response_timeout_ms=500, attach_timeout_ms=1500))
+    redis_server.pause()
+    asking = [Raw(server) for _ in range(40)]
+    for n, raw in enumerate(asking):
+        raw.send(get((f"{TASKS}/t{n % 5}", f"{TASKS}/t{n}/stream-info", TASKS, "/readyz")[n % 4]))
+    began = time.monotonic()
+    for raw in asking:
+        status, _, body = raw.read_reply()
+        assert status == 503 and json.loads(body)["detail"]
+    # Not one behind the other.
+    assert time.monotonic() - began < 10
+    redis_server.resume()
+    eventually(lambda: request(server, "GET", TASKS)[0] == 200)
+
+
 # Connections and files
 
 
