@@ -192,6 +192,20 @@ def test_a_body_for_which_there_never_is_room_is_503(start_server, redis_server)
         assert status == 503 and headers["connection"] == "close" and "memory" in json.loads(body)["detail"]
 
 
+def test_a_read_for_which_there_is_no_room_in_its_time_is_503(start_server, redis_server):
+    server = start_server(redis_server, config=limits(memory_bytes_max=8 * MIB, attach_timeout_ms=1000))
+    worker = large_task(redis_server.client(), 1)
+    half_read = [Raw(server) for _ in range(7)]
+    for raw in half_read:
+        raw.send(post("/api/v1/triage", 900_000) + b" " * 500_000)
+    refused = eventually(lambda: (reply := request(server, "GET", f"{TASKS}/{worker.thread}"))[0] == 503 and reply)
+    assert refused[2]["detail"]
+    assert request(server, "GET", "/healthz")[0] == 200
+    for raw in half_read:
+        raw.socket.close()
+    eventually(lambda: request(server, "GET", f"{TASKS}/{worker.thread}")[0] == 200)
+
+
 def test_a_body_that_means_nothing_is_not_kept(start_server, redis_server):
     server = start_server(redis_server)
     before = server.rss_kib()
@@ -512,7 +526,7 @@ def test_two_embedded_logs_on_one_address_are_refused(start_server):
     assert first.status("/healthz") == 200
     third = start_server(None, "--embedded", wait=False)
     third.kill()
-    third.spawn([third.popen.args[0], "demo", "--listen", f"127.0.0.1:{first.port}"])
+    third.spawn([third.popen.args[0], "demo", "--listen", f"127.0.0.1:{first.port}"], environment())
     assert third.popen.wait(20) == 4
     assert "cannot listen" in third.log
 
