@@ -16,6 +16,9 @@ const LAST_FILES: usize = 8;
 /// included; the lane and what all share need as many.
 const REDIS_FILES_PER_WORKER: usize = 4;
 
+/// Large bodies that are published at a time: on its way to Redis each is held a few times.
+const LARGE_BODIES_MAX: usize = 4;
+
 /// One per process.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -25,7 +28,7 @@ pub(crate) struct Gate {
     /// that is free, so that such a number means that all below are taken.
     last_from: RawFd,
     last: Arc<Semaphore>,
-    /// Large bodies that are being published, of which Redis' client makes copies.
+    /// For large bodies that are being published.
     large: Semaphore,
 }
 
@@ -55,7 +58,7 @@ impl Gate {
             connections_max: config.limits.http_connections_max,
             last_from: RawFd::try_from(last_from).unwrap_or(RawFd::MAX),
             last: Arc::new(Semaphore::new(LAST_FILES)),
-            large: Semaphore::new(4),
+            large: Semaphore::new(LARGE_BODIES_MAX),
         }
     }
 

@@ -162,13 +162,15 @@ impl Inner {
         let alone = if too_large { self.alone.clone().acquire_owned().await.ok() } else { None };
         let _charge =
             if too_large { self.account.outside(Kind::Answers) } else { self.room(held).await };
-        let large = weight > LARGE_BYTES;
-        let _turn = if large { self.large.acquire().await.ok() } else { None };
-        let state = if large {
-            self.threads.large_state(thread).await?
-        } else {
-            self.threads.state(thread).await?
-        };
+        if weight <= LARGE_BYTES {
+            match self.threads.state_within(thread, 2 * LARGE_BYTES).await {
+                // It grew meanwhile, or the newest entry of its stream is large.
+                Err(LogError::TooLarge) => {}
+                state => return Ok((json(&state?, bytes)?, alone)),
+            }
+        }
+        let _turn = self.large.acquire().await;
+        let state = self.threads.large_state(thread).await?;
         Ok((json(&state, bytes)?, alone))
     }
 

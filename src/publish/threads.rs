@@ -114,6 +114,19 @@ impl ThreadManager {
         shown(thread, self.log.snapshot(thread, wants).await?)
     }
 
+    /// The same of a task whose state has at most so many bytes, about.
+    ///
+    /// [`LogError::TooLarge`] where it has more.
+    pub(crate) async fn state_within(
+        &self,
+        thread: &ThreadId,
+        bytes_max: u64,
+    ) -> Result<TaskState, LogError> {
+        let bytes_max = Some(bytes_max);
+        let wants = SnapshotWants { updates_max: Some(u64::MAX), bytes_max, ..Default::default() };
+        shown(thread, self.log.snapshot(thread, wants).await?)
+    }
+
     /// The same of a task whose state is large: what may be of two instants, to hold up nobody.
     pub(crate) async fn large_state(&self, thread: &ThreadId) -> Result<TaskState, LogError> {
         shown(thread, self.log.large_state(thread).await?)

@@ -192,6 +192,20 @@ def test_a_body_for_which_there_never_is_room_is_503(start_server, redis_server)
         assert status == 503 and headers["connection"] == "close" and "memory" in json.loads(body)["detail"]
 
 
+def test_a_read_for_which_there_is_no_room_in_its_time_is_503(start_server, redis_server):
+    server = start_server(redis_server, config=limits(memory_bytes_max=8 * MIB, attach_timeout_ms=1000))
+    worker = large_task(redis_server.client(), 1)
+    half_read = [Raw(server) for _ in range(7)]
+    for raw in half_read:
+        raw.send(post("/api/v1/triage", 900_000) + b" " * 500_000)
+    refused = eventually(lambda: (reply := request(server, "GET", f"{TASKS}/{worker.thread}"))[0] == 503 and reply)
+    assert refused[2]["detail"]
+    assert request(server, "GET", "/healthz")[0] == 200
+    for raw in half_read:
+        raw.socket.close()
+    eventually(lambda: request(server, "GET", f"{TASKS}/{worker.thread}")[0] == 200)
+
+
 def test_a_body_that_means_nothing_is_not_kept(start_server, redis_server):
     server = start_server(redis_server)
     before = server.rss_kib()
@@ -311,6 +325,41 @@ def test_thirty_lists_at_once_are_answered(start_server, start_redis):
     for raw in asking:
         raw.send(get(f"{TASKS}?limit=200"))
     assert [raw.read_reply()[0] for raw in asking] == [200] * 30
+
+
+def test_a_task_that_may_not_be_read_is_left_out_of_the_list(start_server, start_redis):
+    redis_server = start_redis()
+    redis = redis_server.client()
+    for n in range(5):
+        redis.zadd("sre:threads:index", {Worker(redis, f"t{n}").thread: n})
+    redis.acl_setuser("some", enabled=True, nopass=True, commands=["+@all"], keys=["*"])
+    redis.execute_command("ACL", "SETUSER", "some", "resetkeys", "~sre:thread:t[0-3]:*", "~sre:thread:t[0-3]",
+                          "~sre:thread:-*", "~sre:threads:index", "~sre:stream:*", "resetchannels", "&*")
+    server = start_server(redis_url=f"redis://some:x@127.0.0.1:{redis_server.port}/0", wait=False)
+    eventually(lambda: server.status("/healthz") == 200)
+    rows = eventually(lambda: request(server, "GET", TASKS)[2].get("tasks"))
+    assert [row["thread_id"] for row in rows] == ["t3", "t2", "t1", "t0"]
+    assert request(server, "GET", f"{TASKS}/t4")[0] == 503
+    redis.execute_command("ACL", "SETUSER", "some", "-getrange")
+    status, _, reply = request(server, "GET", TASKS)
+    assert status == 503 and "getrange" in reply["detail"].lower()
+
+
+def test_each_request_has_its_own_time_where_redis_hangs(start_server, start_redis):
+    redis_server = start_redis()
+    server = start_server(redis_server, config=limits(redis_response_timeout_ms=500, attach_timeout_ms=1500))
+    redis_server.pause()
+    asking = [Raw(server) for _ in range(40)]
+    for n, raw in enumerate(asking):
+        raw.send(get((f"{TASKS}/t{n % 5}", f"{TASKS}/t{n}/stream-info", TASKS, "/readyz")[n % 4]))
+    began = time.monotonic()
+    for raw in asking:
+        status, _, body = raw.read_reply()
+        assert status == 503 and json.loads(body)["detail"]
+    # Not one behind the other.
+    assert time.monotonic() - began < 10
+    redis_server.resume()
+    eventually(lambda: request(server, "GET", TASKS)[0] == 200)
 
 
 # Connections and files
@@ -477,7 +526,7 @@ def test_two_embedded_logs_on_one_address_are_refused(start_server):
     assert first.status("/healthz") == 200
     third = start_server(None, "--embedded", wait=False)
     third.kill()
-    third.spawn([third.popen.args[0], "demo", "--listen", f"127.0.0.1:{first.port}"])
+    third.spawn([third.popen.args[0], "demo", "--listen", f"127.0.0.1:{first.port}"], environment())
     assert third.popen.wait(20) == 4
     assert "cannot listen" in third.log
 

@@ -72,7 +72,8 @@ impl RedisLog {
         Ok(rows.collect())
     }
 
-    /// A task with what its row shows, where there is one.
+    /// A task with what its row shows, where there is one. One whose keys may not be read is left
+    /// out: it is not this list's.
     async fn listed(&self, thread: ThreadId, updated_at: f64) -> Result<Option<Listed>, LogError> {
         let prefix = self.options.keys.prefix();
         let keys = [format!("{prefix}:thread:{thread}")];
@@ -83,7 +84,10 @@ impl RedisLog {
             LISTED_TEXT_BYTES_MAX.to_string(),
         ];
         let reading = self.link.run(&ROW, &keys, &args, Repeat::Freely);
-        let state = row(self.link.in_time(reading).await?);
+        let state = match self.link.in_time(reading).await {
+            Err(failure) if failure.class == Class::NoRightToKey => None,
+            read => row(read?),
+        };
         Ok(state.map(|state| Listed { thread, updated_at, state }))
     }
 }

@@ -21,7 +21,8 @@ pub fn snapshot(reply: Value) -> Snapshot {
     Snapshot { stream, state, newest, page, page_goes_on, now_ms: now_us / 1000 }
 }
 
-fn facts(reply: Value) -> StreamFacts {
+/// The facts of a stream, as our scripts give them.
+pub fn facts(reply: Value) -> StreamFacts {
     let Value::Array(parts) = reply else { return StreamFacts::default() };
     let id = |at: usize| parts.get(at).and_then(stream_id);
     let number = |at: usize| parts.get(at).and_then(number);

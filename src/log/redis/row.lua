@@ -7,14 +7,17 @@
 -- ARGV[4]  the longest text that is shown, in bytes; an update that is longer comes without the rest
 --
 -- Answers {task id, status, updates (newest first), metadata, the task's metadata}, or nil where
--- there is no state. What is not there, or is of a wrong type, is nil.
+-- there is no state. What is not there, or is of a wrong type, is nil; any other error, such as a
+-- missing right, is the answer.
 
 local TEXT_MAX = tonumber(ARGV[4])
 
 local function read(...)
   local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then return false end
-  return reply
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if reply.err:find('WRONGTYPE', 1, true) then return false end
+  -- Not as `err`: pcall looks into that.
+  error({ failed = reply.err .. ' (' .. ... .. ')' })
 end
 
 -- The beginning of a long text, up to the end of a character.
@@ -67,19 +70,26 @@ local function metadata(key)
   return pairs_read
 end
 
-local thread = KEYS[1]
-local newest = read('ZREVRANGE', thread .. ':tasks', 0, 0)
-local task_id = newest and newest[1] or false
-local base = task_id and (ARGV[1] .. ':' .. task_id) or thread
-local status = read('GETRANGE', base .. ':status', 0, TEXT_MAX - 1)
-if status == '' and redis.call('EXISTS', base .. ':status') == 0 then status = false end
-if not task_id and not status and redis.call('EXISTS', thread .. ':metadata') == 0 then
-  return false
+local function row()
+  local thread = KEYS[1]
+  local newest = read('ZREVRANGE', thread .. ':tasks', 0, 0)
+  local task_id = newest and newest[1] or false
+  local base = task_id and (ARGV[1] .. ':' .. task_id) or thread
+  local status = read('GETRANGE', base .. ':status', 0, TEXT_MAX - 1)
+  if status == '' and read('EXISTS', base .. ':status') == 0 then status = false end
+  if not task_id and not status and read('EXISTS', thread .. ':metadata') == 0 then
+    return false
+  end
+  return {
+    task_id,
+    status,
+    updates(base .. ':updates', not task_id),
+    metadata(thread .. ':metadata'),
+    task_id and metadata(base .. ':metadata') or {},
+  }
 end
-return {
-  task_id,
-  status,
-  updates(base .. ':updates', not task_id),
-  metadata(thread .. ':metadata'),
-  task_id and metadata(base .. ':metadata') or {},
-}
+
+local answered, result = pcall(row)
+if answered then return result end
+if type(result) == 'table' and result.failed then return redis.error_reply(result.failed) end
+error(result)

@@ -11,7 +11,7 @@ use super::link::Repeat;
 use super::script::Script;
 use super::{RedisLog, reply};
 use crate::id::ThreadId;
-use crate::log::{LogError, Snapshot, SnapshotWants, State, TaskPart};
+use crate::log::{LogError, Snapshot, SnapshotWants, State, StreamFacts, TaskPart};
 
 /// Bytes in one piece, about.
 const PIECE_BYTES: u64 = 1024 * 1024;
@@ -23,6 +23,7 @@ static WEIGH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weig
 /// What there is of a state, and how large it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Weight {
+    stream: StreamFacts,
     task_id: Option<Bytes>,
     updates_bytes: u64,
     updates: u64,
@@ -36,36 +37,47 @@ struct Weight {
 impl RedisLog {
     /// See [`Log::weigh`](crate::log::Log::weigh).
     pub(crate) async fn weigh(&self, thread: &ThreadId) -> Result<u64, LogError> {
-        let weight = self.weight(thread).await?;
+        let (_, weight) = self.weight(thread).await?;
         Ok(weight.updates_bytes + weight.result_bytes + weight.error_bytes + weight.hashes_bytes)
     }
 
     /// See [`Log::large_state`](crate::log::Log::large_state).
     pub(crate) async fn large_state(&self, thread: &ThreadId) -> Result<Snapshot, LogError> {
+        // The position first: the state is never older than it.
+        let (mut now_ms, mut weight) = self.weight(thread).await?;
         for _ in 0..TRIES {
-            // The position first: the state is never older than it.
-            let mut snapshot = self.snapshot(thread, SnapshotWants::default()).await?;
-            let weight = self.weight(thread).await?;
-            snapshot.state = self.state_in_pieces(thread, &weight).await?;
-            let still = self.snapshot(thread, SnapshotWants::default()).await?;
-            if still.stream == snapshot.stream && self.weight(thread).await? == weight {
-                return Ok(snapshot);
+            let state = self.state_in_pieces(thread, &weight).await?;
+            let (then_ms, still) = self.weight(thread).await?;
+            if still == weight {
+                return Ok(Snapshot {
+                    stream: weight.stream,
+                    state,
+                    now_ms,
+                    ..Snapshot::default()
+                });
             }
+            (now_ms, weight) = (then_ms, still);
         }
         // It changes faster than that: in one step, however long that takes.
         let wants = SnapshotWants { updates_max: Some(u64::MAX), ..SnapshotWants::default() };
         self.snapshot(thread, wants).await
     }
 
-    async fn weight(&self, thread: &ThreadId) -> Result<Weight, LogError> {
-        let prefix = self.options.keys.prefix();
-        let keys = [format!("{prefix}:thread:{thread}")];
+    /// Facts and sizes of one instant, and that instant by the clock of Redis.
+    async fn weight(&self, thread: &ThreadId) -> Result<(u64, Weight), LogError> {
+        let keys = &self.options.keys;
+        let prefix = keys.prefix();
+        let names = [keys.stream(thread), format!("{prefix}:thread:{thread}")];
         let args = [format!("{prefix}:task")];
-        let weighing = self.link.run(&WEIGH, &keys, &args, Repeat::Freely);
+        let weighing = self.link.run(&WEIGH, &names, &args, Repeat::Freely);
         let mut parts = reply::array(self.link.in_time(weighing).await?).into_iter();
-        let task_id = parts.next().and_then(reply::bytes);
-        let mut number = || parts.next().as_ref().and_then(reply::number).unwrap_or_default();
-        Ok(Weight {
+        let mut next = || parts.next().unwrap_or(Value::Nil);
+        let now_us = reply::number(&next()).unwrap_or_default();
+        let stream = reply::facts(next());
+        let task_id = reply::bytes(next());
+        let mut number = || reply::number(&next()).unwrap_or_default();
+        let weight = Weight {
+            stream,
             task_id,
             updates_bytes: number(),
             updates: number(),
@@ -74,7 +86,8 @@ impl RedisLog {
             hashes_bytes: number(),
             has_status: number() > 0,
             has_metadata: number() > 0,
-        })
+        };
+        Ok((now_us / 1000, weight))
     }
 
     async fn state_in_pieces(
