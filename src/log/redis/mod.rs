@@ -225,6 +225,18 @@ impl RedisLog {
         self.reads.acquire_many(weight).await.ok()
     }
 
+    /// Whether tails may connect. What the user lacks is said in the log; it keeps nobody from that.
+    ///
+    /// # Errors
+    /// This is a node of a Redis Cluster.
+    pub(in crate::log) async fn check_kind(&self) -> Result<(), Failure> {
+        let checked = self.link.in_time(self.rights.check(&self.link)).await;
+        checked.or_else(|failure| match failure.class {
+            Class::Redirect => Err(failure),
+            _ => Ok(()),
+        })
+    }
+
     /// See [`Log::tracks`](crate::log::Log::tracks).
     pub(in crate::log) async fn tracks(&self) -> bool {
         let bounds = Bounds { string_bytes_max: usize::MAX, message_bytes_max: usize::MAX };
