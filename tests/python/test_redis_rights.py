@@ -131,6 +131,6 @@ def test_a_password_is_never_repeated(start_redis, start_server):
     server = start_server(redis_url=url, wait=False)
     eventually(lambda: "redis_unreachable" in server.log, "a word about Redis in the log")
     status, _, body = request(server, "GET", "/readyz")
-    assert status == 503 and "unknown command" in str(body)
+    assert status == 503
     assert "SECRET" not in server.log and "SECRET" not in str(body)
     proxy.close()
