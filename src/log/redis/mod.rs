@@ -299,7 +299,9 @@ impl RedisLog {
 
 /// Whether an answer may be so large that no other is to be under way with it.
 fn is_large(wants: SnapshotWants) -> bool {
-    wants.bytes_max.is_none_or(|bytes_max| bytes_max > LARGE_BYTES)
+    // Facts alone are small, whatever the stream holds.
+    let facts_alone = wants == SnapshotWants { bytes_max: wants.bytes_max, ..Default::default() };
+    !facts_alone && wants.bytes_max.is_none_or(|bytes_max| bytes_max > LARGE_BYTES)
 }
 
 #[cfg(test)]
