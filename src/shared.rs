@@ -209,13 +209,27 @@ impl Shared {
 
     /// Where memory is tight, all topics let go of what can be read again.
     pub(crate) fn shrink_if_tight(&self) {
-        if !self.account.is_tight() {
-            return;
+        if self.account.is_tight() {
+            // Newest chunks of very many topics may be all that is held, and nobody could read on.
+            self.shrink(self.account.is_full(), SHRINK_INTERVAL_MS);
         }
+    }
+
+    /// Much is about to be read of what came long ago: it does not add to what is held already.
+    /// Whether too much of that is held.
+    pub(crate) fn shrink_for_bulk(&self) -> bool {
+        let too_much = self.account.bytes() > self.account.bytes_max() / 4;
+        if too_much {
+            self.shrink(true, SHRINK_INTERVAL_MS / 4);
+        }
+        too_much
+    }
+
+    fn shrink(&self, all: bool, interval_ms: u64) {
         let now_ms = self.now_ms();
-        if now_ms - self.shrunk_ms.load(Relaxed) >= SHRINK_INTERVAL_MS {
+        if now_ms.saturating_sub(self.shrunk_ms.load(Relaxed)) >= interval_ms {
             self.shrunk_ms.store(now_ms, Relaxed);
-            self.topics.shrink();
+            self.topics.shrink(all);
         }
     }
 

@@ -95,11 +95,11 @@ impl Topic {
         self.size.fetch_add(1, Relaxed);
     }
 
-    /// Lets go of the older part of the log: of all but the newest chunk, or, where nobody watches,
-    /// of everything.
-    pub(crate) fn shrink(&self) {
+    /// Lets go of the older part of the log: of all but the newest chunk, or, where nobody watches
+    /// or `all` is to go, of everything. Viewers who lack something then ask the desk for it.
+    pub(crate) fn shrink(&self, all: bool) {
         if let Some(log) = self.recent.lock().log.as_mut() {
-            if self.viewers.load(Relaxed) == 0 {
+            if all || self.viewers.load(Relaxed) == 0 {
                 log.release();
             } else {
                 log.trim(0);
@@ -173,8 +173,8 @@ impl Registry {
     }
 
     /// All topics hold less: what they let go can be read again.
-    pub(crate) fn shrink(&self) {
-        self.all().iter().for_each(|topic| topic.shrink());
+    pub(crate) fn shrink(&self, all: bool) {
+        self.all().iter().for_each(|topic| topic.shrink(all));
     }
 
     /// Bytes that all topics hold.

@@ -47,6 +47,7 @@ impl Source {
                     string_bytes_max: wants.string_bytes_max,
                     message_bytes_max: wants.answer_bytes_max,
                 };
+                log.check_kind().await?;
                 let tail = RedisTail::connect(&log.connector(), wants.mode, bounds).await?;
                 Of::Redis(Box::new(tail))
             }

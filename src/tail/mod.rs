@@ -123,7 +123,10 @@ impl Tail {
         let limits = &shared.config.limits;
         Self {
             window: Window::new(&share, limits.tail_read_bytes_max),
-            reconnect: Backoff::new(limits.reconnect_min(), limits.reconnect_max()),
+            reconnect: Backoff::new(
+                Duration::from_millis(limits.reconnect_min_ms),
+                Duration::from_millis(limits.reconnect_max_ms),
+            ),
             shared,
             number,
             share,

@@ -29,6 +29,12 @@ const CANDIDATES_MAX: usize = 1_024;
 /// How long a read waits before it looks again whether there is room for its answer.
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
 
+/// A read that is expected to bring more is of what came long ago,
+const BULK_BYTES: usize = 512 * 1024;
+
+/// and waits for so many pauses at the most where much is held.
+const BULK_PAUSES_MAX: usize = 10;
+
 impl Tail {
     /// Reads what is due, until nothing is. Whether there was something to read.
     pub(super) async fn read_due(&mut self, source: &mut Source) -> Result<bool, LogError> {
@@ -113,7 +119,14 @@ impl Tail {
     /// outside of the account.
     async fn room(&self, bytes: usize) -> Charge {
         let account = &self.shared.account;
+        // What is left of a stall is not urgent: the viewers take what they were given first.
+        let mut pauses = if bytes > BULK_BYTES { BULK_PAUSES_MAX } else { 0 };
+        while pauses > 0 && self.shared.shrink_for_bulk() {
+            pauses -= 1;
+            sleep(ROOM_PAUSE).await;
+        }
         loop {
+            self.shared.shrink_if_tight();
             if account.exceeds(bytes) {
                 return account.outside(Kind::Answers);
             }

@@ -8,7 +8,7 @@ import time
 import pytest
 import redis
 
-from processes import eventually, request
+from processes import eventually, free_port, request
 from redisproxy import CLOSE, RedisProxy
 from support import Worker, assert_chained, closed, collect, connect, initial, new_thread, receive
 
@@ -243,7 +243,7 @@ def test_the_first_publication_after_a_restart_of_redis_is_written_once(start_re
 
 
 async def test_a_node_of_a_cluster_is_not_ready_and_says_why(start_redis, start_server):
-    redis_server = start_redis("--cluster-enabled", "yes")
+    redis_server = start_redis("--cluster-enabled", "yes", "--cluster-port", free_port())
     server = start_server(redis_server, wait=False)
     eventually(lambda: server.status("/healthz") == 200, "healthz")
     eventually(lambda: "Cluster is not supported" in server.log, "the log")

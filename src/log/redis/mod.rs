@@ -225,6 +225,18 @@ impl RedisLog {
         self.reads.acquire_many(weight).await.ok()
     }
 
+    /// Whether tails may connect. What the user lacks is said in the log; it keeps nobody from that.
+    ///
+    /// # Errors
+    /// This is a node of a Redis Cluster.
+    pub(in crate::log) async fn check_kind(&self) -> Result<(), Failure> {
+        let checked = self.link.in_time(self.rights.check(&self.link)).await;
+        checked.or_else(|failure| match failure.class {
+            Class::Redirect => Err(failure),
+            _ => Ok(()),
+        })
+    }
+
     /// See [`Log::tracks`](crate::log::Log::tracks).
     pub(in crate::log) async fn tracks(&self) -> bool {
         let bounds = Bounds { string_bytes_max: usize::MAX, message_bytes_max: usize::MAX };
@@ -287,7 +299,9 @@ impl RedisLog {
 
 /// Whether an answer may be so large that no other is to be under way with it.
 fn is_large(wants: SnapshotWants) -> bool {
-    wants.bytes_max.is_none_or(|bytes_max| bytes_max > LARGE_BYTES)
+    // Facts alone are small, whatever the stream holds.
+    let facts_alone = wants == SnapshotWants { bytes_max: wants.bytes_max, ..Default::default() };
+    !facts_alone && wants.bytes_max.is_none_or(|bytes_max| bytes_max > LARGE_BYTES)
 }
 
 #[cfg(test)]

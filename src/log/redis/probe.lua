@@ -1,8 +1,9 @@
 -- Which of the commands that every task needs the user may not run. Reads only; the keys are of a
 -- task that there is not.
 --
--- KEYS[1]  the stream
--- KEYS[2]  any other key of the task
+-- ARGV[1]  the stream's key
+-- ARGV[2]  any other key of the task; both are arguments, as a key that the user may not touch
+--          would keep the script from being run
 --
 -- Answers a list of errors, each with its command behind it.
 
@@ -15,7 +16,7 @@ local function try(...)
   missing[#missing + 1] = reply.err .. ' (' .. ... .. ')'
 end
 
-local stream, key = KEYS[1], KEYS[2]
+local stream, key = ARGV[1], ARGV[2]
 try('TIME')
 try('XREAD', 'COUNT', 1, 'STREAMS', stream, '0')
 try('XINFO', 'STREAM', stream)

@@ -54,7 +54,7 @@ impl Rights {
     }
 
     async fn missing(&self, link: &Arc<Link>) -> Result<(), Failure> {
-        let answer = link.run(&self.script, &self.keys, &[], Repeat::Freely).await?;
+        let answer = link.run(&self.script, &[], &self.keys, Repeat::Freely).await?;
         for error in reply::array(answer).into_iter().filter_map(reply::bytes) {
             let failure = Failure::answered(&String::from_utf8_lossy(&error));
             match failure.class {

@@ -1,0 +1,192 @@
+"""More news than one answer of Redis should hold, or may: it is asked for in parts that fit."""
+
+import asyncio
+import contextlib
+import threading
+
+import pytest
+
+from processes import eventually, request
+from support import Worker, assert_chained, closed, collect, connect, initial, receive
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def tight(start_redis, start_server):
+    """A server on a Redis that ends connections which would be sent more than 16 MB; and the Redis."""
+    redis_server = start_redis("--client-output-buffer-limit", "normal 16mb 0 0", "--save", "")
+    return start_server(redis_server, "--workers", "1"), redis_server
+
+
+async def lengths(ws, count):
+    """The lengths of the messages of that many entries, and the frames."""
+    frames = await collect(ws, count)
+    return [len(frame["message"]) for frame in frames], frames
+
+
+@pytest.mark.parametrize("sizes", [[100_000] * 200, [250_000] * 80, [1_000_000] * 20, [10_000_000] * 2])
+async def test_news_beyond_the_limit_of_redis_come_in_parts(tight, sizes):
+    server, redis_server = tight
+    large, other = Worker(redis_server.client()), Worker(redis_server.client())
+    async with connect(server, large.thread) as ws, connect(server, other.thread) as small:
+        position, other_position = (await initial(ws))["stream_id"], (await initial(small))["stream_id"]
+        large.publish("event", message="hello")
+        assert (await receive(ws))["message"] == "hello"
+        server.pause()
+        for size in sizes:
+            large.raw("message", b"x" * size)
+        server.resume()
+        for n in range(10):
+            other.update(f"update {n}")
+            frame = await receive(small)
+            assert frame["message"] == f"update {n}"
+            assert_chained([frame], other_position)
+            other_position = frame["stream_id"]
+        found, frames = await lengths(ws, len(sizes))
+        assert found == sizes
+        position = redis_server.client().xrange(large.stream, count=1)[0][0]
+        assert_chained(frames, position)
+        large.update("small again")
+        assert (await receive(ws))["message"] == "small again"
+    assert not any(name.startswith("taskcast_gaps_total") and value for name, value in server.metrics().items())
+
+
+async def test_a_stream_that_begins_with_entries_near_the_limit_is_read(tight):
+    server, redis_server = tight
+    worker = Worker(redis_server.client())
+    async with connect(server, worker.thread) as ws:
+        await initial(ws)
+        for _ in range(2):
+            worker.raw("message", b"x" * 10_000_000)
+        found, frames = await lengths(ws, 2)
+        assert found == [10_000_000] * 2
+        assert_chained(frames, "0-0")
+
+
+async def test_an_entry_that_redis_may_not_send_closes_its_task_and_no_other(tight):
+    server, redis_server = tight
+    large, others = Worker(redis_server.client()), [Worker(redis_server.client()) for _ in range(5)]
+    async with contextlib.AsyncExitStack() as stack:
+        ws = await stack.enter_async_context(connect(server, large.thread))
+        viewers = [await stack.enter_async_context(connect(server, worker.thread)) for worker in others]
+        for viewer in [ws, *viewers]:
+            await initial(viewer)
+        large.raw("message", b"x" * 20_000_000)
+        for n in range(10):
+            for worker in others:
+                worker.update(f"update {n}")
+            await asyncio.sleep(0.05)
+        for viewer in viewers:
+            assert [f["message"] for f in await collect(viewer, 10)] == [f"update {n}" for n in range(10)]
+        assert await closed(ws) == (1011, [])
+        lines = [line for line in server.log.splitlines() if "read_refused" in line]
+        assert len(lines) == 1 and "client-output-buffer-limit" in lines[0] and large.stream in lines[0]
+        # Nobody who comes is told anything else, and nobody else is disturbed.
+        async with connect(server, large.thread) as late:
+            assert (await closed(late))[0] == 1011
+        for worker, viewer in zip(others, viewers):
+            worker.update("fine")
+            assert (await receive(viewer))["message"] == "fine"
+    redis_server.client().config_set("client-output-buffer-limit", "normal 0 0 0")
+    async with connect(server, large.thread) as ws:
+        await initial(ws)
+        large.update("as ever")
+        assert (await receive(ws))["message"] == "as ever"
+
+
+@pytest.mark.parametrize("tail", ["tracking", "block"])
+async def test_small_streams_beside_a_large_entry_stay_off_the_lane(start_redis, start_server, tail):
+    server = start_server(start_redis(), "--workers", "1", "--tail", tail)
+    redis = server.redis
+    workers, large = [Worker(redis) for _ in range(40)], Worker(redis)
+    async with contextlib.AsyncExitStack() as stack:
+        viewers = []
+        for worker in [*workers, large]:
+            viewers.append(await stack.enter_async_context(connect(server, worker.thread)))
+            await initial(viewers[-1])
+        for size in (300_000, 2_000_000):
+            # At one moment, so that one read meets all of them.
+            together = redis.pipeline(transaction=True)
+            for worker in workers[:20]:
+                together.xadd(worker.stream, {"message": "small", "padding": "x" * 5_000})
+            together.xadd(large.stream, {"message": "x" * size})
+            for worker in workers[20:]:
+                together.xadd(worker.stream, {"message": "small"})
+            together.execute()
+            for viewer in viewers[:-1]:
+                assert (await receive(viewer))["message"] == "small"
+            assert len((await receive(viewers[-1]))["message"]) == size
+    assert server.metrics()["taskcast_lane_streams_total"] == 1
+
+
+class Peak:
+    """The greatest value that a function gave while this was entered."""
+
+    def __init__(self, of):
+        self.of, self.value, self.over = of, 0, threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    def watch(self):
+        while not self.over.wait(0.01):
+            self.value = max(self.value, self.of())
+
+
+async def stall(start_redis, start_server, streams, entries, entry_bytes, config=""):
+    """So much news in each of so many streams while the server stands still: the growth of the
+    server, and what Redis held for its connections, in MiB."""
+    redis_server = start_redis()
+    server = start_server(redis_server, config=config)
+    redis = redis_server.client()
+    workers = [Worker(redis) for _ in range(streams)]
+    async with contextlib.AsyncExitStack() as stack:
+        viewers = []
+        for worker in workers:
+            viewers.append(await stack.enter_async_context(connect(server, worker.thread)))
+            await initial(viewers[-1])
+            worker.publish("event", message="hello")
+            assert (await receive(viewers[-1]))["message"] == "hello"
+        server.pause()
+        payload = "x" * entry_bytes
+        for worker in workers:
+            together = redis.pipeline(transaction=False)
+            for _ in range(entries):
+                together.xadd(worker.stream, {"message": payload})
+            together.execute()
+        before = server.rss_kib()
+
+        async def follow(ws):
+            for _ in range(entries):
+                frame = await asyncio.wait_for(ws.recv(), 300)
+                assert len(frame) > entry_bytes
+
+        buffers = redis_server.client()
+        with Peak(lambda: buffers.info("memory")["mem_clients_normal"]) as held, Peak(server.rss_kib) as rss:
+            server.resume()
+            await asyncio.gather(*map(follow, viewers))
+        return (rss.value - before) / 1024, held.value / MIB
+
+
+@pytest.mark.parametrize("entries, entry_bytes", [(1, 2_000_000), (20, 100_000), (500, 4_000)])
+async def test_much_news_after_a_stall_is_read_in_parts(start_redis, start_server, entries, entry_bytes):
+    config = "[limits]\nmemory_bytes_max = 67108864\ntail_read_bytes_max = 2097152\n"
+    grown, held = await stall(start_redis, start_server, 60, entries, entry_bytes, config)
+    assert held < 64, f"Redis held {held} MiB for its connections"
+    assert grown < 128, f"the server grew by {grown} MiB"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("entries, entry_bytes", [(4, 1_000_000), (40, 100_000), (1_000, 4_000)])
+async def test_a_gigabyte_of_news_after_a_stall(start_redis, start_server, entries, entry_bytes):
+    grown, held = await stall(start_redis, start_server, 250, entries, entry_bytes)
+    print(f"the server grew by {grown:.0f} MiB, Redis held {held:.0f} MiB for its connections")
+    assert held < 256 and grown < 256
