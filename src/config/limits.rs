@@ -121,8 +121,6 @@ durations! {
     handshake_timeout: handshake_timeout_ms;
     body_timeout: body_timeout_ms;
     attach_timeout: attach_timeout_ms;
-    reconnect_min: reconnect_min_ms;
-    reconnect_max: reconnect_max_ms;
     redis_connect_timeout: redis_connect_timeout_ms;
     redis_response_timeout: redis_response_timeout_ms;
     reconnect_min: reconnect_min_ms;
