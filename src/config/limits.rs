@@ -20,7 +20,6 @@ const COUNT_MAX: u64 = 1_000_000_000;
 macro_rules! limits {
     (
         $($(#[doc = $about:literal])+ $name:ident: $type:ty = $default:literal, min $min:literal;)+
-        beside { $($beside:tt)* }
     ) => {
         settings! {
             /// The limits. One that is read from configuration is in its range and fits the others.
@@ -29,7 +28,7 @@ macro_rules! limits {
                 $(#[doc = $about])+
                 $name: $type = $default, Whole::<$type>::new($min, greatest(stringify!($name)));
             )+
-            beside { $($beside)* }
+            beside {}
         }
     };
 }
@@ -102,13 +101,6 @@ limits! {
     embedded_tasks_max: usize = 10_000, min 1;
     /// Bytes that the embedded log keeps; the oldest tasks go first.
     embedded_bytes_max: usize = 268_435_456, min 1_024;
-
-    beside {
-        /// Chunks that all topics hold together. No key any more.
-        topics_bytes_max: usize = 268_435_456;
-        /// Bytes that wait in the server for one viewer's socket. No key any more.
-        outbox_bytes_max: usize = 262_144;
-    }
 }
 
 macro_rules! durations {
@@ -129,10 +121,10 @@ durations! {
     handshake_timeout: handshake_timeout_ms;
     body_timeout: body_timeout_ms;
     attach_timeout: attach_timeout_ms;
-    reconnect_min: reconnect_min_ms;
-    reconnect_max: reconnect_max_ms;
     redis_connect_timeout: redis_connect_timeout_ms;
     redis_response_timeout: redis_response_timeout_ms;
+    reconnect_min: reconnect_min_ms;
+    reconnect_max: reconnect_max_ms;
     sweep_interval: sweep_interval_ms;
 }
 
