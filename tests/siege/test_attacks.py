@@ -56,7 +56,7 @@ def assert_all_was_delivered(siege):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind, long", forms())
+@pytest.mark.parametrize("kind, long", list(forms()))
 def test_one_attack(kind, long, start_siege, figures):
     attack = kind(long)
     siege = start_siege([attack], *attack.options)
