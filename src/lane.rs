@@ -113,7 +113,7 @@ impl LaneThread {
             Tail::of_lane(shared.clone()).run()
         });
         let run = move || {
-            let _vital = supervisor.vital_thread(Part::Lane);
+            let _vital = supervisor.vital_scope(Part::Lane);
             runtime.block_on(async {
                 tokio::select! {
                     // Dropped: the server ends.

@@ -134,13 +134,14 @@ impl Supervisor {
 
     /// What cannot be started again: where it panics, the server fails.
     pub(crate) async fn vital<T>(self: Arc<Self>, part: Part, work: impl Future<Output = T>) -> T {
-        let _vital = Vital { supervisor: self, part };
+        let _vital = self.vital_scope(part);
         work.await
     }
 
-    /// The same for what runs on a thread of its own, until the value is dropped.
-    pub(crate) fn vital_thread(self: &Arc<Self>, part: Part) -> impl Drop + use<> {
-        Vital { supervisor: self.clone(), part }
+    /// The same for what runs until the value is dropped.
+    pub(crate) fn vital_scope(self: &Arc<Self>, part: Part) -> impl Drop + use<> {
+        let supervisor = self.clone();
+        on_panic(move || supervisor.dead(part).for_good())
     }
 
     /// A part has panicked, and is dead as long as the value is held.
@@ -173,18 +174,21 @@ impl Drop for Dead {
     }
 }
 
-/// Dropped by a panic, it makes the server fail.
-struct Vital {
-    supervisor: Arc<Supervisor>,
-    part: Part,
-}
+/// Does something when a panic drops the value, and nothing when it is dropped otherwise.
+pub(crate) fn on_panic(act: impl FnOnce()) -> impl Drop {
+    struct OnPanic<F: FnOnce()>(Option<F>);
 
-impl Drop for Vital {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.supervisor.dead(self.part).for_good();
+    impl<F: FnOnce()> Drop for OnPanic<F> {
+        fn drop(&mut self) {
+            if let Some(act) = self.0.take()
+                && std::thread::panicking()
+            {
+                act();
+            }
         }
     }
+
+    OnPanic(Some(act))
 }
 
 /// A part takes one more turn: here, a build with the feature `faults` panics.

@@ -140,7 +140,10 @@ fn masked_authority(rest: &str) -> String {
     let credentials = match credentials {
         Some(text) if text.contains('?') => return MASK.to_owned(),
         Some(text) => match text.split_once(':') {
-            Some((user, _)) if user.bytes().all(is_plain) => format!("{user}:{MASK}@"),
+            // A user alone may be a password in the wrong place.
+            Some((user, password)) if user.bytes().all(is_plain) && !password.is_empty() => {
+                format!("{user}:{MASK}@")
+            }
             _ => format!("{MASK}@"),
         },
         None => String::new(),
@@ -265,6 +268,8 @@ mod tests {
         for (url, shown) in [
             ("redis://u:secret@h:1/0", "redis://u:***@h:1/0"),
             ("redis://:secret@h", "redis://:***@h"),
+            ("redis://secret:@h", "redis://***@h"),
+            ("redis://secret@h", "redis://***@h"),
             ("redis://:sec/r@et@h", "redis://:***@h"),
             (
                 "redis+sentinel://u:s@a:1,[::1]:2/main/0",

@@ -21,6 +21,7 @@ use crate::core::account::{Account, Charge, Kind, Priority};
 use crate::id::ThreadId;
 use crate::log::{Log, LogError};
 use crate::publish::{ListedTask, ThreadManager};
+use crate::supervise::{self, Part};
 
 /// A state of more bytes is large.
 const LARGE_BYTES: u64 = 1024 * 1024;
@@ -136,6 +137,7 @@ impl Inner {
     }
 
     async fn outcome(self: Arc<Self>, subject: Subject) -> Outcome {
+        supervise::turn(Part::Lane);
         let (body, alone) = match &subject {
             Subject::Newest(limit) => (self.newest(*limit).await?, None),
             Subject::Task(thread) => self.state(thread).await?,

@@ -52,10 +52,13 @@ where
         let worker = Worker::new(shared.clone(), number)?;
         tracing::info!(worker = number, sends = worker.sends_by(), "worker_started");
         let worker = Arc::new(Mutex::new(worker));
-        let adopting = worker.clone();
-        let adopt: Adopt =
-            Arc::new(move |stream, early, purpose| adopting.lock().adopt(stream, early, purpose));
         let supervisor = shared.supervisor.clone();
+        let (adopting, of_adopting) = (worker.clone(), supervisor.clone());
+        let adopt: Adopt = Arc::new(move |stream, early, purpose| {
+            // The task that hands over is of one connection, but this is the worker.
+            let _vital = of_adopting.vital_scope(Part::Worker);
+            adopting.lock().adopt(stream, early, purpose)
+        });
         let front = tokio::spawn(supervisor.clone().vital(Part::Worker, front(adopt)));
         tokio::spawn(supervisor.clone().restarting(Part::Tail, {
             let shared = shared.clone();

@@ -22,6 +22,7 @@ use crate::core::account::Charge;
 use crate::id::StreamId;
 use crate::log::Entry;
 use crate::log::tail::{Beginning, HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError};
+use crate::supervise::on_panic;
 
 /// A longer string in the answer to `XINFO STREAM` is let go.
 const INFO: Bounds = Bounds { string_bytes_max: 4096, message_bytes_max: usize::MAX };
@@ -370,6 +371,7 @@ async fn watch_master(connector: &Arc<Connector>, hints: &Hints) -> Option<Abort
     let master = connector.master().await?;
     let (connector, hints) = (connector.clone(), hints.clone());
     Some(AbortOnDrop(tokio::spawn(async move {
+        let _lost = on_panic(|| hints.lose());
         loop {
             tokio::time::sleep(MASTER_CHECK).await;
             if connector.master().await.is_some_and(|now| now != master) {

@@ -14,6 +14,7 @@ use super::wire::{Message, Wire};
 use super::xread;
 use crate::id::StreamId;
 use crate::log::tail::Hints;
+use crate::supervise::on_panic;
 
 /// How many streams one `XREAD BLOCK` waits for.
 const STREAMS_PER_BLOCK: usize = 128;
@@ -41,6 +42,7 @@ impl Waiter {
         let streams = Streams::default();
         let watched = streams.clone();
         let task = tokio::spawn(async move {
+            let _lost = on_panic(|| hints.lose());
             if let Err(error) = wait(wire, &watched, &hints).await {
                 tracing::debug!(%error, "waiter_lost");
                 hints.lose();
