@@ -166,7 +166,7 @@ impl Tasks {
 
     fn newest(&self, limit: u64, now_ms: u64) -> Vec<Listed> {
         let living = self.index.iter().rev().filter_map(|(score, thread)| {
-            let state = self.living(thread, now_ms)?.state(LISTED_UPDATES_MAX)?;
+            let state = self.living(thread, now_ms)?.row(LISTED_UPDATES_MAX)?;
             Some(Listed { thread: thread.clone(), updated_at: f64::from_bits(*score), state })
         });
         living.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()

@@ -78,6 +78,16 @@ impl Task {
         })
     }
 
+    /// What a row of the list of tasks shows of the state, with that many of the newest updates.
+    pub(super) fn row(&self, updates_max: u64) -> Option<State> {
+        let mut state = self.state(updates_max)?;
+        state
+            .metadata
+            .retain(|(name, _)| [&b"created_at"[..], b"subject"].contains(&name.as_ref()));
+        let State { status, updates, metadata, .. } = state;
+        Some(State { status, updates, metadata, ..State::default() })
+    }
+
     /// Whether nothing more is expected of the task.
     pub(super) fn finished(&self) -> bool {
         let status = self.status.as_deref().unwrap_or_default();
