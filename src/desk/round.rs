@@ -240,14 +240,14 @@ impl Round {
     ) {
         let (thread, account) = (&self.topic.thread, &self.shared.account);
         let state = encoded.get_or_insert_with(|| {
-            let mut out = BytesMut::new();
             let state = snapshot.state.clone().unwrap_or_default();
+            let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
             encode::put_initial_state(&mut out, thread, position, &state, snapshot.now_ms);
             Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position))
         });
         let chunk = match waiter.wants {
             Wants::Gap { requested, reason } => {
-                let mut out = BytesMut::with_capacity(state.bytes.len() + 256);
+                let mut out = BytesMut::with_capacity(state.bytes.len() + 512);
                 encode::put_gap(&mut out, thread, &gap(requested, &snapshot.stream, reason));
                 out.extend_from_slice(&state.bytes);
                 self.shared.metrics.count_gap(reason);

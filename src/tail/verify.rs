@@ -69,7 +69,7 @@ impl Tail {
     fn tell_gap(&self, topic: &Arc<Topic>, head: StreamId, reason: GapReason, snapshot: &Snapshot) {
         let position = snapshot.stream.last_generated;
         let state = snapshot.state.clone().unwrap_or_default();
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
         encode::put_gap(&mut out, &topic.thread, &gap::gap(head, &snapshot.stream, reason));
         encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
         topic.recent.lock().entries_added = added(&snapshot.stream);

@@ -37,6 +37,10 @@ pub const INITIAL_UPDATES_MAX: usize = 10;
 /// who holds on to one, and a socket that takes a part of one, cost little.
 const CHUNK_BYTES_TARGET: usize = 256 * 1024;
 
+/// What a frame has beside what was written, about: its header, names and marks, ids, a time. What is
+/// appended beyond what was allocated would double that.
+const OWN_BYTES: usize = 192;
+
 /// Up to this many fields, names are compared with each other; beyond, through a hash map.
 const FEW_FIELDS: usize = 16;
 
@@ -49,10 +53,11 @@ pub fn entries(
 ) -> Vec<Arc<Chunk>> {
     let mut chunks = Vec::new();
     let mut rest = entries;
+    let own_bytes = OWN_BYTES + thread.as_str().len();
     while !rest.is_empty() {
         let mut size = 0;
         let many = rest.iter().position(|entry| {
-            size += entry.bytes_len() + 128 + entry.fields.len() * 6;
+            size += entry.bytes_len() + entry.fields.len() * 6 + own_bytes;
             size >= CHUNK_BYTES_TARGET
         });
         let (now, later) = rest.split_at(many.map_or(rest.len(), |last| last + 1));
@@ -125,6 +130,11 @@ fn fields(entry: &Entry) -> Vec<(Cow<'_, str>, &Bytes)> {
         }
     }
     kept
+}
+
+/// How many bytes an `initial_state` takes, about, with a gap in front of it.
+pub fn initial_state_bytes(state: &State) -> usize {
+    state.bytes_len() + state.updates.len() + 4 * OWN_BYTES
 }
 
 /// An `initial_state` frame at `position`, from the newest of `state.updates`.

@@ -54,17 +54,22 @@ impl Rights {
     }
 
     async fn missing(&self, link: &Arc<Link>) -> Result<(), Failure> {
+        let lacks = |failure: Failure| match failure.class {
+            Class::NoRight => {
+                let text = format!("the user of Redis lacks a right: {}", failure.text);
+                Failure { text, ..failure }
+            }
+            _ => failure,
+        };
+        // The tail asks whether Redis is still there.
+        link.ask(&redis::cmd("PING"), Repeat::Freely).await.map_err(lacks)?;
         let answer = link.run(&self.script, &[], &self.keys, Repeat::Freely).await?;
         for error in reply::array(answer).into_iter().filter_map(reply::bytes) {
             let failure = Failure::answered(&String::from_utf8_lossy(&error));
             match failure.class {
                 // Rights may be given for the keys of some tasks only.
                 Class::NoRightToKey => {}
-                Class::NoRight => {
-                    let text = format!("the user of Redis lacks a right: {}", failure.text);
-                    return Err(Failure { text, ..failure });
-                }
-                _ => return Err(failure),
+                _ => return Err(lacks(failure)),
             }
         }
         Ok(())
