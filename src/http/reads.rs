@@ -40,7 +40,19 @@ pub(super) enum Subject {
 }
 
 type Outcome = Result<Content, ApiError>;
-type Teller = watch::Sender<Option<Outcome>>;
+
+/// How far a read is.
+#[derive(Debug, Clone)]
+enum Progress {
+    /// It waits for those before it, or for room.
+    Waiting,
+    /// The log is being asked for what is wanted.
+    Reading,
+    /// It is done.
+    Done(Outcome),
+}
+
+type Teller = watch::Sender<Progress>;
 
 /// The way to the reads. Cheap to clone.
 #[derive(Clone)]
@@ -88,20 +100,23 @@ impl Reads {
     /// The body of the answer to a request for something.
     pub(super) async fn read(&self, subject: Subject) -> Outcome {
         let mut told = self.join(subject);
-        let telling = timeout(self.0.patience, told.wait_for(Option::is_some)).await;
-        match telling.map(|told| told.ok().and_then(|outcome| outcome.clone())) {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) => Err(ApiError::unavailable("the server ends")),
-            Err(_) => Err(ApiError::unavailable("it takes too long to read this, try again later")),
+        let begins = told.wait_for(|progress| !matches!(progress, Progress::Waiting));
+        if timeout(self.0.patience, begins).await.is_err() {
+            return Err(ApiError::unavailable("others are in the way, try again later"));
+        }
+        // However large it is: each step of it has a time of its own.
+        match told.wait_for(|progress| matches!(progress, Progress::Done(_))).await.as_deref() {
+            Ok(Progress::Done(outcome)) => outcome.clone(),
+            Ok(_) | Err(_) => Err(ApiError::unavailable("the server ends")),
         }
     }
 
     /// Waits for a read that has not begun yet.
-    fn join(&self, subject: Subject) -> watch::Receiver<Option<Outcome>> {
+    fn join(&self, subject: Subject) -> watch::Receiver<Progress> {
         let mut under_way = self.0.under_way.lock();
         let begins = !under_way.contains_key(&subject);
         let next = under_way.entry(subject.clone()).or_default();
-        let told = next.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let told = next.get_or_insert_with(|| Teller::new(Progress::Waiting)).subscribe();
         if begins {
             self.0.runtime.spawn(self.0.clone().run(subject));
         }
@@ -113,13 +128,14 @@ impl Inner {
     /// Reads for those who wait, until nobody does.
     async fn run(self: Arc<Self>, subject: Subject) {
         while let Some(teller) = self.next(&subject) {
+            let teller = Arc::new(teller);
             // On a task of its own, so that a fault in it ends only this read.
-            let reading = tokio::spawn(self.clone().outcome(subject.clone()));
+            let reading = tokio::spawn(self.clone().outcome(subject.clone(), teller.clone()));
             let stop = reading.abort_handle();
             tokio::select! {
                 read = reading => {
                     let failed = |_| Err(ApiError::unavailable("reading this failed"));
-                    teller.send_replace(Some(read.unwrap_or_else(failed)));
+                    teller.send_replace(Progress::Done(read.unwrap_or_else(failed)));
                 }
                 // Dropped: who waits is still told. Otherwise nobody waits any more.
                 () = teller.closed() => stop.abort(),
@@ -136,11 +152,11 @@ impl Inner {
         next
     }
 
-    async fn outcome(self: Arc<Self>, subject: Subject) -> Outcome {
+    async fn outcome(self: Arc<Self>, subject: Subject, teller: Arc<Teller>) -> Outcome {
         supervise::turn(Part::Lane);
         let (body, alone) = match &subject {
             Subject::Newest(limit) => (self.newest(*limit).await?, None),
-            Subject::Task(thread) => self.state(thread).await?,
+            Subject::Task(thread) => self.state(thread, &teller).await?,
         };
         Ok(self.shared(subject, body, alone))
     }
@@ -156,6 +172,7 @@ impl Inner {
     async fn state(
         &self,
         thread: &ThreadId,
+        teller: &Teller,
     ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
         let weight = self.log.weigh(thread).await?;
         let bytes = usize::try_from(weight).unwrap_or(usize::MAX);
@@ -172,6 +189,7 @@ impl Inner {
             }
         }
         let _turn = self.large.acquire().await;
+        teller.send_replace(Progress::Reading);
         let state = self.threads.large_state(thread).await?;
         Ok((json(&state, bytes)?, alone))
     }

@@ -301,7 +301,7 @@ def test_a_key_of_another_type_is_told_and_nothing_is_written(server, thread):
 def test_a_readiness_that_redis_refuses_is_503(start_server, start_redis):
     redis_server = start_redis()
     server, redis = start_server(redis_server), redis_server.client()
-    redis.acl_setuser("default", enabled=True, nopass=True, commands=["-ping"])
+    redis.acl_setuser("default", enabled=True, nopass=True, commands=["-get"])
     assert_error(request(server, "GET", "/readyz"), 503)
 
 

@@ -206,6 +206,13 @@ def test_a_read_for_which_there_is_no_room_in_its_time_is_503(start_server, redi
     eventually(lambda: request(server, "GET", f"{TASKS}/{worker.thread}")[0] == 200)
 
 
+def test_a_read_that_has_begun_is_not_given_up(start_server, redis_server):
+    server = start_server(redis_server, config=limits(attach_timeout_ms=100))
+    worker = large_task(redis_server.client(), 60)
+    status, _, state = request(server, "GET", f"{TASKS}/{worker.thread}", timeout=60)
+    assert status == 200 and len(state["updates"]) > 500
+
+
 def test_a_body_that_means_nothing_is_not_kept(start_server, redis_server):
     server = start_server(redis_server)
     before = server.rss_kib()
