@@ -17,10 +17,13 @@ use crate::log::Log;
 use crate::log::tail::Hints;
 use crate::metrics::Metrics;
 use crate::supervise::Supervisor;
-use crate::topic::{Registry, Topic};
+use crate::topic::{Registry, Shrink, Topic};
 
 /// How often the topics are asked to hold less.
 const SHRINK_INTERVAL_MS: u64 = 250;
+
+/// So long after it was appended, a chunk was given to all sockets that take it.
+const SENT_AFTER_MS: u64 = 100;
 
 /// One per process.
 pub(crate) struct Shared {
@@ -211,7 +214,8 @@ impl Shared {
     pub(crate) fn shrink_if_tight(&self) {
         if self.account.is_tight() {
             // Newest chunks of very many topics may be all that is held, and nobody could read on.
-            self.shrink(self.account.is_full(), SHRINK_INTERVAL_MS);
+            let to = if self.account.is_full() { Shrink::Nothing } else { Shrink::Newest };
+            self.shrink(to, SHRINK_INTERVAL_MS);
         }
     }
 
@@ -220,16 +224,17 @@ impl Shared {
     pub(crate) fn shrink_for_bulk(&self) -> bool {
         let too_much = self.account.bytes() > self.account.bytes_max() / 4;
         if too_much {
-            self.shrink(true, SHRINK_INTERVAL_MS / 4);
+            let appended_before_ms = self.now_ms().saturating_sub(SENT_AFTER_MS);
+            self.shrink(Shrink::Unsent { appended_before_ms }, SHRINK_INTERVAL_MS / 4);
         }
         too_much
     }
 
-    fn shrink(&self, all: bool, interval_ms: u64) {
+    fn shrink(&self, to: Shrink, interval_ms: u64) {
         let now_ms = self.now_ms();
         if now_ms.saturating_sub(self.shrunk_ms.load(Relaxed)) >= interval_ms {
             self.shrunk_ms.store(now_ms, Relaxed);
-            self.topics.shrink(all);
+            self.topics.shrink(to);
         }
     }
 

@@ -42,6 +42,17 @@ pub(crate) struct Topic {
     _charge: Charge,
 }
 
+/// What is left of the logs of topics that are to hold less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shrink {
+    /// The newest chunk.
+    Newest,
+    /// The newest chunk, where it was appended just now or somebody lags.
+    Unsent { appended_before_ms: u64 },
+    /// Nothing.
+    Nothing,
+}
+
 /// How large reads of a topic are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
@@ -95,11 +106,19 @@ impl Topic {
         self.size.fetch_add(1, Relaxed);
     }
 
-    /// Lets go of the older part of the log: of all but the newest chunk, or, where nobody watches
-    /// or `all` is to go, of everything. Viewers who lack something then ask the desk for it.
-    pub(crate) fn shrink(&self, all: bool) {
-        if let Some(log) = self.recent.lock().log.as_mut() {
-            if all || self.viewers.load(Relaxed) == 0 {
+    /// Lets go of a part of the log. Where nobody watches, that is everything. Viewers who lack
+    /// something then ask the desk for it.
+    pub(crate) fn shrink(&self, to: Shrink) {
+        let mut recent = self.recent.lock();
+        let nothing = match to {
+            Shrink::Newest => false,
+            Shrink::Unsent { appended_before_ms } => {
+                self.lagging.load(Relaxed) == 0 && recent.appended_ms < appended_before_ms
+            }
+            Shrink::Nothing => true,
+        };
+        if let Some(log) = recent.log.as_mut() {
+            if nothing || self.viewers.load(Relaxed) == 0 {
                 log.release();
             } else {
                 log.trim(0);
@@ -173,8 +192,8 @@ impl Registry {
     }
 
     /// All topics hold less: what they let go can be read again.
-    pub(crate) fn shrink(&self, all: bool) {
-        self.all().iter().for_each(|topic| topic.shrink(all));
+    pub(crate) fn shrink(&self, to: Shrink) {
+        self.all().iter().for_each(|topic| topic.shrink(to));
     }
 
     /// Bytes that all topics hold.
