@@ -114,11 +114,6 @@ impl Config {
         Duration::from_secs(self.drain_seconds)
     }
 
-    /// [`Self::flush_interval_ms`] as a duration.
-    pub fn flush_interval(&self) -> Duration {
-        Duration::from_millis(self.flush_interval_ms)
-    }
-
     /// The URL of Redis with `***` for its password: for logs and messages.
     pub fn redis_masked(&self) -> String {
         redis_url::masked(&self.redis)

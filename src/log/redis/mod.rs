@@ -1,7 +1,7 @@
 //! The log in Redis.
 //!
 //! One connection of the process serves what is asked now and then (state, pages, publishing);
-//! each worker that owns streams has a [`tail::RedisTail`] of its own for what changes.
+//! each worker that owns streams has a `tail::RedisTail` of its own for what changes.
 
 pub mod connection;
 mod error;
