@@ -12,6 +12,7 @@
 mod encode;
 mod flush;
 mod handshake;
+mod message;
 mod reply;
 mod resume;
 mod sample;
@@ -34,6 +35,6 @@ criterion_group! {
     name = benches;
     config = short();
     targets = encode::bench, slots::bench, topic::bench, flush::bench, handshake::bench,
-        reply::bench, resume::bench
+        reply::bench, resume::bench, message::bench
 }
 criterion_main!(benches);

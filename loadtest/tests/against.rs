@@ -95,6 +95,6 @@ fn a_server_that_repeats_an_update_is_wrong_whatever_it_costs() {
     let new = server("wrong-new", "--newer", "repeats", 0);
     let (code, table, json) = run(&old, &new);
     assert_eq!(code, Some(1), "{table}");
-    assert!(table.contains("run 2: new: WRONG: 4 repeated"), "{table}");
-    assert!(json.contains("run 2: new: WRONG: 4 repeated"), "{json}");
+    assert!(table.contains("run 2, new: viewers: WRONG: 4 repeated"), "{table}");
+    assert!(json.contains("run 2, new: viewers: WRONG: 4 repeated"), "{json}");
 }

@@ -93,7 +93,7 @@ pub(crate) fn verdict(side: &str, checks: &Checks, end: &End) -> String {
 }
 
 /// One line that says the same of the witness, and what it went through.
-pub(super) fn testimony(witness: &Testimony, end: &End) -> String {
+pub(crate) fn testimony(witness: &Testimony, end: &End) -> String {
     let line = verdict("witness", &witness.checks, end);
     let (reconnects, gaps) = (witness.reconnects, witness.checks.counters.gaps);
     let told = format!("{}; reconnects: {reconnects}, gaps: {gaps}", line.trim_end());
