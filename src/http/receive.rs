@@ -27,7 +27,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// A body, charged for as long as it is held.
 pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
+    /// For them, and for what the connection holds beside them while they come.
     charge: Charge,
+    beside_bytes: usize,
 }
 
 impl Received {
@@ -58,7 +60,10 @@ pub(super) async fn receive(
     }
     // Never more room than the body can fill.
     let room_max = announced.exact().unwrap_or(bytes_max).min(bytes_max) as usize;
-    let mut held = Received { bytes: Vec::new(), charge: account.outside(Kind::Bodies) };
+    // What was read of the socket, and the part of it that waits for room.
+    let beside_bytes = if wanted { 2 * limits.header_bytes_max } else { 0 };
+    let charge = account.charge(Kind::Bodies, beside_bytes);
+    let mut held = Received { bytes: Vec::new(), charge, beside_bytes };
     let mut length = 0;
     while let Some(frame) = next(body, deadline).await? {
         length += frame.len() as u64;
@@ -66,16 +71,27 @@ pub(super) async fn receive(
             return Err(too_long(bytes_max));
         }
         if !wanted || announced.lower().max(length) > bytes_max {
-            held = Received { bytes: Vec::new(), charge: account.outside(Kind::Bodies) };
+            held.let_go();
         } else {
             held.make_room(frame.len(), room_max, deadline).await?;
             held.bytes.extend_from_slice(&frame);
         }
     }
-    if length > bytes_max { Err(too_long(bytes_max)) } else { Ok(held) }
+    if length > bytes_max {
+        return Err(too_long(bytes_max));
+    }
+    // Nothing more comes.
+    held.charge.set(held.bytes.capacity());
+    Ok(held)
 }
 
 impl Received {
+    /// What has come is not wanted.
+    fn let_go(&mut self) {
+        self.bytes = Vec::new();
+        self.charge.set(self.beside_bytes);
+    }
+
     /// Makes room for more bytes. Until there is some, nothing is read, and the client waits.
     async fn make_room(
         &mut self,
@@ -94,7 +110,7 @@ impl Received {
         } else {
             (needed.max(room_max), Priority::Usual)
         };
-        while !self.charge.grow(room, priority) {
+        while !self.charge.grow(self.beside_bytes + room, priority) {
             if Instant::now() >= deadline {
                 return Err(ApiError::unavailable("the server's memory is spent, try again later"));
             }
