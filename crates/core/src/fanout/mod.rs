@@ -7,7 +7,8 @@
 //!
 //! | file | what it owns |
 //! |---|---|
-//! | `attach` | how sockets become viewers, what the desk answers them, how they leave |
+//! | `attach` | how sockets become viewers, and what the desk answers them |
+//! | `leave` | how they leave, and what is told to those who cannot have their task |
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
 //! | `push` | one viewer gets whatever it lacks, or asks for it |
 //! | `owed` | what a socket is owed before anything new, and how it goes on |
@@ -20,6 +21,7 @@ mod attach;
 mod close;
 mod flush;
 mod io;
+mod leave;
 mod message;
 mod owed;
 mod push;
