@@ -12,6 +12,9 @@ use super::share::Share;
 /// As large is an entry of which nothing is known.
 const UNKNOWN_BYTES: usize = 128 * 1024;
 
+/// The same on the lane, where a stream is because one of its entries was large.
+const UNKNOWN_LARGE_BYTES: usize = 1024 * 1024;
+
 /// What an entry costs beside its names and values.
 const ENTRY_BYTES: usize = 64;
 
@@ -70,12 +73,14 @@ pub(super) struct Window {
     streams_max: usize,
     entries_max: usize,
     bytes_max: usize,
+    unknown_bytes: usize,
 }
 
 impl Window {
     pub(super) fn new(share: &Share, bytes_max: usize) -> Self {
         let (streams_max, entries_max) = (share.streams_max, share.entries_max);
-        Self { streams: 1, streams_max, entries_max, bytes_max }
+        let unknown_bytes = if share.unbounded { UNKNOWN_LARGE_BYTES } else { UNKNOWN_BYTES };
+        Self { streams: 1, streams_max, entries_max, bytes_max, unknown_bytes }
     }
 
     /// There was nothing to read for a while: nothing is known of what comes now.
@@ -125,7 +130,7 @@ impl Window {
     fn fit(&self, streams: impl Iterator<Item = (Bytes, Load)>, entries: usize) -> Plan {
         let (mut keys, mut sum, mut entries) = (Vec::new(), 0, entries);
         for (key, load) in streams {
-            let entry_bytes = load.entry_bytes().unwrap_or(UNKNOWN_BYTES);
+            let entry_bytes = load.entry_bytes().unwrap_or(self.unknown_bytes);
             if keys.is_empty() {
                 let fits = self.bytes_max / entry_bytes;
                 entries = entries.min(fits).max(ENTRIES_LEAST);
