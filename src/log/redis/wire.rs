@@ -354,7 +354,7 @@ mod tests {
                 matches!(wire.reply().await.unwrap(), Message::Reply(next) if next == "+next\r\n")
             );
             let charged = wire.take_charge().unwrap().bytes();
-            assert!((400..900).contains(&charged), "{charged}");
+            assert!((300..900).contains(&charged), "{charged}");
         };
         tokio::join!(sending, receiving);
         assert_eq!(account.bytes(), 0);
