@@ -16,8 +16,8 @@ use crate::core::account::{Account, Charge, Kind, Priority};
 /// So much of a body that nobody wants is read and thrown away: a client that is still sending would
 /// not see the answer. What is longer costs the connection.
 const DISCARDED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Bodies up to this size may use all of the account, so that those that are half read can be read
-/// to their end whatever else is held.
+/// Bodies up to this size have a part of the account to themselves, so that those that are half read
+/// can be read to their end whatever the large ones hold.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// The room that a body begins with.
 const FIRST_BYTES: usize = 1024;

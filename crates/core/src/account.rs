@@ -101,13 +101,19 @@ impl Account {
     /// Charges what is about to be read, or nothing where there is no room for it. Whoever is told
     /// so asks again a little later; for what [`Account::exceeds`] there never is room.
     pub fn reserve(&self, kind: Kind, bytes: usize, priority: Priority) -> Option<Charge> {
-        let bound = self.0.bound(priority);
-        let fits = |sum: usize| sum.checked_add(bytes).filter(|sum| *sum <= bound);
-        if self.0.sum.fetch_update(Relaxed, Relaxed, fits).is_err() {
+        let within =
+            |bound: usize| move |held: usize| held.checked_add(bytes).filter(|held| *held <= bound);
+        let held = &self.0.by_kind[kind as usize];
+        let kind_bound = self.0.bound_of(kind, priority);
+        if held.fetch_update(Relaxed, Relaxed, within(kind_bound)).is_err() {
             self.0.refused.fetch_add(1, Relaxed);
             return None;
         }
-        self.0.by_kind[kind as usize].fetch_add(bytes, Relaxed);
+        if self.0.sum.fetch_update(Relaxed, Relaxed, within(self.0.bound(priority))).is_err() {
+            held.fetch_sub(bytes, Relaxed);
+            self.0.refused.fetch_add(1, Relaxed);
+            return None;
+        }
         Some(Charge { account: self.clone(), kind, bytes })
     }
 
@@ -167,6 +173,17 @@ impl Inner {
             Priority::Usual => self.bytes_max / 4 * 3,
             Priority::Live => self.bytes_max / 8 * 7,
             Priority::Last => self.bytes_max,
+        }
+    }
+
+    /// How much of it may be of one kind.
+    fn bound_of(&self, kind: Kind, priority: Priority) -> usize {
+        match (kind, priority) {
+            // Anybody sends bodies, as slowly as their time allows: they leave those who watch room
+            // to attach and to be served. Small ones that are half read have an eighth to themselves.
+            (Kind::Bodies, Priority::Last) => self.bytes_max / 8 * 5,
+            (Kind::Bodies, _) => self.bytes_max / 2,
+            _ => self.bytes_max,
         }
     }
 
@@ -275,6 +292,18 @@ mod tests {
         assert_eq!((account.bytes(), account.refused()), (1000, 3));
         drop((first, live, last));
         assert_eq!(account.bytes(), 0);
+    }
+
+    #[test]
+    fn bodies_leave_room_for_those_who_watch() {
+        let account = Account::new(1000);
+        let large = account.reserve(Kind::Bodies, 500, Priority::Usual).unwrap();
+        assert!(account.reserve(Kind::Bodies, 1, Priority::Usual).is_none());
+        let small = account.reserve(Kind::Bodies, 125, Priority::Last).unwrap();
+        assert!(account.reserve(Kind::Bodies, 1, Priority::Last).is_none());
+        assert!(account.reserve(Kind::Answers, 125, Priority::Usual).is_some());
+        drop((large, small));
+        assert_eq!((account.bytes(), account.bytes_of(Kind::Bodies)), (0, 0));
     }
 
     #[test]
