@@ -62,10 +62,7 @@ fn listen_once(address: SocketAddr, unsent: usize, shared: bool) -> io::Result<T
     socket.set_nonblocking(true)?;
     // Each accepted socket inherits both.
     socket.set_tcp_nodelay(true)?;
-    #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(u32::try_from(unsent).unwrap_or(u32::MAX))?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = unsent;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -117,7 +114,6 @@ mod tests {
         listeners[0].set_nonblocking(false).unwrap();
         let (accepted, _) = listeners[0].accept().unwrap();
         assert!(accepted.nodelay().unwrap());
-        #[cfg(target_os = "linux")]
         assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), 131_072);
     }
 }

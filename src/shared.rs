@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub topics: Registry,
     /// For the viewers of each worker. Bounded by topics (a worker is told once of each) and by
     /// viewers (each waits for one answer at the most).
-    pub inboxes: Box<[Mailbox<Message>]>,
+    pub inboxes: Box<[Mailbox<WorkerMessage>]>,
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
     pub lane: Arc<Lane>,
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 }
 
 /// For a worker's viewers.
-pub(crate) enum Message {
+pub(crate) enum WorkerMessage {
     /// There is something new in a topic.
     New(Arc<Topic>),
     /// A topic cannot be read, for a reason that does not pass by itself.
@@ -200,7 +200,7 @@ impl Shared {
         }
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {
             if on_worker.viewers.load(Relaxed) > 0 && !on_worker.told.swap(true, Relaxed) {
-                self.inboxes[worker].put(Message::New(topic.clone()));
+                self.inboxes[worker].put(WorkerMessage::New(topic.clone()));
             }
         }
     }
@@ -242,7 +242,7 @@ impl Shared {
     pub(crate) fn fail(&self, topic: &Arc<Topic>) {
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {
             if on_worker.viewers.load(Relaxed) > 0 {
-                self.inboxes[worker].put(Message::Failed(topic.clone()));
+                self.inboxes[worker].put(WorkerMessage::Failed(topic.clone()));
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::core::account::{Charge, Kind, Priority};
 use crate::core::fanout::{Answer, Refusal, Wants};
 use crate::core::slots::Key;
 use crate::log::LogError;
-use crate::shared::{Message, Shared};
+use crate::shared::{Shared, WorkerMessage};
 use crate::supervise::{self, Part};
 use crate::topic::{Size, Topic};
 use round::Round;
@@ -290,7 +290,7 @@ fn answer_all(
 }
 
 fn tell(shared: &Shared, waiter: &Waiter, answer: Answer) {
-    shared.inboxes[waiter.worker].put(Message::Answer(waiter.viewer, answer));
+    shared.inboxes[waiter.worker].put(WorkerMessage::Answer(waiter.viewer, answer));
 }
 
 #[cfg(test)]

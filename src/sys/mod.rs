@@ -5,5 +5,4 @@ pub(crate) mod queue;
 pub(crate) mod quiet;
 pub mod send;
 pub(crate) mod unsent;
-#[cfg(target_os = "linux")]
 mod uring;

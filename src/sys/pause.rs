@@ -1,31 +1,24 @@
 //! Short pauses, to some microseconds: the runtime's own timers go by the millisecond, and setting
 //! one wakes the runtime up once more.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-use std::os::fd::OwnedFd;
-#[cfg(target_os = "linux")]
 use tokio::io::unix::AsyncFd;
 
 /// Makes pauses, one after the other.
 pub(crate) struct Pause {
     /// None where the kernel gives no timer; then the runtime's have to do.
-    #[cfg(target_os = "linux")]
     timer: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Pause {
     pub(crate) fn new() -> Self {
-        Self {
-            #[cfg(target_os = "linux")]
-            timer: timer().ok(),
-        }
+        Self { timer: timer().ok() }
     }
 
     /// Waits so long. Not to be dropped before it is over.
     pub(crate) async fn last(&mut self, duration: Duration) {
-        #[cfg(target_os = "linux")]
         if let Some(timer) = &self.timer
             && start(timer, duration).is_ok()
             && let Ok(mut over) = timer.readable().await
@@ -36,7 +29,6 @@ impl Pause {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "tokio is handed a file descriptor as a bare number")]
 fn timer() -> std::io::Result<AsyncFd<OwnedFd>> {
     use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
@@ -48,7 +40,6 @@ fn timer() -> std::io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Starting it anew also takes back that it was over.
-#[cfg(target_os = "linux")]
 fn start(timer: &AsyncFd<OwnedFd>, duration: Duration) -> std::io::Result<()> {
     use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
     let once = Itimerspec {

@@ -3,13 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 /// So many bytes wake somebody up all the same.
-#[cfg(target_os = "linux")]
 const HELD_BYTES_MAX: i32 = 32 * 1024;
 
-/// A handle on a TCP socket that somebody else reads. Where the system cannot keep it still, it
-/// wakes its reader as ever, which costs time and breaks nothing.
+/// A handle on a TCP socket that somebody else reads.
 pub(crate) struct Quiet {
-    #[cfg(target_os = "linux")]
     socket: OwnedFd,
 }
 
@@ -20,24 +17,15 @@ impl Quiet {
     /// Where there are too many open files.
     pub(crate) fn of(socket: &impl AsFd) -> std::io::Result<Self> {
         let socket: OwnedFd = socket.as_fd().try_clone_to_owned()?;
-        #[cfg(not(target_os = "linux"))]
-        drop(socket);
-        Ok(Self {
-            #[cfg(target_os = "linux")]
-            socket,
-        })
+        Ok(Self { socket })
     }
 
     /// The socket keeps still from now on, or does no more; then its reader hears of what has come
     /// meanwhile (Linux 4.18 and later) or of what comes next.
     pub(crate) fn keep(&self, still: bool) {
-        #[cfg(target_os = "linux")]
         self.wake_at(if still { HELD_BYTES_MAX } else { 1 });
-        #[cfg(not(target_os = "linux"))]
-        let _ = still;
     }
 
-    #[cfg(target_os = "linux")]
     #[allow(unsafe_code, reason = "no safe crate sets SO_RCVLOWAT")]
     fn wake_at(&self, bytes: libc::c_int) {
         use std::os::fd::AsRawFd;
@@ -55,7 +43,7 @@ impl Quiet {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;

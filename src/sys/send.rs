@@ -1,6 +1,6 @@
 //! Sends: the same bytes to many sockets.
 //!
-//! On Linux, where it is allowed, in batches through io_uring; otherwise one call per socket.
+//! Where it is allowed, in batches through io_uring; otherwise one call per socket.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -9,16 +9,13 @@ use std::os::fd::BorrowedFd;
 use socket2::SockRef;
 
 use crate::config::Switch;
-#[cfg(target_os = "linux")]
 use crate::sys::uring::Ring;
 
 /// A batch of fewer sockets is not worth a ring.
-#[cfg(target_os = "linux")]
 const RING_SOCKETS_MIN: usize = 4;
 
 /// Sends for one worker.
 pub struct Sender {
-    #[cfg(target_os = "linux")]
     ring: Option<Ring>,
 }
 
@@ -37,34 +34,21 @@ impl Sender {
     /// # Errors
     /// Where io_uring is asked for and does not work here.
     pub fn new(io_uring: Switch) -> io::Result<Self> {
-        #[cfg(target_os = "linux")]
-        {
-            let ring = match io_uring {
-                Switch::Off => None,
-                Switch::On => Some(Ring::new().map_err(no_ring)?),
-                Switch::Auto => Ring::new().ok(),
-            };
-            Ok(Self { ring })
-        }
-        #[cfg(not(target_os = "linux"))]
-        match io_uring {
-            Switch::On => Err(no_ring(io::ErrorKind::Unsupported.into())),
-            Switch::Auto | Switch::Off => Ok(Self {}),
-        }
+        let ring = match io_uring {
+            Switch::Off => None,
+            Switch::On => Some(Ring::new().map_err(no_ring)?),
+            Switch::Auto => Ring::new().ok(),
+        };
+        Ok(Self { ring })
     }
 
     /// How it sends: `io_uring` or `writev`.
     pub fn name(&self) -> &'static str {
-        #[cfg(target_os = "linux")]
-        if self.ring.is_some() {
-            return "io_uring";
-        }
-        "writev"
+        if self.ring.is_some() { "io_uring" } else { "writev" }
     }
 
     /// A new socket.
     pub fn register(&mut self, target: Target<'_>) {
-        #[cfg(target_os = "linux")]
         if let Some(ring) = &mut self.ring
             && !ring.register(target.slot, target.socket)
         {
@@ -72,18 +56,13 @@ impl Sender {
             // A socket that the ring does not know would be sent to wrongly: do without the ring.
             self.ring = None;
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = target;
     }
 
     /// The socket in this slot is about to be closed.
     pub fn forget(&mut self, slot: u32) {
-        #[cfg(target_os = "linux")]
         if let Some(ring) = &mut self.ring {
             ring.forget(slot);
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = slot;
     }
 
     /// Sends the same bytes to each socket; the results in the order of the sockets. Sockets are
@@ -94,7 +73,6 @@ impl Sender {
         slices: &[IoSlice<'_>],
         results: &mut Vec<io::Result<usize>>,
     ) {
-        #[cfg(target_os = "linux")]
         if let Some(ring) = &mut self.ring
             && targets.len() >= RING_SOCKETS_MIN
         {

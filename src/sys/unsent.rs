@@ -2,9 +2,7 @@
 
 use std::os::fd::AsFd;
 
-/// Bytes that the other side has not acknowledged yet. Where the system does not say, it is always
-/// the same number: then only what a socket takes shows that it goes on.
-#[cfg(target_os = "linux")]
+/// Bytes that the other side has not acknowledged yet.
 #[allow(unsafe_code, reason = "no safe crate asks for SIOCOUTQ")]
 pub(crate) fn bytes(socket: &impl AsFd) -> usize {
     use std::os::fd::AsRawFd;
@@ -15,13 +13,7 @@ pub(crate) fn bytes(socket: &impl AsFd) -> usize {
     if asked == 0 { usize::try_from(bytes).unwrap_or_default() } else { 0 }
 }
 
-/// See above.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn bytes(_: &impl AsFd) -> usize {
-    0
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::bytes;
     use std::io::{Read, Write};

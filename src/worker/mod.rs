@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::core::fanout::{Appetite, Effect, Fanout, Purpose, Settings};
 use crate::core::slots::Key;
 use crate::desk::{self, Waiter};
-use crate::shared::{Message, Shared};
+use crate::shared::{Shared, WorkerMessage};
 use crate::topic::Topic;
 use followed::Followed;
 use sockets::Sockets;
@@ -179,12 +179,12 @@ impl Worker {
     fn take_messages(&mut self) {
         for message in self.shared.clone().inboxes[self.number].take() {
             match message {
-                Message::New(topic) => self.fanout.news(&self.followed(topic)),
-                Message::Failed(topic) => {
+                WorkerMessage::New(topic) => self.fanout.news(&self.followed(topic)),
+                WorkerMessage::Failed(topic) => {
                     let topic = self.followed(topic);
                     self.fanout.failed(&topic, &mut self.sockets);
                 }
-                Message::Answer(viewer, answer) => {
+                WorkerMessage::Answer(viewer, answer) => {
                     self.fanout.answered(viewer, answer, &mut self.sockets);
                 }
             }

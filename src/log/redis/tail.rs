@@ -199,7 +199,7 @@ impl RedisTail {
     async fn try_read_one(&mut self, key: &Bytes, head: StreamId) -> Result<Vec<Entry>, Failure> {
         xread::put(self.wire.out(), [(key, head)].into_iter(), 1, None);
         self.wire.send().await?;
-        let (Answer::Whole(reply) | Answer::Cut(reply, _)) = self.reply().await?;
+        let (Reply::Whole(reply) | Reply::Cut(reply, _)) = self.reply().await?;
         let streams = xread::streams(&reply).map_err(|error| Failure::answered(&error))?;
         let next = streams.into_iter().flat_map(|(_, entries)| entries);
         if head == StreamId::ZERO {
@@ -211,7 +211,7 @@ impl RedisTail {
         self.wire.take_up_to(INFO);
         let reply = self.reply().await;
         self.wire.take_up_to(self.bounds);
-        let (Answer::Whole(reply) | Answer::Cut(reply, _)) = reply?;
+        let (Reply::Whole(reply) | Reply::Cut(reply, _)) = reply?;
         let first = xread::first_id(&reply);
         Ok(first.map(|id| Entry { id, fields: Vec::new() }).into_iter().chain(next).collect())
     }
@@ -240,8 +240,8 @@ impl RedisTail {
         let reply = self.reply().await?;
         let beginnings = self.beginnings(questions).await?;
         let reply = match reply {
-            Answer::Whole(reply) => reply,
-            Answer::Cut(part, what) => {
+            Reply::Whole(reply) => reply,
+            Reply::Cut(part, what) => {
                 return Ok(part_of(questions, &beginnings, &part, what, self.bounds));
             }
         };
@@ -264,7 +264,7 @@ impl RedisTail {
         self.wire.take_up_to(INFO);
         for (question, beginning) in questions.iter().zip(&mut beginnings) {
             if question.asks_beginning {
-                let (Answer::Whole(reply) | Answer::Cut(reply, _)) = self.reply().await?;
+                let (Reply::Whole(reply) | Reply::Cut(reply, _)) = self.reply().await?;
                 *beginning = xread::beginning(&reply);
             }
         }
@@ -273,11 +273,11 @@ impl RedisTail {
     }
 
     /// The next reply; pushes that come before it are taken.
-    async fn reply(&mut self) -> Result<Answer, Failure> {
+    async fn reply(&mut self) -> Result<Reply, Failure> {
         loop {
             match self.wire.reply().await? {
-                Message::Reply(reply) => return Ok(Answer::Whole(reply)),
-                Message::Cut(part, what) => return Ok(Answer::Cut(part, what)),
+                Message::Reply(reply) => return Ok(Reply::Whole(reply)),
+                Message::Cut(part, what) => return Ok(Reply::Cut(part, what)),
                 push @ Message::Push(_) => self.take(push),
             }
         }
@@ -302,7 +302,7 @@ impl RedisTail {
     }
 }
 
-enum Answer {
+enum Reply {
     Whole(Bytes),
     Cut(Bytes, TooLong),
 }
@@ -320,7 +320,7 @@ fn part_of(
     what: TooLong,
     bounds: Bounds,
 ) -> Vec<Read> {
-    let Ok(xread::Answer { whole, broken }) = xread::answer(part) else {
+    let Ok(xread::Streams { whole, broken }) = xread::answer(part) else {
         return questions.iter().map(|_| Read::NotRead).collect();
     };
     let is_long =

@@ -52,14 +52,14 @@ pub(super) fn put_info(out: &mut BytesMut, key: &Bytes) {
 /// # Errors
 /// What Redis said, code first.
 pub fn streams(reply: &Bytes) -> Result<Vec<(Bytes, Vec<Entry>)>, String> {
-    let Answer { mut whole, broken } = answer(reply)?;
+    let Streams { mut whole, broken } = answer(reply)?;
     whole.extend(broken);
     Ok(whole)
 }
 
 /// An answer, or as much of it as has come.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Streams {
     /// The streams of which everything is there, each with its key.
     pub(super) whole: Vec<(Bytes, Vec<Entry>)>,
     /// The stream in which it breaks off, with the entries that are there whole.
@@ -70,8 +70,8 @@ pub(super) struct Answer {
 ///
 /// # Errors
 /// What Redis said, code first.
-pub(super) fn answer(reply: &Bytes) -> Result<Answer, String> {
-    let mut found = Answer { whole: Vec::new(), broken: None };
+pub(super) fn answer(reply: &Bytes) -> Result<Streams, String> {
+    let mut found = Streams { whole: Vec::new(), broken: None };
     let mut cursor = Cursor::new(reply);
     let number = match cursor.value() {
         Some(Value::Error(error)) => return Err(String::from_utf8_lossy(&error).into_owned()),
@@ -213,7 +213,7 @@ mod tests {
             );
             assert_eq!(first_id(&text.into()), Some(StreamId { ms: 1, seq: 0 }));
         }
-        let nothing = Answer { whole: vec![], broken: None };
+        let nothing = Streams { whole: vec![], broken: None };
         assert_eq!(answer(&"%2\r\n$5\r\nab".into()), Ok(nothing));
         assert_eq!(first_id(&"_\r\n".into()), None);
     }
