@@ -223,8 +223,14 @@ async fn round(
     let large_bytes_max = shared.account.bytes_max() / 8;
     let (bytes_max, held_bytes) = match size {
         Size::Usual => {
-            let bytes_max = shared.config.limits.answer_bytes_max();
-            (Some(bytes_max), round::expected_bytes(shared, &waiting))
+            let expected_bytes = round::expected_bytes(shared, &waiting);
+            // Where memory is spent, nothing comes that was not expected.
+            let bytes_max = if shared.account.is_tight() {
+                expected_bytes as u64
+            } else {
+                shared.config.limits.answer_bytes_max()
+            };
+            (Some(bytes_max), expected_bytes)
         }
         Size::Large => (Some(large_bytes_max as u64), large_bytes_max),
         Size::Huge => (None, 0),
@@ -244,8 +250,11 @@ async fn round(
 
 /// Waits for room for what is about to be read. Nobody is left to wait for it where all have gone.
 async fn room(shared: &Shared, desk: &Mutex<Desk>, bytes: usize) -> Result<Charge, LogError> {
+    // Those who attach to something small do not wait for what large pages fill.
+    let small = bytes <= round::STATE_BYTES_USUAL;
+    let priority = if small { Priority::Last } else { Priority::Usual };
     loop {
-        let room = shared.account.reserve(Kind::Answers, bytes, Priority::Usual);
+        let room = shared.account.reserve(Kind::Answers, bytes, priority);
         if let Some(charge) = room {
             return Ok(charge);
         }

@@ -22,7 +22,7 @@ use crate::shared::{Shared, TailMessage};
 use crate::topic::Topic;
 
 /// What a state usually takes at most, in bytes.
-const STATE_BYTES_USUAL: usize = 64 * 1024;
+pub(super) const STATE_BYTES_USUAL: usize = 64 * 1024;
 
 /// Who was passed over that often has the next page begin at his position.
 const PASSED_OVER_MAX: u32 = 1;

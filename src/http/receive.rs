@@ -21,8 +21,10 @@ const DISCARDED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// The room that a body begins with.
 const FIRST_BYTES: usize = 1024;
-/// How often a body that waits for room looks whether there is some.
-const ROOM_PAUSE: Duration = Duration::from_millis(20);
+/// How long a body that waits for room pauses before it looks again: first so long, then longer, as
+/// thousands may wait.
+const ROOM_PAUSE_MIN: Duration = Duration::from_millis(20);
+const ROOM_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// A body, charged for as long as it is held.
 pub(super) struct Received {
@@ -62,8 +64,12 @@ pub(super) async fn receive(
     let room_max = announced.exact().unwrap_or(bytes_max).min(bytes_max) as usize;
     // What was read of the socket, and the part of it that waits for room.
     let beside_bytes = if wanted { 2 * limits.header_bytes_max } else { 0 };
-    let charge = account.charge(Kind::Bodies, beside_bytes);
+    let charge = account.outside(Kind::Bodies);
     let mut held = Received { bytes: Vec::new(), charge, beside_bytes };
+    if wanted && announced.lower() <= bytes_max {
+        // Who waits for room holds nothing yet, and who has it can go on to the end.
+        held.make_room(announced.lower() as usize, room_max, deadline).await?;
+    }
     let mut length = 0;
     while let Some(frame) = next(body, deadline).await? {
         length += frame.len() as u64;
@@ -92,7 +98,8 @@ impl Received {
         self.charge.set(self.beside_bytes);
     }
 
-    /// Makes room for more bytes. Until there is some, nothing is read, and the client waits.
+    /// Makes room for more bytes, and for what is beside them. Until there is some, nothing is read,
+    /// and the client waits.
     async fn make_room(
         &mut self,
         more: usize,
@@ -100,7 +107,7 @@ impl Received {
         deadline: Instant,
     ) -> Result<(), ApiError> {
         let needed = self.bytes.len() + more;
-        if needed <= self.bytes.capacity() {
+        if needed <= self.bytes.capacity() && self.charge.bytes() > 0 {
             return Ok(());
         }
         // A large one gets all its room at once: many that have a part each could not go on.
@@ -110,13 +117,26 @@ impl Received {
         } else {
             (needed.max(room_max), Priority::Usual)
         };
-        while !self.charge.grow(self.beside_bytes + room, priority) {
+        self.wait_for(self.beside_bytes + room, priority, deadline).await?;
+        self.bytes.reserve_exact(room - self.bytes.len());
+        Ok(())
+    }
+
+    /// Waits until it may be charged so much in all.
+    async fn wait_for(
+        &mut self,
+        bytes: usize,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<(), ApiError> {
+        let mut pause = ROOM_PAUSE_MIN;
+        while !self.charge.grow(bytes, priority) {
             if Instant::now() >= deadline {
                 return Err(ApiError::unavailable("the server's memory is spent, try again later"));
             }
-            sleep(ROOM_PAUSE).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(ROOM_PAUSE_MAX);
         }
-        self.bytes.reserve_exact(room - self.bytes.len());
         Ok(())
     }
 }

@@ -83,6 +83,11 @@ impl Window {
         Self { streams: 1, streams_max, entries_max, bytes_max, unknown_bytes }
     }
 
+    /// The next reads bring so much at most.
+    pub(super) fn fit_in(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// There was nothing to read for a while: nothing is known of what comes now.
     pub(super) fn begin(&mut self) {
         let of_unknown = self.bytes_max / (ENTRIES_MIN * UNKNOWN_BYTES);

@@ -42,6 +42,10 @@ impl Tail {
         self.window.begin();
         let mut keys = Vec::new();
         while !self.due.is_empty() {
+            let tail_read_bytes_max = self.shared.config.limits.tail_read_bytes_max;
+            // Where memory is spent, little is read at a time, and that little never waits.
+            let full = self.shared.account.is_full();
+            self.window.fit_in(if full { BULK_BYTES } else { tail_read_bytes_max });
             let plan = self.plan();
             self.read(source, plan).await?;
             self.take_messages();
@@ -98,7 +102,8 @@ impl Tail {
             return Ok(());
         }
         self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
-        source.charge(self.room(plan.bytes).await);
+        let Some(charge) = self.room(plan.bytes).await else { return Ok(()) };
+        source.charge(charge);
         let reads = self.ask(source, &questions, plan.entries).await;
         let charge = source.take_charge();
         match reads {
@@ -115,9 +120,9 @@ impl Tail {
         }
     }
 
-    /// Waits until there is room for so many bytes. More than there ever is room for is read
-    /// outside of the account.
-    async fn room(&self, bytes: usize) -> Charge {
+    /// Room for so many bytes; none where memory is spent meanwhile, and less has to be read. More
+    /// than there ever is room for is read outside of the account.
+    async fn room(&self, bytes: usize) -> Option<Charge> {
         let account = &self.shared.account;
         // What is left of a stall is not urgent: the viewers take what they were given first.
         let mut pauses = if bytes > BULK_BYTES { BULK_PAUSES_MAX } else { 0 };
@@ -125,16 +130,19 @@ impl Tail {
             pauses -= 1;
             sleep(ROOM_PAUSE).await;
         }
-        loop {
-            self.shared.shrink_if_tight();
-            if account.exceeds(bytes) {
-                return account.outside(Kind::Answers);
-            }
-            if let Some(charge) = account.reserve(Kind::Answers, bytes, Priority::Live) {
-                return charge;
-            }
+        self.shared.shrink_if_tight();
+        if account.exceeds(bytes) {
+            return Some(account.outside(Kind::Answers));
+        }
+        // Whoever is live does not wait for what others hold; so little makes no difference.
+        if bytes <= BULK_BYTES {
+            return Some(account.charge(Kind::Answers, bytes));
+        }
+        let room = account.reserve(Kind::Answers, bytes, Priority::Live);
+        if room.is_none() {
             sleep(ROOM_PAUSE).await;
         }
+        room
     }
 
     async fn ask(

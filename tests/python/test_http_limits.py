@@ -171,7 +171,7 @@ def test_bodies_that_do_not_go_on_are_bounded_by_the_account(start_server, redis
 
 
 def test_a_body_that_waits_for_room_goes_on_when_there_is_some(start_server, redis_server):
-    server = start_server(redis_server, config=limits(memory_bytes_max=2 * MIB))
+    server = start_server(redis_server, config=limits(memory_bytes_max=4 * MIB))
     body = json.dumps({"query": "q" * 900_000}).encode()
     with Raw(server) as first, Raw(server) as second, Raw(server) as third:
         for raw in (first, second):
@@ -195,9 +195,12 @@ def test_a_body_for_which_there_never_is_room_is_503(start_server, redis_server)
 def test_a_read_for_which_there_is_no_room_in_its_time_is_503(start_server, redis_server):
     server = start_server(redis_server, config=limits(memory_bytes_max=8 * MIB, attach_timeout_ms=1000))
     worker = large_task(redis_server.client(), 1)
-    half_read = [Raw(server) for _ in range(7)]
-    for raw in half_read:
+    half_read = [Raw(server) for _ in range(30)]
+    for raw in half_read[:4]:
         raw.send(post("/api/v1/triage", 900_000) + b" " * 500_000)
+    # Small ones may hold more, but no body all of it.
+    for raw in half_read[4:]:
+        raw.send(post("/api/v1/triage", 60_000) + b" " * 50_000)
     refused = eventually(lambda: (reply := request(server, "GET", f"{TASKS}/{worker.thread}"))[0] == 503 and reply)
     assert refused[2]["detail"]
     assert request(server, "GET", "/healthz")[0] == 200

@@ -27,6 +27,8 @@ class Attack:
     #: What the innocent viewer's p99 should stay below, in ms. Printed, not asserted: it depends on
     #: the machine.
     p99_ms = None
+    #: How many connections it opens.
+    sockets = 1
     #: How long it lasts: in the short form and in the long one.
     seconds = (4, 8)
     #: Arguments of the server.

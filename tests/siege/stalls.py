@@ -39,19 +39,23 @@ class UnreadSubscriptions(Attack):
 
 
 class UnreadViewers(UnreadSubscriptions):
-    """The same with a socket for each of them."""
+    """The same with a socket for each of them, and little memory: each has a frame half sent."""
+
+    sockets = 300
+    options = ("--set", "limits.memory_bytes_max=67108864")
 
     def attack(self, server, stop):
         def attach(number):
             return small(server).open(task_path(self.threads[number]))
 
-        return hold(stop, open_many(len(self.threads), attach, stop))
+        return hold(stop, open_many(self.sockets, attach, stop))
 
 
 class StalledResumes(Attack):
     """Resumes from the beginning of 300 large tasks and reads nothing."""
 
     growth_mib = 128
+    sockets = 300
     options = ("--set", "limits.memory_bytes_max=67108864")
 
     def prepare(self, redis):
@@ -63,13 +67,14 @@ class StalledResumes(Attack):
         def attach(number):
             return small(server).open(task_path(self.threads[number], 0))
 
-        return hold(stop, open_many(len(self.threads), attach, stop))
+        return hold(stop, open_many(self.sockets, attach, stop))
 
 
 class StalledViewers(Attack):
     """100 viewers of a task that goes on, none of which reads. It is the kernel that pays."""
 
     kernel_mib = 64
+    sockets = 100
 
     def prepare(self, redis):
         [self.thread] = tasks(redis, "stalled", 1)
@@ -79,7 +84,7 @@ class StalledViewers(Attack):
         def attach(_):
             return Raw(server).open(task_path(self.thread))
 
-        opened = open_many(100, attach, stop)
+        opened = open_many(self.sockets, attach, stop)
         with Redis(port=self.redis_port) as worker:
             for _ in range(20):
                 fill_stream(worker, self.thread, 1_000_000, entry_bytes=10_000)

@@ -21,6 +21,7 @@ class UnreadStates(Attack):
     """60 times the state of a task with 10 MB of updates, and no more than its first byte is read."""
 
     growth_mib = 300
+    sockets = 60
     seconds = (8, 10)
     p99_ms = 1000
 
@@ -38,7 +39,7 @@ class UnreadStates(Attack):
                 pass
             return raw
 
-        opened = open_many(60, begin, stop)
+        opened = open_many(self.sockets, begin, stop)
         stop.wait()
         return len(opened)
 
@@ -58,6 +59,7 @@ class StatesAtOnce(Attack):
     """60 times the state of a task with 10 MB of updates, at once, and read."""
 
     growth_mib = 300
+    sockets = 60
     seconds = (6, 16)
     p99_ms = 1000
     different = 1
@@ -68,7 +70,7 @@ class StatesAtOnce(Attack):
             give_updates(redis, thread)
 
     def attack(self, server, stop):
-        paths = [f"/api/v1/tasks/{self.threads[n % self.different]}" for n in range(60)]
+        paths = [f"/api/v1/tasks/{self.threads[n % self.different]}" for n in range(self.sockets)]
         opened = [get(server, path) for path in paths]
         statuses = []
         for raw in opened:
@@ -99,7 +101,7 @@ class SlowBodies(Attack):
     growth_mib = 600
     seconds = (10, 50)
     p99_ms = 1000
-    count = 2000
+    sockets = 2000
 
     def attack(self, server, stop):
         head = (
@@ -113,7 +115,7 @@ class SlowBodies(Attack):
             raw.socket.setblocking(False)
             return raw
 
-        opened = open_many(self.count, begin, stop)
+        opened = open_many(self.sockets, begin, stop)
         block = memoryview(b"{" + b" " * (BODY_BYTES - 1))
         left = {raw: block for raw in opened}
         next_byte = time.monotonic() + 7

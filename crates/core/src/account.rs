@@ -181,8 +181,8 @@ impl Inner {
         match (kind, priority) {
             // Anybody sends bodies, as slowly as their time allows: they leave those who watch room
             // to attach and to be served. Small ones that are half read have an eighth to themselves.
-            (Kind::Bodies, Priority::Last) => self.bytes_max / 8 * 5,
-            (Kind::Bodies, _) => self.bytes_max / 2,
+            (Kind::Bodies, Priority::Last) => self.bytes_max / 2,
+            (Kind::Bodies, _) => self.bytes_max / 8 * 3,
             _ => self.bytes_max,
         }
     }
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn bodies_leave_room_for_those_who_watch() {
         let account = Account::new(1000);
-        let large = account.reserve(Kind::Bodies, 500, Priority::Usual).unwrap();
+        let large = account.reserve(Kind::Bodies, 375, Priority::Usual).unwrap();
         assert!(account.reserve(Kind::Bodies, 1, Priority::Usual).is_none());
         let small = account.reserve(Kind::Bodies, 125, Priority::Last).unwrap();
         assert!(account.reserve(Kind::Bodies, 1, Priority::Last).is_none());
