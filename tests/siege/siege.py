@@ -71,7 +71,7 @@ class Siege:
         time.sleep(WARM_UP_SECONDS)
         self.topics_before = self.topics()
         self.log_before = self.log_size()
-        self.memory = Memory(server.pid)
+        self.memory = Memory(server.pid, server.port)
         self.began = time.monotonic()
 
     def attack(self, attack):

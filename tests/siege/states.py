@@ -92,6 +92,7 @@ class StatesAtOnce(Attack):
 class DifferentStatesAtOnce(StatesAtOnce):
     """The same of 20 tasks: they cannot share an answer."""
 
+    growth_mib = 400
     different = 20
 
 
