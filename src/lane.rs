@@ -1,10 +1,10 @@
 //! The lane: one thread beside the workers, for what is so large that reading and encoding it would
 //! hold up a worker's viewers.
 //!
-//! It has connections of its own. The HTTP API reads state here. The tail of a stream moves here with the first entry that is too
-//! large for its worker's tail; a desk's read, when its answer would be too large. Both go on as
-//! they do on a worker, for as long as the topic is watched. What they make is handed to the workers
-//! as everything is.
+//! It has connections of its own. The HTTP API reads state here. The tail of a stream moves here
+//! with the first entry that is too large for its worker's tail; a desk's read, when its answer
+//! would be too large. Both go on as they do on a worker, for as long as the topic is watched. What
+//! they make is handed to the workers as everything is.
 
 use std::future::Future;
 use std::io;

@@ -131,8 +131,8 @@ durations! {
 impl Limits {
     /// An answer of Redis with more bytes, about, is not read on a worker's thread: a page and as
     /// much again of state.
-    pub fn answer_bytes_max(&self) -> u64 {
-        2 * self.page_bytes_max as u64
+    pub fn answer_bytes_max(&self) -> usize {
+        2 * self.page_bytes_max
     }
 }
 

@@ -34,6 +34,8 @@ const GATHER_MS_PER_ARRIVAL: u64 = 2;
 /// The first delay before Redis is asked again after an error; it doubles.
 const RETRY_MS_MIN: u64 = 20;
 const RETRY_MS_MAX: u64 = 500;
+/// The longest pause before it is asked again whether there is room for an answer.
+const ROOM_RETRY_MS_MAX: u64 = 160;
 /// How long those who lag wait where Redis refuses: a right may be given back at once.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -219,25 +221,25 @@ async fn round(
     attaching: bool,
     waiting: Vec<Waiter>,
 ) -> Result<bool, LogError> {
-    let size = topic.size();
-    let large_bytes_max = shared.account.bytes_max() / 8;
+    let (size, account) = (topic.size(), &shared.account);
+    let large_bytes_max = account.bytes_max() / 8;
+    let expected_bytes = round::expected_bytes(shared, &waiting);
+    // No more may come than is held for it.
     let (bytes_max, held_bytes) = match size {
-        Size::Usual => {
-            let expected_bytes = round::expected_bytes(shared, &waiting);
-            // Where memory is spent, nothing comes that was not expected.
-            let bytes_max = if shared.account.is_tight() {
-                expected_bytes as u64
-            } else {
-                shared.config.limits.answer_bytes_max()
-            };
-            (Some(bytes_max), expected_bytes)
-        }
-        Size::Large => (Some(large_bytes_max as u64), large_bytes_max),
+        Size::Usual => (Some(expected_bytes), expected_bytes),
+        Size::Large => (Some(large_bytes_max), large_bytes_max),
         Size::Huge => (None, 0),
     };
-    // Where the account is small, less is known to fit than may come.
-    let held_bytes = held_bytes.min(large_bytes_max);
-    let charge = room(shared, topic.desks.of(attaching), held_bytes).await?;
+    let usual_bytes_max = shared.config.limits.answer_bytes_max();
+    let spare = || account.reserve(Kind::Answers, usual_bytes_max, Priority::Spare);
+    let (bytes_max, charge) = match (size == Size::Usual).then(spare).flatten() {
+        Some(charge) => (Some(usual_bytes_max), charge),
+        None => {
+            // Where the account is small, less is known to fit than may come.
+            let held_bytes = held_bytes.min(large_bytes_max);
+            (bytes_max, room(shared, topic.desks.of(attaching), held_bytes).await?)
+        }
+    };
     let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, bytes_max);
     match size {
         Size::Usual => round.run(charge).await,
@@ -253,6 +255,7 @@ async fn room(shared: &Shared, desk: &Mutex<Desk>, bytes: usize) -> Result<Charg
     // Those who attach to something small do not wait for what large pages fill.
     let small = bytes <= round::STATE_BYTES_USUAL;
     let priority = if small { Priority::Last } else { Priority::Usual };
+    let mut retry_ms = RETRY_MS_MIN;
     loop {
         let room = shared.account.reserve(Kind::Answers, bytes, priority);
         if let Some(charge) = room {
@@ -262,7 +265,8 @@ async fn room(shared: &Shared, desk: &Mutex<Desk>, bytes: usize) -> Result<Charg
         if desk.lock().waiting.is_empty() {
             return Ok(shared.account.outside(Kind::Answers));
         }
-        sleep(Duration::from_millis(RETRY_MS_MIN)).await;
+        sleep(Duration::from_millis(retry_ms)).await;
+        retry_ms = (retry_ms * 2).min(ROOM_RETRY_MS_MAX);
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Round {
     attaching: bool,
     waiting: Vec<Waiter>,
     /// The most that an answer may be; none on the lane, where it may be of any size.
-    bytes_max: Option<u64>,
+    bytes_max: Option<usize>,
     /// Somebody has to be asked for again.
     left: bool,
     /// The read brought the state, where there is one.
@@ -55,7 +55,7 @@ impl Round {
         topic: Arc<Topic>,
         attaching: bool,
         waiting: Vec<Waiter>,
-        bytes_max: Option<u64>,
+        bytes_max: Option<usize>,
     ) -> Self {
         let (left, read_state, epoch) = (false, false, 0);
         Self { shared, topic, attaching, waiting, bytes_max, left, read_state, epoch }
@@ -151,7 +151,7 @@ impl Round {
                 entries_max: limits.page_entries_max,
                 bytes_max: limits.page_bytes_max as u64,
             }),
-            bytes_max: self.bytes_max,
+            bytes_max: self.bytes_max.map(|bytes| bytes as u64),
         }
     }
 

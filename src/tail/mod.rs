@@ -36,6 +36,7 @@ use crate::topic::Topic;
 use care::{Care, Refusal};
 use hints::Hinting;
 use plan::{Load, Window};
+use read::Group;
 use share::Share;
 
 /// How long the tail rests after it has read: under load, what changes meanwhile is read together.
@@ -64,6 +65,8 @@ pub(crate) struct Tail {
     /// It was said that the log refuses reads.
     refused_said: bool,
     window: Window,
+    /// What was read last.
+    group: Group,
     hinting: Hinting,
     reconnect: Backoff,
 }
@@ -122,7 +125,7 @@ impl Tail {
         };
         let limits = &shared.config.limits;
         Self {
-            window: Window::new(&share, limits.tail_read_bytes_max),
+            window: Window::new(&share, limits.tail_read_bytes_max, shared.config.workers),
             reconnect: Backoff::new(
                 Duration::from_millis(limits.reconnect_min_ms),
                 Duration::from_millis(limits.reconnect_max_ms),
@@ -135,6 +138,7 @@ impl Tail {
             due: HashMap::new(),
             later: BinaryHeap::new(),
             refused_said: false,
+            group: Group::default(),
             hinting: Hinting::new(preferred),
         }
     }

@@ -25,8 +25,12 @@ const ENTRIES_MIN: usize = 4;
 /// The fewest that make any progress: the one at the head and the next one.
 const ENTRIES_LEAST: usize = 2;
 
-/// Streams in the first read after there was nothing to read.
+/// Streams in the first reads of all workers together after there was nothing to read: what Redis
+/// makes of them at one moment is what it holds.
 const STREAMS_FIRST: usize = 16;
+
+/// Streams in the first read of each of them, at the least.
+const STREAMS_FIRST_MIN: usize = 4;
 
 /// What is known of a stream's entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +74,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Window {
     streams: usize,
+    streams_first: usize,
     streams_max: usize,
     entries_max: usize,
     bytes_max: usize,
@@ -77,10 +82,11 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(share: &Share, bytes_max: usize) -> Self {
+    pub(super) fn new(share: &Share, bytes_max: usize, workers: usize) -> Self {
         let (streams_max, entries_max) = (share.streams_max, share.entries_max);
+        let streams_first = (STREAMS_FIRST / workers).max(STREAMS_FIRST_MIN).min(streams_max);
         let unknown_bytes = if share.unbounded { UNKNOWN_LARGE_BYTES } else { UNKNOWN_BYTES };
-        Self { streams: 1, streams_max, entries_max, bytes_max, unknown_bytes }
+        Self { streams: 1, streams_first, streams_max, entries_max, bytes_max, unknown_bytes }
     }
 
     /// The next reads bring so much at most.
@@ -91,8 +97,8 @@ impl Window {
     /// There was nothing to read for a while: nothing is known of what comes now.
     pub(super) fn begin(&mut self) {
         let of_unknown = self.bytes_max / (ENTRIES_MIN * UNKNOWN_BYTES);
-        let first = of_unknown.clamp(1, STREAMS_FIRST).min(self.streams_max);
-        self.streams = self.streams.max(first).min(STREAMS_FIRST);
+        let first = of_unknown.clamp(1, self.streams_first);
+        self.streams = self.streams.clamp(first, self.streams_first);
     }
 
     /// An answer came.
@@ -156,7 +162,7 @@ mod tests {
     const MIB: usize = 1024 * 1024;
 
     fn window(bytes_max: usize) -> Window {
-        let mut window = Window::new(&Share::OF_WORKER, bytes_max);
+        let mut window = Window::new(&Share::OF_WORKER, bytes_max, 1);
         window.begin();
         window
     }
@@ -218,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_reads_of_all_workers_are_bounded_together() {
+        for (workers, first) in [(1, 16), (2, 8), (4, 4), (64, 4)] {
+            let mut window = Window::new(&Share::OF_WORKER, 8 * MIB, workers);
+            window.begin();
+            assert_eq!(window.plan(streams(1_000, 200)).keys.len(), first);
+        }
+    }
+
+    #[test]
     fn a_large_stream_does_not_keep_small_ones_out() {
         let mut window = window(8 * MIB);
         window.brought(0, false);
@@ -229,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_lane_reads_one_entry_of_one_stream() {
-        let mut window = Window::new(&Share::OF_LANE, 8 * MIB);
+        let mut window = Window::new(&Share::OF_LANE, 8 * MIB, 1);
         window.begin();
         for plan in [window.plan(streams(9, 0)), window.plan_behind(streams(9, 200))] {
             assert_eq!((plan.keys.len(), plan.entries), (1, 2));

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::care::{Care, Tell};
-use super::plan::Plan;
+use super::plan::{Load, Plan};
 use super::{Tail, Why};
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::encode;
@@ -29,11 +29,54 @@ const CANDIDATES_MAX: usize = 1_024;
 /// How long a read waits before it looks again whether there is room for its answer.
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
 
-/// A read that is expected to bring more is of what came long ago,
-const BULK_BYTES: usize = 512 * 1024;
+/// Where memory is spent, no read brings more, and what brings no more never waits.
+const LITTLE_BYTES: usize = 512 * 1024;
 
-/// and waits for so many pauses at the most where much is held.
-const BULK_PAUSES_MAX: usize = 10;
+/// What came long ago waits so long at the most where much is held: the viewers take what they were
+/// given first.
+const BEHIND_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Streams that are read in the same way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Together with others.
+    #[default]
+    Usual,
+    /// They have much more.
+    Behind,
+    /// They need care: one key of a wrong type fails all that are read with it, and is read alone
+    /// until it holds a stream again.
+    Alone,
+}
+
+impl Group {
+    /// Whose turn it is behind that of this one: nobody waits for ever while others have news.
+    fn then(self) -> [Self; 3] {
+        match self {
+            Self::Usual => [Self::Behind, Self::Alone, Self::Usual],
+            Self::Behind => [Self::Alone, Self::Usual, Self::Behind],
+            Self::Alone => [Self::Usual, Self::Behind, Self::Alone],
+        }
+    }
+}
+
+/// The streams that are due, by group.
+#[derive(Default)]
+struct Due {
+    usual: Vec<(Bytes, Load)>,
+    behind: Vec<(Bytes, Load)>,
+    alone: Option<(Bytes, Load)>,
+}
+
+impl Due {
+    fn has(&self, group: Group) -> bool {
+        match group {
+            Group::Usual => !self.usual.is_empty(),
+            Group::Behind => !self.behind.is_empty(),
+            Group::Alone => self.alone.is_some(),
+        }
+    }
+}
 
 impl Tail {
     /// Reads what is due, until nothing is. Whether there was something to read.
@@ -41,13 +84,28 @@ impl Tail {
         let any = !self.due.is_empty();
         self.window.begin();
         let mut keys = Vec::new();
+        let mut behind_at = None;
         while !self.due.is_empty() {
-            let tail_read_bytes_max = self.shared.config.limits.tail_read_bytes_max;
-            // Where memory is spent, little is read at a time, and that little never waits.
-            let full = self.shared.account.is_full();
-            self.window.fit_in(if full { BULK_BYTES } else { tail_read_bytes_max });
-            let plan = self.plan();
-            self.read(source, plan).await?;
+            let mut due = self.group_due();
+            if due.has(Group::Behind) && self.shared.shrink_for_bulk() {
+                let at = *behind_at.get_or_insert_with(|| Instant::now() + BEHIND_PATIENCE);
+                if Instant::now() < at {
+                    due.behind.clear();
+                }
+            }
+            match self.group.then().into_iter().find(|group| due.has(*group)) {
+                Some(group) => {
+                    self.group = group;
+                    if group == Group::Behind {
+                        behind_at = None;
+                    }
+                    let plan = self.plan(group, due);
+                    self.read(source, plan).await?;
+                }
+                None if behind_at.is_some() => self.wait(source, &mut keys).await?,
+                // None of them is watched any more.
+                None => self.due.retain(|key, _| self.watched.contains_key(key)),
+            }
             self.take_messages();
             // What changed meanwhile does not wait for all that is left of a stall.
             if !self.due.is_empty()
@@ -61,35 +119,47 @@ impl Tail {
         Ok(any)
     }
 
-    /// What to read next. First what is read together with others, then what has much more, then
-    /// what needs care: one key of a wrong type fails all that are read with it, and is read alone
-    /// until it holds a stream again.
-    fn plan(&mut self) -> Plan {
-        let (mut usual, mut behind, mut alone) = (Vec::new(), Vec::new(), None);
+    /// Waits a little, or for a hint.
+    async fn wait(&mut self, source: &mut Source, keys: &mut Vec<Bytes>) -> Result<(), LogError> {
+        tokio::select! {
+            // Dropped: the hints stay where they are until they are taken.
+            hinted = source.hinted(keys) => self.take_hints(hinted, keys),
+            // Dropped: whoever waits looks at the clock.
+            () = sleep(ROOM_PAUSE) => Ok(()),
+        }
+    }
+
+    /// What is due, as far as one read may need it.
+    fn group_due(&self) -> Due {
+        let mut due = Due::default();
         for key in self.due.keys().take(CANDIDATES_MAX) {
             let Some(watched) = self.watched.get(key) else { continue };
             let candidate = (key.clone(), watched.load);
             if watched.wrong_type || watched.care > Care::None {
-                alone = alone.or(Some(candidate));
+                due.alone.get_or_insert(candidate);
             } else if watched.load.behind {
-                behind.push(candidate);
-            } else {
-                usual.push(candidate);
-                if usual.len() == self.window.streams() {
-                    break;
-                }
+                due.behind.push(candidate);
+            } else if due.usual.len() < self.window.streams() {
+                due.usual.push(candidate);
             }
         }
-        if !usual.is_empty() {
-            self.window.plan(usual.into_iter())
-        } else if !behind.is_empty() {
-            self.window.plan_behind(behind.into_iter())
-        } else if let Some((key, load)) = alone {
-            self.window.plan_alone(key, load)
-        } else {
-            // None of them is watched any more.
-            self.due.retain(|key, _| self.watched.contains_key(key));
-            Plan::default()
+        due
+    }
+
+    /// What to read next.
+    fn plan(&mut self, group: Group, due: Due) -> Plan {
+        let account = &self.shared.account;
+        // Whoever is live does not wait for what others hold.
+        let little = match group {
+            Group::Usual => account.is_tight(),
+            Group::Behind | Group::Alone => account.is_full(),
+        };
+        let tail_read_bytes_max = self.shared.config.limits.tail_read_bytes_max;
+        self.window.fit_in(if little { LITTLE_BYTES } else { tail_read_bytes_max });
+        match (group, due.alone) {
+            (Group::Alone, Some((key, load))) => self.window.plan_alone(key, load),
+            (Group::Behind, _) => self.window.plan_behind(due.behind.into_iter()),
+            _ => self.window.plan(due.usual.into_iter()),
         }
     }
 
@@ -124,18 +194,12 @@ impl Tail {
     /// than there ever is room for is read outside of the account.
     async fn room(&self, bytes: usize) -> Option<Charge> {
         let account = &self.shared.account;
-        // What is left of a stall is not urgent: the viewers take what they were given first.
-        let mut pauses = if bytes > BULK_BYTES { BULK_PAUSES_MAX } else { 0 };
-        while pauses > 0 && self.shared.shrink_for_bulk() {
-            pauses -= 1;
-            sleep(ROOM_PAUSE).await;
-        }
         self.shared.shrink_if_tight();
         if account.exceeds(bytes) {
             return Some(account.outside(Kind::Answers));
         }
-        // Whoever is live does not wait for what others hold; so little makes no difference.
-        if bytes <= BULK_BYTES {
+        // So little makes no difference.
+        if bytes <= LITTLE_BYTES {
             return Some(account.charge(Kind::Answers, bytes));
         }
         let room = account.reserve(Kind::Answers, bytes, Priority::Live);

@@ -32,7 +32,7 @@ impl Tail {
                 entries_max: self.share.entries_max as u64,
                 bytes_max: limits.page_bytes_max as u64,
             }),
-            bytes_max: (!self.is_lane()).then_some(limits.answer_bytes_max()),
+            bytes_max: (!self.is_lane()).then_some(limits.answer_bytes_max() as u64),
         };
         let mut snapshot = match self.log().snapshot(&topic.thread, wants).await {
             Err(LogError::TooLarge) => {

@@ -33,9 +33,8 @@ ATTACKS = [
     states.LargeTasksListed,
 ]
 
-# Not worth its time in the short form; and what does not hold yet on a machine that does nothing else:
-# three hundred states of 1 MB that are asked for at once are read before the account is known to be tight.
-LONG_ONLY = [states.UnreadStatesUntilTheDeadline, stalls.UnreadViewers]
+# Not worth its time in the short form.
+LONG_ONLY = [states.UnreadStatesUntilTheDeadline]
 
 
 def forms():

@@ -62,6 +62,9 @@ impl Kind {
 /// later cannot take from those who are there what they need to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
+    /// Up to half: more than is needed, by those who make do with less. It makes nobody let go of
+    /// anything, and to be told no does not count as refused.
+    Spare,
     /// Up to three quarters: new bodies, pages and states, of which more can come at any time.
     Usual,
     /// Up to seven eighths: the tail's reads, on which all who are live wait.
@@ -103,18 +106,17 @@ impl Account {
     pub fn reserve(&self, kind: Kind, bytes: usize, priority: Priority) -> Option<Charge> {
         let within =
             |bound: usize| move |held: usize| held.checked_add(bytes).filter(|held| *held <= bound);
-        let held = &self.0.by_kind[kind as usize];
+        let of_kind = &self.0.by_kind[kind as usize];
         let kind_bound = self.0.bound_of(kind, priority);
-        if held.fetch_update(Relaxed, Relaxed, within(kind_bound)).is_err() {
-            self.0.refused.fetch_add(1, Relaxed);
-            return None;
+        if of_kind.fetch_update(Relaxed, Relaxed, within(kind_bound)).is_ok() {
+            let bound = self.0.bound(priority);
+            if self.0.sum.fetch_update(Relaxed, Relaxed, within(bound)).is_ok() {
+                return Some(Charge { account: self.clone(), kind, bytes });
+            }
+            of_kind.fetch_sub(bytes, Relaxed);
         }
-        if self.0.sum.fetch_update(Relaxed, Relaxed, within(self.0.bound(priority))).is_err() {
-            held.fetch_sub(bytes, Relaxed);
-            self.0.refused.fetch_add(1, Relaxed);
-            return None;
-        }
-        Some(Charge { account: self.clone(), kind, bytes })
+        self.0.refused.fetch_add(u64::from(priority != Priority::Spare), Relaxed);
+        None
     }
 
     /// Whether something is so large that it is read alone, one at a time, outside the account.
@@ -129,7 +131,7 @@ impl Account {
 
     /// Whether what can be read again should be let go: more than half is held.
     pub fn is_tight(&self) -> bool {
-        self.bytes() > self.0.bytes_max / 2
+        self.bytes() > self.0.bound(Priority::Spare)
     }
 
     /// Whether there is no room for anything that is about to be read.
@@ -170,6 +172,7 @@ impl fmt::Debug for Account {
 impl Inner {
     fn bound(&self, priority: Priority) -> usize {
         match priority {
+            Priority::Spare => self.bytes_max / 2,
             Priority::Usual => self.bytes_max / 4 * 3,
             Priority::Live => self.bytes_max / 8 * 7,
             Priority::Last => self.bytes_max,
@@ -292,6 +295,17 @@ mod tests {
         assert_eq!((account.bytes(), account.refused()), (1000, 3));
         drop((first, live, last));
         assert_eq!(account.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_to_spare_makes_it_neither_tight_nor_counts() {
+        let account = Account::new(1000);
+        let spare = account.reserve(Kind::Answers, 500, Priority::Spare).unwrap();
+        assert!(!account.is_tight());
+        assert!(account.reserve(Kind::Answers, 1, Priority::Spare).is_none());
+        assert_eq!((account.refused(), account.bytes()), (0, 500));
+        assert!(account.reserve(Kind::Answers, 1, Priority::Usual).is_some());
+        drop(spare);
     }
 
     #[test]

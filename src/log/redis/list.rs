@@ -17,7 +17,7 @@ const INDEX_ROWS_MAX: usize = 1_000;
 /// No older updates of a task are looked at once the newer ones have so many bytes.
 const ROW_BYTES_MAX: usize = 64 * 1024;
 
-static ROW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("row.lua")));
+static ROW: LazyLock<Script> = LazyLock::new(|| Script::reading(include_str!("row.lua")));
 
 impl RedisLog {
     /// See [`Log::newest_tasks`](crate::log::Log::newest_tasks).

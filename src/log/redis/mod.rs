@@ -114,7 +114,7 @@ impl RedisLog {
             connector,
             reads: Semaphore::new(READS_WEIGHT_MAX as usize),
             state_bytes: AtomicUsize::new(0),
-            snapshot: Script::new(include_str!("snapshot.lua")),
+            snapshot: Script::reading(include_str!("snapshot.lua")),
             publish: Script::new(include_str!("publish.lua")),
             rights: Rights::of(&options.keys),
             options,

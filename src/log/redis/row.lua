@@ -7,18 +7,9 @@
 -- ARGV[4]  the longest text that is shown, in bytes; an update that is longer comes without the rest
 --
 -- Answers {task id, status, updates (newest first), metadata, the task's metadata}, or nil where
--- there is no state. What is not there, or is of a wrong type, is nil; any other error, such as a
--- missing right, is the answer.
+-- there is no state.
 
 local TEXT_MAX = tonumber(ARGV[4])
-
-local function read(...)
-  local reply = redis.pcall(...)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  if reply.err:find('WRONGTYPE', 1, true) then return false end
-  -- Not as `err`: pcall looks into that.
-  error({ failed = reply.err .. ' (' .. ... .. ')' })
-end
 
 -- The beginning of a long text, up to the end of a character.
 local function cut(text)
@@ -72,14 +63,10 @@ end
 
 local function row()
   local thread = KEYS[1]
-  local newest = read('ZREVRANGE', thread .. ':tasks', 0, 0)
-  local task_id = newest and newest[1] or false
-  local base = task_id and (ARGV[1] .. ':' .. task_id) or thread
+  local task_id, base = newest_task(thread)
   local status = read('GETRANGE', base .. ':status', 0, TEXT_MAX - 1)
   if status == '' and read('EXISTS', base .. ':status') == 0 then status = false end
-  if not task_id and not status and read('EXISTS', thread .. ':metadata') == 0 then
-    return false
-  end
+  if is_none(thread, task_id, status) then return false end
   return {
     task_id,
     status,
@@ -89,7 +76,4 @@ local function row()
   }
 end
 
-local answered, result = pcall(row)
-if answered then return result end
-if type(result) == 'table' and result.failed then return redis.error_reply(result.failed) end
-error(result)
+return answer(row)

@@ -4,13 +4,19 @@ use redis::Cmd;
 
 /// A script of ours.
 pub(super) struct Script {
-    source: &'static str,
+    source: String,
     hash: String,
 }
 
 impl Script {
-    pub(super) fn new(source: &'static str) -> Self {
-        Self { source, hash: redis::Script::new(source).get_hash().to_owned() }
+    pub(super) fn new(source: &str) -> Self {
+        let hash = redis::Script::new(source).get_hash().to_owned();
+        Self { source: source.to_owned(), hash }
+    }
+
+    /// One that reads a task: `read.lua` comes before it.
+    pub(super) fn reading(source: &str) -> Self {
+        Self::new(&[include_str!("read.lua"), source].concat())
     }
 
     /// The command that runs it where Redis knows it.
@@ -20,7 +26,7 @@ impl Script {
 
     /// The command that runs it in any case; Redis knows it afterwards.
     pub(super) fn whole(&self, keys: &[String], args: &[String]) -> Cmd {
-        command("EVAL", self.source, keys, args)
+        command("EVAL", &self.source, keys, args)
     }
 }
 

@@ -10,22 +10,11 @@
 -- ARGV[6]  about that many bytes in the page
 -- ARGV[7]  at most about that many bytes in all; empty where it does not matter
 --
--- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page}. What is
--- not there, or is of a wrong type, is nil; any other error, such as a missing right, is the answer.
--- Where it would be too many bytes, the answer is nil.
+-- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page}; nil where
+-- it would be too many bytes.
 
 local NEWEST_BYTES_MAX = 262144
 local TOO_LARGE = {}
-
-local function read(...)
-  local reply = redis.pcall(...)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  if reply.err:find('WRONGTYPE', 1, true) or reply.err:find('no such key', 1, true) then
-    return false
-  end
-  -- Some versions of Redis do not say which command it was. Not as `err`: pcall looks into that.
-  error({ failed = reply.err .. ' (' .. ... .. ')' })
-end
 
 -- What has been read, in bytes.
 local weight, weight_max = 0, tonumber(ARGV[7])
@@ -82,33 +71,11 @@ local function text(key)
   return read('GET', key)
 end
 
-local function facts()
-  local info = read('XINFO', 'STREAM', KEYS[1])
-  if not info then return false end
-  local by_name = {}
-  for i = 1, #info, 2 do by_name[info[i]] = info[i + 1] end
-  local first, last = by_name['first-entry'], by_name['last-entry']
-  -- Who reads this stream will read it.
-  if last then weigh_all(last[2]) end
-  return {
-    by_name['length'],
-    by_name['last-generated-id'],
-    first and first[1] or false,
-    last and last[1] or false,
-    by_name['entries-added'] or false,
-    by_name['max-deleted-entry-id'] or false,
-  }, last
-end
-
 local function state(updates_max)
   local thread = KEYS[2]
-  local newest = read('ZREVRANGE', thread .. ':tasks', 0, 0)
-  local task_id = newest and newest[1] or false
-  local base = task_id and (ARGV[1] .. ':' .. task_id) or thread
+  local task_id, base = newest_task(thread)
   local status = text(base .. ':status')
-  if not task_id and not status and read('EXISTS', thread .. ':metadata') == 0 then
-    return false
-  end
+  if is_none(thread, task_id, status) then return false end
   local updates = {}
   if updates_max ~= 0 then
     if task_id then
@@ -131,9 +98,11 @@ local function state(updates_max)
   }
 end
 
-local function answer()
+local function snapshot()
   local now = read('TIME')
-  local stream, last = facts()
+  local stream, last = facts(KEYS[1])
+  -- Who reads this stream will read it.
+  if last then weigh_all(last[2]) end
   local newest, page, goes_on = {}, {}, false
   local newest_max = tonumber(ARGV[3])
   if newest_max > 0 then
@@ -152,8 +121,9 @@ local function answer()
   }
 end
 
-local answered, result = pcall(answer)
-if answered then return result end
-if result == TOO_LARGE then return false end
-if type(result) == 'table' and result.failed then return redis.error_reply(result.failed) end
-error(result)
+return answer(function()
+  local fits, result = pcall(snapshot)
+  if fits then return result end
+  if result == TOO_LARGE then return false end
+  error(result)
+end)

@@ -18,7 +18,7 @@ const PIECE_BYTES: u64 = 1024 * 1024;
 /// A state that changes while it is read is read again, so many times.
 const TRIES: usize = 3;
 
-static WEIGH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weigh.lua")));
+static WEIGH: LazyLock<Script> = LazyLock::new(|| Script::reading(include_str!("weigh.lua")));
 
 /// What there is of a state, and how large it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
