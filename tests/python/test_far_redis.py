@@ -13,9 +13,9 @@ from support import connect, keys, new_thread, stream_key
 
 STREAMS = 100_000
 PER_SOCKET = 1_000
-SECONDS = 30
-RATE = 1_000
-# Each stream is looked at six times, so that whole sweeps beside the hints are seen.
+SECONDS = 40
+RATE = 2_000
+# Each stream is looked at all the time, so that sweeps meet what hints are on their way for.
 CONFIG = "[limits]\nsweep_interval_ms = 5000\n"
 
 
