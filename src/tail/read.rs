@@ -397,3 +397,26 @@ impl Tail {
         self.shared.append(topic, encode::entries(account, &topic.thread, head, new));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_group_waits_for_ever_for_the_others() {
+        let all = [Group::Usual, Group::Behind, Group::Alone];
+        for waits in all {
+            for other in all {
+                let mut group = other;
+                let due = |wanted: &Group| *wanted == waits || *wanted == other;
+                for _ in 0..2 {
+                    group = group.then().into_iter().find(due).unwrap();
+                    if group == waits {
+                        break;
+                    }
+                }
+                assert_eq!(group, waits, "{other:?} is read again and again");
+            }
+        }
+    }
+}
