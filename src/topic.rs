@@ -101,9 +101,10 @@ impl Topic {
         }
     }
 
-    /// A read was larger than was thought.
-    pub(crate) fn grow(&self) {
-        self.size.fetch_add(1, Relaxed);
+    /// A read was larger than this.
+    pub(crate) fn exceeds(&self, size: Size) {
+        let next = if size == Size::Usual { Size::Large } else { Size::Huge };
+        self.size.fetch_max(next as u8, Relaxed);
     }
 
     /// Lets go of a part of the log. Where nobody watches, that is everything. Viewers who lack

@@ -148,7 +148,8 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
         let served = waiting.len() as u64;
         if served > 0 {
             supervise::turn(Part::Desk);
-            match round(&shared, &topic, attaching, waiting).await {
+            let size = topic.size();
+            match round(&shared, &topic, attaching, waiting, size).await {
                 Ok(left) => {
                     retry_ms = RETRY_MS_MIN;
                     refused_since = None;
@@ -158,7 +159,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
                     }
                 }
                 Err(LogError::TooLarge) => {
-                    topic.grow();
+                    topic.exceeds(size);
                     continue;
                 }
                 Err(LogError::Refused(error)) => {
@@ -220,8 +221,9 @@ async fn round(
     topic: &Arc<Topic>,
     attaching: bool,
     waiting: Vec<Waiter>,
+    size: Size,
 ) -> Result<bool, LogError> {
-    let (size, account) = (topic.size(), &shared.account);
+    let account = &shared.account;
     let large_bytes_max = account.bytes_max() / 8;
     let expected_bytes = round::expected_bytes(shared, &waiting);
     // No more may come than is held for it.
