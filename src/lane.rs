@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::log::{Log, LogError};
 use crate::shared::Shared;
@@ -80,23 +80,15 @@ impl Lane {
             LogError::Unavailable(problem.into())
         })
     }
-}
 
-impl Lane {
-    /// Does a large read on the lane's thread, when it is its turn; one that is to be alone, when no
-    /// other is under way.
+    /// Waits for the turn of a large read; of one that is to be alone, until no other is under way.
     ///
     /// # Errors
     /// [`LogError::Unavailable`] where the server ends meanwhile.
-    pub(crate) async fn run_large<T: Send + 'static>(
-        &self,
-        alone: bool,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, LogError> {
+    pub(crate) async fn turn(&self, alone: bool) -> Result<OwnedSemaphorePermit, LogError> {
         let number = if alone { LARGE_READS_MAX } else { 1 };
         let turn = self.large.clone().acquire_many_owned(number).await;
-        let _turn = turn.map_err(|_| LogError::Unavailable("the server ends".into()))?;
-        self.run(work).await
+        turn.map_err(|_| LogError::Unavailable("the server ends".into()))
     }
 }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | worker: its viewers, and the accepting of connections | the process ends |
 //! | tail, the lane's too | started again: where it was is in the topics |
-//! | desk | those who wait are told to come back later, and it is opened again |
+//! | desk | opened again: who waits is asked for again; closed with 1011 where it panics each time |
 //! | lane | what it was doing fails, and it goes on; the process ends where its thread dies |
 //!
 //! A test injects a panic into each, in a build with the feature `faults`.
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 const RESTART_MS_MIN: u64 = 100;
 const RESTART_MS_MAX: u64 = 5_000;
 /// A part that panics so often without [`CALM`] between is given up.
-const PANICS_MAX: u32 = 6;
+pub(crate) const PANICS_MAX: u32 = 6;
 /// A part that ran so long is well again.
 const CALM: Duration = Duration::from_secs(60);
 

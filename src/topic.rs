@@ -107,6 +107,16 @@ impl Topic {
         self.size.fetch_max(next as u8, Relaxed);
     }
 
+    /// A large read of it was as small as a usual one: the next one is tried as such, unless the
+    /// lane reads its entries too.
+    pub(crate) fn fits(&self, size: Size) {
+        if size == Size::Large && self.owner() < self.on_worker.len() {
+            let (large, usual) = (Size::Large as u8, Size::Usual as u8);
+            // Where it is of another size by now, that is what counts.
+            _ = self.size.compare_exchange(large, usual, Relaxed, Relaxed);
+        }
+    }
+
     /// Lets go of a part of the log. Where nobody watches, that is everything. Viewers who lack
     /// something then ask the desk for it.
     pub(crate) fn shrink(&self, to: Shrink) {

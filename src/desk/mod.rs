@@ -8,14 +8,17 @@
 mod page;
 mod round;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use crate::core::account::{Charge, Kind, Priority};
+use crate::core::backoff::Backoff;
 use crate::core::fanout::{Answer, Refusal, Wants};
 use crate::core::slots::Key;
 use crate::log::LogError;
@@ -31,11 +34,12 @@ const GATHER_GROWTH: u64 = 4;
 const GATHER_MS_MAX: u64 = 400;
 /// No pause is longer than this for each of those whom the last read served.
 const GATHER_MS_PER_ARRIVAL: u64 = 2;
-/// The first delay before Redis is asked again after an error; it doubles.
-const RETRY_MS_MIN: u64 = 20;
-const RETRY_MS_MAX: u64 = 500;
-/// The longest pause before it is asked again whether there is room for an answer.
-const ROOM_RETRY_MS_MAX: u64 = 160;
+/// How long until Redis is asked again after an error.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long until it is asked again whether there is room for an answer.
+const ROOM_PAUSE_MIN: Duration = Duration::from_millis(20);
+const ROOM_PAUSE_MAX: Duration = Duration::from_millis(160);
 /// How long those who lag wait where Redis refuses: a right may be given back at once.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,6 +52,8 @@ struct Desk {
     waiting: IndexMap<(usize, Key), Waiter>,
     /// A task is at work that will see to all who wait.
     open: bool,
+    /// How often in a row the serving of it panicked.
+    panics: u32,
 }
 
 /// A viewer that waits.
@@ -133,26 +139,25 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
     let _reopens = Reopens { shared: shared.clone(), topic: topic.clone(), attaching };
     let desk = topic.desks.of(attaching);
     let mut gather_ms = 0;
-    let mut retry_ms = RETRY_MS_MIN;
+    let mut retry = Backoff::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
     let mut refused_since: Option<Instant> = None;
     loop {
-        // They stay in the queue until they are answered, as each may leave meanwhile.
-        let waiting: Vec<Waiter> = {
+        let served = {
             let mut desk = desk.lock();
             if desk.waiting.is_empty() && gather_ms == 0 {
                 desk.open = false;
                 return;
             }
-            desk.waiting.values().copied().collect()
+            desk.waiting.len() as u64
         };
-        let served = waiting.len() as u64;
         if served > 0 {
             supervise::turn(Part::Desk);
             let size = topic.size();
-            match round(&shared, &topic, attaching, waiting, size).await {
+            match round(&shared, &topic, attaching, size).await {
                 Ok(left) => {
-                    retry_ms = RETRY_MS_MIN;
+                    retry.reset();
                     refused_since = None;
+                    desk.lock().panics = 0;
                     if left {
                         // They need another part of the log, at once.
                         continue;
@@ -170,15 +175,13 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
                         refused_since = None;
                         continue;
                     }
-                    sleep(Duration::from_millis(retry_ms)).await;
-                    retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
+                    sleep(retry.next_bound()).await;
                     continue;
                 }
                 Err(error) => {
                     tracing::debug!(thread_id = %topic.thread, %error, "attach_delayed");
                     send_overdue_away(&shared, desk);
-                    sleep(Duration::from_millis(retry_ms)).await;
-                    retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
+                    sleep(retry.next_bound()).await;
                     continue;
                 }
             }
@@ -191,7 +194,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
 }
 
 /// Opens a desk again, after a pause, where the serving of it panics: who waits stays in the queue
-/// until there is an answer.
+/// until there is an answer, or until it has panicked too often.
 struct Reopens {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
@@ -207,11 +210,26 @@ impl Drop for Reopens {
             tokio::spawn(async move {
                 sleep(REOPEN_PAUSE).await;
                 drop(dead);
-                send_overdue_away(&shared, topic.desks.of(attaching));
+                let desk = topic.desks.of(attaching);
+                send_overdue_away(&shared, desk);
+                if gives_up(desk) {
+                    answer_all(&shared, desk, Answer::Refused(Refusal::Refused), |_| true);
+                }
                 serve(shared, topic, attaching).await;
             });
         }
     }
+}
+
+/// Counts a panic. Whether there were too many of them in a row.
+fn gives_up(desk: &Mutex<Desk>) -> bool {
+    let mut desk = desk.lock();
+    desk.panics += 1;
+    let too_often = desk.panics >= supervise::PANICS_MAX;
+    if too_often {
+        desk.panics = 0;
+    }
+    too_often
 }
 
 /// One round, on the lane where its answer may be too large for a worker. Whether somebody is left
@@ -220,55 +238,96 @@ async fn round(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
     attaching: bool,
-    waiting: Vec<Waiter>,
     size: Size,
 ) -> Result<bool, LogError> {
-    let account = &shared.account;
-    let large_bytes_max = account.bytes_max() / 8;
-    let expected_bytes = round::expected_bytes(shared, &waiting);
-    // No more may come than is held for it.
-    let (bytes_max, held_bytes) = match size {
-        Size::Usual => (Some(expected_bytes), expected_bytes),
-        Size::Large => (Some(large_bytes_max), large_bytes_max),
-        Size::Huge => (None, 0),
-    };
-    let usual_bytes_max = shared.config.limits.answer_bytes_max();
-    let spare = || account.reserve(Kind::Answers, usual_bytes_max, Priority::Spare);
-    let (bytes_max, charge) = match (size == Size::Usual).then(spare).flatten() {
-        Some(charge) => (Some(usual_bytes_max), charge),
-        None => {
-            // Where the account is small, less is known to fit than may come.
-            let held_bytes = held_bytes.min(large_bytes_max);
-            (bytes_max, room(shared, topic.desks.of(attaching), held_bytes).await?)
+    let desk = topic.desks.of(attaching);
+    // Who waits for its turn holds nothing yet.
+    let turn = match size {
+        Size::Usual => None,
+        Size::Large | Size::Huge => {
+            let Some(turn) = turn(shared, desk, size == Size::Huge).await? else {
+                return Ok(false);
+            };
+            Some(turn)
         }
     };
-    let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, bytes_max);
-    match size {
-        Size::Usual => round.run(charge).await,
-        Size::Large | Size::Huge => {
-            let alone = size == Size::Huge;
-            shared.lane.run_large(alone, round.run(charge)).await.and_then(|result| result)
+    let expected_bytes = round::expected_bytes(shared, desk.lock().waiting.values());
+    let Some((charge, bytes_max)) = room(shared, desk, size, expected_bytes).await else {
+        return Ok(false);
+    };
+    // They stay in the queue until they are answered, as each may leave meanwhile.
+    let waiting: Vec<Waiter> = desk.lock().waiting.values().copied().collect();
+    let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, size, bytes_max);
+    if size == Size::Usual {
+        return round.run(charge).await;
+    }
+    let on_lane = async move {
+        let _turn = turn;
+        round.run(charge).await
+    };
+    shared.lane.run(on_lane).await.and_then(|result| result)
+}
+
+/// Waits for the turn of a large read. Nothing where all have gone who waited for it.
+async fn turn(
+    shared: &Shared,
+    desk: &Mutex<Desk>,
+    alone: bool,
+) -> Result<Option<OwnedSemaphorePermit>, LogError> {
+    let mut turn = pin!(shared.lane.turn(alone));
+    loop {
+        tokio::select! {
+            turn = &mut turn => return turn.map(Some),
+            // Dropped: it is only the pause.
+            () = sleep(ROOM_PAUSE_MAX) => {}
+        }
+        send_overdue_away(shared, desk);
+        if desk.lock().waiting.is_empty() {
+            return Ok(None);
         }
     }
 }
 
-/// Waits for room for what is about to be read. Nobody is left to wait for it where all have gone.
-async fn room(shared: &Shared, desk: &Mutex<Desk>, bytes: usize) -> Result<Charge, LogError> {
+/// Waits for room for what is about to be read: no more may come than is held for it. Nothing where
+/// all have gone who waited for it.
+async fn room(
+    shared: &Shared,
+    desk: &Mutex<Desk>,
+    size: Size,
+    expected_bytes: usize,
+) -> Option<(Charge, Option<usize>)> {
+    let account = &shared.account;
+    let usual_bytes_max = shared.config.limits.answer_bytes_max();
+    let large_bytes_max = account.bytes_max() / 8;
+    let spare = || account.reserve(Kind::Answers, usual_bytes_max, Priority::Spare);
+    if let Some(charge) = (size == Size::Usual).then(spare).flatten() {
+        return Some((charge, Some(usual_bytes_max)));
+    }
+    let (bytes_max, held_bytes) = match size {
+        // Where the account is small, less is known to fit than may come.
+        Size::Usual => (Some(expected_bytes), expected_bytes.min(large_bytes_max)),
+        Size::Large => (Some(large_bytes_max), large_bytes_max),
+        Size::Huge => (None, 0),
+    };
     // Those who attach to something small do not wait for what large pages fill.
-    let small = bytes <= round::STATE_BYTES_USUAL;
+    let small = held_bytes <= round::STATE_BYTES_USUAL;
     let priority = if small { Priority::Last } else { Priority::Usual };
-    let mut retry_ms = RETRY_MS_MIN;
+    let mut pause = Backoff::new(ROOM_PAUSE_MIN, ROOM_PAUSE_MAX);
     loop {
-        let room = shared.account.reserve(Kind::Answers, bytes, priority);
-        if let Some(charge) = room {
-            return Ok(charge);
-        }
         send_overdue_away(shared, desk);
         if desk.lock().waiting.is_empty() {
-            return Ok(shared.account.outside(Kind::Answers));
+            return None;
         }
-        sleep(Duration::from_millis(retry_ms)).await;
-        retry_ms = (retry_ms * 2).min(ROOM_RETRY_MS_MAX);
+        // Of what is too large for the account, one is held at a time.
+        let charge = match bytes_max {
+            Some(_) => account.reserve(Kind::Answers, held_bytes, priority),
+            None if account.bytes_outside() == 0 => Some(account.outside(Kind::Answers)),
+            None => None,
+        };
+        if let Some(charge) = charge {
+            return Some((charge, bytes_max));
+        }
+        sleep(pause.next_bound()).await;
     }
 }
 

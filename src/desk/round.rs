@@ -19,7 +19,7 @@ use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
 use crate::shared::{Shared, TailMessage};
-use crate::topic::Topic;
+use crate::topic::{Size, Topic};
 
 /// What a state usually takes at most, in bytes.
 pub(super) const STATE_BYTES_USUAL: usize = 64 * 1024;
@@ -28,8 +28,11 @@ pub(super) const STATE_BYTES_USUAL: usize = 64 * 1024;
 const PASSED_OVER_MAX: u32 = 1;
 
 /// What a read for these is expected to take.
-pub(super) fn expected_bytes(shared: &Shared, waiting: &[Waiter]) -> usize {
-    let pages = waiting.iter().any(|waiter| matches!(waiter.wants, Wants::After(_)));
+pub(super) fn expected_bytes<'a>(
+    shared: &Shared,
+    mut waiting: impl Iterator<Item = &'a Waiter>,
+) -> usize {
+    let pages = waiting.any(|waiter| matches!(waiter.wants, Wants::After(_)));
     STATE_BYTES_USUAL + if pages { shared.config.limits.page_bytes_max } else { 0 }
 }
 
@@ -39,7 +42,8 @@ pub(super) struct Round {
     topic: Arc<Topic>,
     attaching: bool,
     waiting: Vec<Waiter>,
-    /// The most that an answer may be; none on the lane, where it may be of any size.
+    size: Size,
+    /// The most that an answer may be; none where it may be of any size.
     bytes_max: Option<usize>,
     /// Somebody has to be asked for again.
     left: bool,
@@ -55,10 +59,11 @@ impl Round {
         topic: Arc<Topic>,
         attaching: bool,
         waiting: Vec<Waiter>,
+        size: Size,
         bytes_max: Option<usize>,
     ) -> Self {
         let (left, read_state, epoch) = (false, false, 0);
-        Self { shared, topic, attaching, waiting, bytes_max, left, read_state, epoch }
+        Self { shared, topic, attaching, waiting, size, bytes_max, left, read_state, epoch }
     }
 
     /// `charge` is what is held for the answer of the log.
@@ -69,8 +74,12 @@ impl Round {
         let (epoch, head) = self.topic.recent.lock().log.as_ref().map(of).unwrap_or_default();
         self.epoch = epoch;
         let snapshot = self.read(wants).await?;
+        let bytes = bytes_of(&snapshot);
         if self.bytes_max.is_some() {
-            charge.set(bytes_of(&snapshot));
+            charge.set(bytes);
+        }
+        if bytes <= self.shared.config.limits.answer_bytes_max() {
+            self.topic.fits(self.size);
         }
         if snapshot.stream.last_generated < head {
             // What is held is of another stream than what was read; the tail tells the viewers.
@@ -165,7 +174,7 @@ impl Round {
     async fn read(&self, wants: SnapshotWants) -> Result<Snapshot, LogError> {
         let mut pauses_ms = seam::PAUSES_MS.iter();
         loop {
-            let usual = self.bytes_max == Some(self.shared.config.limits.answer_bytes_max());
+            let usual = self.size == Size::Usual;
             let log = if usual { &self.shared.log } else { self.shared.lane.log() };
             let reading = log.snapshot(&self.topic.thread, wants);
             let Ok(read) = timeout_at(self.patience(), reading).await else {

@@ -21,10 +21,14 @@ use super::receive::{Received, receive};
 use super::route::Route;
 use super::{page, tasks};
 use crate::config::Config;
-use crate::core::account::{Account, Kind};
+use crate::core::account::{Account, Charge, Kind};
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
+
+/// A body is held about so many times on its way to the log: as members, as an event, as the
+/// arguments of a command, as its bytes.
+const COPIES: usize = 10;
 
 /// What the API is made of. Cheap to clone.
 #[derive(Clone)]
@@ -104,11 +108,11 @@ async fn dispatch(
         Route::Task(thread) => tasks::show(api, thread).await,
         Route::StreamInfo(thread) => tasks::stream_info(api, thread).await,
         Route::Triage => {
-            let _turn = turn(api, &body).await?;
+            let _turn = turn(api, body.bytes.len()).await?;
             tasks::triage(api, &parts.headers, &body.bytes).await
         }
         Route::Publish(thread, call) => {
-            let _turn = turn(api, &body).await?;
+            let _turn = turn(api, body.bytes.len()).await?;
             tasks::publish(api, thread, call, &parts.headers, &body.bytes).await
         }
         // Handshakes are answered before a request comes here.
@@ -116,14 +120,13 @@ async fn dispatch(
     }
 }
 
-/// Waits until a body may be worked on: of large ones few are, as each is copied on its way.
-async fn turn<'a>(api: &'a Api, body: &Received) -> Result<Option<SemaphorePermit<'a>>, ApiError> {
-    if !body.is_large() {
-        return Ok(None);
-    }
-    let waiting = timeout(api.config.limits.attach_timeout(), api.gate.large().acquire());
-    let busy = || ApiError::unavailable("too many large bodies at a time, try again later");
-    Ok(waiting.await.map_err(|_| busy())?.ok())
+/// Waits until a body may be worked on. What is given back in the end stands for the copies of it on
+/// its way.
+async fn turn(api: &Api, bytes: usize) -> Result<(Option<SemaphorePermit<'_>>, Charge), ApiError> {
+    let waiting = timeout(api.config.limits.attach_timeout(), api.gate.turn(bytes));
+    let busy = || ApiError::unavailable("too much is being published, try again later");
+    let turn = waiting.await.map_err(|_| busy())?;
+    Ok((turn, api.account.charge(Kind::Bodies, COPIES * bytes)))
 }
 
 /// OPTIONS, or a method that the path does not have.

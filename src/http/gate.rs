@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::config::Config;
 
@@ -16,8 +16,9 @@ const LAST_FILES: usize = 8;
 /// included; the lane and what all share need as many.
 const REDIS_FILES_PER_WORKER: usize = 4;
 
-/// Large bodies that are published at a time: on its way to Redis each is held a few times.
-const LARGE_BODIES_MAX: usize = 4;
+/// Bodies that are published at a time are so large together, in KiB: on its way to Redis each is
+/// held a few times.
+const PUBLISHED_KIB_MAX: u32 = 4 * 1024;
 
 /// One per process.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub(crate) struct Gate {
     /// that is free, so that such a number means that all below are taken.
     last_from: RawFd,
     last: Arc<Semaphore>,
-    /// For large bodies that are being published.
-    large: Semaphore,
+    /// A permit for each KiB of the bodies that are being published.
+    published_kib: Semaphore,
 }
 
 /// A connection that is counted, as long as this lives.
@@ -58,7 +59,7 @@ impl Gate {
             connections_max: config.limits.http_connections_max,
             last_from: RawFd::try_from(last_from).unwrap_or(RawFd::MAX),
             last: Arc::new(Semaphore::new(LAST_FILES)),
-            large: Semaphore::new(LARGE_BODIES_MAX),
+            published_kib: Semaphore::new(PUBLISHED_KIB_MAX as usize),
         }
     }
 
@@ -82,9 +83,10 @@ impl Gate {
         }
     }
 
-    /// For the one of a few large bodies at a time that is being published.
-    pub(super) fn large(&self) -> &Semaphore {
-        &self.large
+    /// Waits for the turn of a body to be published. Nothing where the server ends.
+    pub(super) async fn turn(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.published_kib.acquire_many(kib.clamp(1, PUBLISHED_KIB_MAX)).await.ok()
     }
 }
 

@@ -19,7 +19,7 @@ use super::answer::{Content, Known};
 use super::error::ApiError;
 use crate::core::account::{Account, Charge, Kind, Priority};
 use crate::id::ThreadId;
-use crate::log::{Log, LogError};
+use crate::log::{LISTED_TEXT_BYTES_MAX, LISTED_UPDATES_MAX, Log, LogError};
 use crate::publish::{ListedTask, ThreadManager};
 use crate::supervise::{self, Part};
 
@@ -27,6 +27,8 @@ use crate::supervise::{self, Part};
 const LARGE_BYTES: u64 = 1024 * 1024;
 /// A state is held about so many times on its way: as Redis gave it, as JSON texts, as an answer.
 const COPIES: usize = 3;
+/// A row of the list has at most so many bytes: its updates, and a few texts.
+const ROW_BYTES_MAX: usize = (LISTED_UPDATES_MAX as usize + 5) * LISTED_TEXT_BYTES_MAX;
 /// How often a read that waits for room looks whether there is some.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
@@ -166,6 +168,10 @@ impl Inner {
         struct List {
             tasks: Vec<ListedTask>,
         }
+        let limit_rows = usize::try_from(limit).unwrap_or(usize::MAX);
+        let held = limit_rows.saturating_mul(ROW_BYTES_MAX).min(self.account.bytes_max() / 8);
+        let _turn = self.large.acquire().await;
+        let _charge = self.room(held).await;
         json(&List { tasks: self.threads.newest(limit).await? }, 0)
     }
 
@@ -179,16 +185,18 @@ impl Inner {
         let held = bytes.saturating_mul(COPIES);
         let too_large = self.account.exceeds(held);
         let alone = if too_large { self.alone.clone().acquire_owned().await.ok() } else { None };
-        let _charge =
-            if too_large { self.account.outside(Kind::Answers) } else { self.room(held).await };
         if weight <= LARGE_BYTES {
+            let _charge = self.room(held).await;
             match self.threads.state_within(thread, 2 * LARGE_BYTES).await {
                 // It grew meanwhile, or the newest entry of its stream is large.
                 Err(LogError::TooLarge) => {}
                 state => return Ok((json(&state?, bytes)?, alone)),
             }
         }
+        // Who waits for its turn holds nothing yet.
         let _turn = self.large.acquire().await;
+        let _charge =
+            if too_large { self.account.outside(Kind::Answers) } else { self.room(held).await };
         teller.send_replace(Progress::Reading);
         let state = self.threads.large_state(thread).await?;
         Ok((json(&state, bytes)?, alone))
@@ -217,7 +225,7 @@ impl Inner {
             return same;
         }
         let charge = match alone {
-            Some(_) => self.account.outside(Kind::Bodies),
+            Some(_) => self.account.hold_outside(Kind::Bodies, body.capacity()),
             None => self.account.charge(Kind::Bodies, body.capacity()),
         };
         let content = Content::charged(body.into(), charge, alone);

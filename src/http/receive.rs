@@ -34,13 +34,6 @@ pub(super) struct Received {
     beside_bytes: usize,
 }
 
-impl Received {
-    /// Whether it is one of those that many may not be worked on at a time.
-    pub(super) fn is_large(&self) -> bool {
-        self.bytes.len() > SMALL_BYTES_MAX
-    }
-}
-
 /// Reads the whole body; one that is not wanted is thrown away.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub enum Write {
 }
 
 /// How many of its newest updates a row of the list of tasks comes with.
-const LISTED_UPDATES_MAX: u64 = 10;
+pub(crate) const LISTED_UPDATES_MAX: u64 = 10;
 /// The longest text in a row of the list of tasks.
 pub(crate) const LISTED_TEXT_BYTES_MAX: usize = 4096;
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Tail, Why};
+use super::Tail;
+use super::due::Why;
 use crate::core::backoff::Backoff;
 use crate::log::tail::Question;
 use crate::topic::Topic;

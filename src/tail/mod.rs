@@ -7,6 +7,7 @@
 //! tail does not know.
 
 mod care;
+mod due;
 mod hints;
 mod plan;
 mod read;
@@ -15,7 +16,8 @@ mod sweep;
 mod verify;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -34,9 +36,9 @@ use crate::supervise::{self, Part};
 use crate::sys::pause::Pause;
 use crate::topic::Topic;
 use care::{Care, Refusal};
+use due::{Due, Group, Why};
 use hints::Hinting;
 use plan::{Load, Window};
-use read::Group;
 use share::Share;
 
 /// How long the tail rests after it has read: under load, what changes meanwhile is read together.
@@ -58,7 +60,7 @@ pub(crate) struct Tail {
     /// The sweep's place in `watched`.
     swept_to: usize,
     /// Streams to read now. Bounded by those that are watched.
-    due: HashMap<Bytes, Why>,
+    due: Due,
     /// Streams that the log refused to read, and when to ask again. Bounded likewise: each is in it
     /// once per time that it was refused.
     later: BinaryHeap<Reverse<(Instant, Bytes)>>,
@@ -67,6 +69,8 @@ pub(crate) struct Tail {
     window: Window,
     /// What was read last.
     group: Group,
+    /// Until when what came long ago waits.
+    patient_until: Option<Instant>,
     hinting: Hinting,
     reconnect: Backoff,
 }
@@ -82,14 +86,6 @@ struct Watched {
     /// How often in a row a read of it alone was cut off.
     strikes: u8,
     refusal: Option<Box<Refusal>>,
-}
-
-/// Why a stream is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    Hint,
-    Sweep,
-    Other,
 }
 
 /// Why a tail does not follow its streams over a connection any more.
@@ -135,10 +131,11 @@ impl Tail {
             share,
             watched: IndexMap::new(),
             swept_to: 0,
-            due: HashMap::new(),
+            due: Due::default(),
             later: BinaryHeap::new(),
             refused_said: false,
             group: Group::default(),
+            patient_until: None,
             hinting: Hinting::new(preferred),
         }
     }
@@ -223,10 +220,10 @@ impl Tail {
     async fn follow(&mut self, source: &mut Source) -> End {
         // Whatever happened while there was no connection: look at every stream.
         self.rescan();
-        if !self.reconnect.is_fresh()
-            && let Err(error) = self.read_due(source).await
-        {
-            return error.into();
+        while !self.reconnect.is_fresh() && !self.due.is_empty() {
+            if let Err(error) = self.read_due(source).await {
+                return error.into();
+            }
         }
         let _connected = self.connected(source);
         let mut sweep = tokio::time::interval(self.tick());
@@ -262,6 +259,8 @@ impl Tail {
                         return error.into();
                     }
                 }
+                // Dropped: each turn looks at what is due.
+                () = ready(()), if !self.due.is_empty() => {}
                 // Dropped: messages stay in the mailbox.
                 () = shared.tails[self.number].filled() => {}
                 // Dropped: each turn looks at the clock, here and below.
@@ -310,10 +309,7 @@ impl Tail {
             return;
         }
         // Its own key: a hint's is a part of what was received, which is let go.
-        let before = self.due.insert(watched.topic.key.clone(), why);
-        if before == Some(Why::Hint) {
-            self.due.insert(watched.topic.key.clone(), Why::Hint);
-        }
+        self.due.insert(watched.topic.key.clone(), why, watched.group());
     }
 
     fn take_messages(&mut self) {
@@ -350,6 +346,15 @@ impl Watched {
             care: Care::None,
             strikes: 0,
             refusal: None,
+        }
+    }
+
+    /// How it is read.
+    fn group(&self) -> Group {
+        match (self.wrong_type || self.care > Care::None, self.load.behind) {
+            (true, _) => Group::Alone,
+            (false, true) => Group::Behind,
+            (false, false) => Group::Usual,
         }
     }
 }

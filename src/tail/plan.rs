@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use super::due::{Group, Why};
 use super::share::Share;
 
 /// As large is an entry of which nothing is known.
@@ -60,10 +61,20 @@ impl Load {
     }
 }
 
+/// A stream that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) key: Bytes,
+    pub(super) why: Why,
+    pub(super) load: Load,
+}
+
 /// One read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    pub(super) keys: Vec<Bytes>,
+    pub(super) streams: Vec<Candidate>,
+    /// Those that do not fit.
+    pub(super) left: Vec<Candidate>,
     /// Entries of each stream.
     pub(super) entries: usize,
     /// What the answer comes to, about.
@@ -110,48 +121,47 @@ impl Window {
         }
     }
 
-    /// Streams beyond this number are of no use to [`Self::plan`].
-    pub(super) fn streams(&self) -> usize {
-        self.streams
+    /// How many streams of a group may be of use to [`Self::plan`].
+    pub(super) fn streams_of(&self, group: Group) -> usize {
+        match group {
+            Group::Usual => self.streams,
+            Group::Behind => self.streams_max,
+            Group::Alone => 1,
+        }
     }
 
-    /// A read of streams that are not known to have much more: as many as may be read together.
-    pub(super) fn plan(&self, streams: impl Iterator<Item = (Bytes, Load)>) -> Plan {
-        let streams: Vec<_> = streams.take(self.streams).collect();
-        let unknown = streams.iter().any(|(_, load)| load.entry_bytes().is_none());
-        let entries = if unknown {
-            ENTRIES_MIN.min(self.entries_max)
-        } else {
-            (self.entries_max / streams.len().max(1)).max(ENTRIES_MIN.min(self.entries_max))
+    /// A read of streams of a group. Of those that are not known to have much more, as many as may
+    /// be read together; of those that have, as many entries as fit of the first of them, and as
+    /// many streams; of one that needs care, as little as possible.
+    pub(super) fn plan(&self, group: Group, streams: Vec<Candidate>) -> Plan {
+        let least = ENTRIES_MIN.min(self.entries_max);
+        let unknown = || streams.iter().any(|it| it.load.entry_bytes().is_none());
+        let entries = match group {
+            Group::Usual if unknown() => least,
+            Group::Usual => (self.entries_max / streams.len().max(1)).max(least),
+            Group::Behind => self.entries_max,
+            Group::Alone => ENTRIES_LEAST,
         };
-        self.fit(streams.into_iter(), entries)
+        self.fit(streams, entries)
     }
 
-    /// A read of streams that have more: as many entries as fit of the first of them, and as many
-    /// streams.
-    pub(super) fn plan_behind(&self, streams: impl Iterator<Item = (Bytes, Load)>) -> Plan {
-        self.fit(streams.take(self.streams_max), self.entries_max)
-    }
-
-    /// A read of one stream that brings as little as possible.
-    pub(super) fn plan_alone(&self, key: Bytes, load: Load) -> Plan {
-        self.fit([(key, load)].into_iter(), ENTRIES_LEAST)
-    }
-
-    fn fit(&self, streams: impl Iterator<Item = (Bytes, Load)>, entries: usize) -> Plan {
-        let (mut keys, mut sum, mut entries) = (Vec::new(), 0, entries);
-        for (key, load) in streams {
-            let entry_bytes = load.entry_bytes().unwrap_or(self.unknown_bytes);
-            if keys.is_empty() {
+    fn fit(&self, streams: Vec<Candidate>, entries: usize) -> Plan {
+        let mut plan = Plan { entries, ..Plan::default() };
+        let mut sum = 0;
+        for candidate in streams {
+            let entry_bytes = candidate.load.entry_bytes().unwrap_or(self.unknown_bytes);
+            if plan.streams.is_empty() {
                 let fits = self.bytes_max / entry_bytes;
-                entries = entries.min(fits).max(ENTRIES_LEAST);
-            } else if (sum + entry_bytes) * entries > self.bytes_max {
+                plan.entries = plan.entries.min(fits).max(ENTRIES_LEAST);
+            } else if (sum + entry_bytes) * plan.entries > self.bytes_max {
+                plan.left.push(candidate);
                 continue;
             }
             sum += entry_bytes;
-            keys.push(key);
+            plan.streams.push(candidate);
         }
-        Plan { keys, entries, bytes: sum * entries }
+        plan.bytes = sum * plan.entries;
+        plan
     }
 }
 
@@ -167,12 +177,21 @@ mod tests {
         window
     }
 
-    fn streams(number: usize, entry_bytes: usize) -> impl Iterator<Item = (Bytes, Load)> {
+    fn streams(number: usize, entry_bytes: usize) -> Vec<Candidate> {
         let mut load = Load::default();
         if entry_bytes > 0 {
             load.brought(entry_bytes, true);
         }
-        (0..number).map(move |number| (Bytes::from(number.to_string()), load))
+        let candidate = |number: usize| {
+            let key = Bytes::from(number.to_string());
+            Candidate { key, why: Why::Other, load }
+        };
+        (0..number).map(candidate).collect()
+    }
+
+    /// Of very many streams.
+    fn plan(window: &Window, group: Group, entry_bytes: usize) -> Plan {
+        window.plan(group, streams(window.streams_of(group), entry_bytes))
     }
 
     #[test]
@@ -181,14 +200,13 @@ mod tests {
             for entry_bytes in [1, 200, 5_000, 100_000, 1_000_000] {
                 let mut window = window(bytes_max);
                 for _ in 0..10 {
-                    let plans = [
-                        window.plan(streams(1_000, entry_bytes)),
-                        window.plan_behind(streams(1_000, entry_bytes)),
-                    ];
-                    for plan in plans {
-                        let least = plan.keys.len() == 1 && plan.entries == 2;
+                    for group in [Group::Usual, Group::Behind] {
+                        let plan = plan(&window, group, entry_bytes);
+                        let number = plan.streams.len();
+                        let least = number == 1 && plan.entries == 2;
                         assert!(plan.bytes <= bytes_max || least, "{entry_bytes}: {plan:?}");
-                        assert!((1..=128).contains(&plan.keys.len()) && plan.entries >= 2);
+                        assert!((1..=128).contains(&number) && plan.entries >= 2);
+                        assert_eq!(number + plan.left.len(), window.streams_of(group));
                     }
                     window.brought(0, false);
                 }
@@ -199,28 +217,28 @@ mod tests {
     #[test]
     fn a_stream_that_is_known_is_read_whole_and_small_ones_together() {
         let mut window = window(8 * MIB);
-        assert_eq!(window.plan(streams(1, 200)).entries, 256);
-        assert_eq!(window.plan(streams(1, 0)).entries, ENTRIES_MIN);
-        let number = |window: &Window| window.plan(streams(1_000, 200)).keys.len();
+        assert_eq!(window.plan(Group::Usual, streams(1, 200)).entries, 256);
+        assert_eq!(window.plan(Group::Usual, streams(1, 0)).entries, ENTRIES_MIN);
+        let number = |window: &Window| plan(window, Group::Usual, 200).streams.len();
         assert_eq!(number(&window), 16);
         for together in [32, 64, 128, 128] {
             window.brought(1_000, false);
             assert_eq!(number(&window), together);
         }
-        let behind = window.plan_behind(streams(1_000, 4_000));
-        assert_eq!((behind.keys.len(), behind.entries), (8, 256));
+        let behind = plan(&window, Group::Behind, 4_000);
+        assert_eq!((behind.streams.len(), behind.entries), (8, 256));
     }
 
     #[test]
     fn after_too_much_few_are_read_and_after_a_pause_not_many() {
         let mut window = window(8 * MIB);
         window.brought(9 * MIB, false);
-        assert_eq!(window.plan(streams(1_000, 200)).keys.len(), 4);
+        assert_eq!(plan(&window, Group::Usual, 200).streams.len(), 4);
         window.brought(1_000, true);
-        assert_eq!(window.plan(streams(1_000, 200)).keys.len(), 1);
+        assert_eq!(plan(&window, Group::Usual, 200).streams.len(), 1);
         (0..9).for_each(|_| window.brought(1_000, false));
         window.begin();
-        assert_eq!(window.plan(streams(1_000, 200)).keys.len(), STREAMS_FIRST);
+        assert_eq!(plan(&window, Group::Usual, 200).streams.len(), STREAMS_FIRST);
     }
 
     #[test]
@@ -228,7 +246,7 @@ mod tests {
         for (workers, first) in [(1, 16), (2, 8), (4, 4), (64, 4)] {
             let mut window = Window::new(&Share::OF_WORKER, 8 * MIB, workers);
             window.begin();
-            assert_eq!(window.plan(streams(1_000, 200)).keys.len(), first);
+            assert_eq!(plan(&window, Group::Usual, 200).streams.len(), first);
         }
     }
 
@@ -236,9 +254,9 @@ mod tests {
     fn a_large_stream_does_not_keep_small_ones_out() {
         let mut window = window(8 * MIB);
         window.brought(0, false);
-        let mixed = streams(1, 1_500_000).chain(streams(20, 100));
-        let plan = window.plan(mixed);
-        assert_eq!(plan.keys.len(), 21);
+        let mixed = [streams(1, 1_500_000), streams(20, 100)].concat();
+        let plan = window.plan(Group::Usual, mixed);
+        assert_eq!(plan.streams.len(), 21);
         assert!(plan.entries >= ENTRIES_LEAST && plan.bytes <= 8 * MIB);
     }
 
@@ -246,8 +264,9 @@ mod tests {
     fn the_lane_reads_one_entry_of_one_stream() {
         let mut window = Window::new(&Share::OF_LANE, 8 * MIB, 1);
         window.begin();
-        for plan in [window.plan(streams(9, 0)), window.plan_behind(streams(9, 200))] {
-            assert_eq!((plan.keys.len(), plan.entries), (1, 2));
+        for (group, entry_bytes) in [(Group::Usual, 0), (Group::Behind, 200)] {
+            let plan = plan(&window, group, entry_bytes);
+            assert_eq!((plan.streams.len(), plan.entries), (1, 2));
         }
     }
 }

@@ -10,8 +10,9 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::care::{Care, Tell};
-use super::plan::{Load, Plan};
-use super::{Tail, Why};
+use super::due::{Group, Why};
+use super::plan::{Candidate, Plan};
+use super::{Tail, Watched};
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::encode;
 use crate::id::StreamId;
@@ -23,8 +24,8 @@ use crate::topic::Topic;
 /// After so many bytes of entries the thread's other tasks have their turn.
 const BYTES_PER_TURN: usize = 256 * 1024;
 
-/// So many of the due streams are looked at for a read that fits.
-const CANDIDATES_MAX: usize = 1_024;
+/// After so long the tail's other work has its turn, however much is left to read.
+const READ_TURN: Duration = Duration::from_millis(50);
 
 /// How long a read waits before it looks again whether there is room for its answer.
 const ROOM_PAUSE: Duration = Duration::from_millis(10);
@@ -34,77 +35,22 @@ const LITTLE_BYTES: usize = 512 * 1024;
 
 /// What came long ago waits so long at the most where much is held: the viewers take what they were
 /// given first.
-const BEHIND_PATIENCE: Duration = Duration::from_millis(100);
-
-/// Streams that are read in the same way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Group {
-    /// Together with others.
-    #[default]
-    Usual,
-    /// They have much more.
-    Behind,
-    /// They need care: one key of a wrong type fails all that are read with it, and is read alone
-    /// until it holds a stream again.
-    Alone,
-}
-
-impl Group {
-    /// Whose turn it is behind that of this one: nobody waits for ever while others have news.
-    fn then(self) -> [Self; 3] {
-        match self {
-            Self::Usual => [Self::Behind, Self::Alone, Self::Usual],
-            Self::Behind => [Self::Alone, Self::Usual, Self::Behind],
-            Self::Alone => [Self::Usual, Self::Behind, Self::Alone],
-        }
-    }
-}
-
-/// The streams that are due, by group.
-#[derive(Default)]
-struct Due {
-    usual: Vec<(Bytes, Load)>,
-    behind: Vec<(Bytes, Load)>,
-    alone: Option<(Bytes, Load)>,
-}
-
-impl Due {
-    fn has(&self, group: Group) -> bool {
-        match group {
-            Group::Usual => !self.usual.is_empty(),
-            Group::Behind => !self.behind.is_empty(),
-            Group::Alone => self.alone.is_some(),
-        }
-    }
-}
+const PATIENCE: Duration = Duration::from_millis(100);
 
 impl Tail {
-    /// Reads what is due, until nothing is. Whether there was something to read.
+    /// Reads what is due, until nothing is, or other work has its turn. Whether there was something
+    /// to read.
     pub(super) async fn read_due(&mut self, source: &mut Source) -> Result<bool, LogError> {
-        let any = !self.due.is_empty();
+        if self.due.is_empty() {
+            return Ok(false);
+        }
         self.window.begin();
+        let turn_ends = Instant::now() + READ_TURN;
         let mut keys = Vec::new();
-        let mut behind_at = None;
-        while !self.due.is_empty() {
-            let mut due = self.group_due();
-            if due.has(Group::Behind) && self.shared.shrink_for_bulk() {
-                let at = *behind_at.get_or_insert_with(|| Instant::now() + BEHIND_PATIENCE);
-                if Instant::now() < at {
-                    due.behind.clear();
-                }
-            }
-            match self.group.then().into_iter().find(|group| due.has(*group)) {
-                Some(group) => {
-                    self.group = group;
-                    if group == Group::Behind {
-                        behind_at = None;
-                    }
-                    let plan = self.plan(group, due);
-                    self.read(source, plan).await?;
-                }
-                None if behind_at.is_some() => self.wait(source, &mut keys).await?,
-                // None of them is watched any more.
-                None => self.due.retain(|key, _| self.watched.contains_key(key)),
+        while !self.due.is_empty() && Instant::now() < turn_ends {
+            match self.plan() {
+                Some(plan) => self.read(source, plan).await?,
+                None => self.wait(source, &mut keys).await?,
             }
             self.take_messages();
             // What changed meanwhile does not wait for all that is left of a stall.
@@ -114,9 +60,10 @@ impl Tail {
                 self.take_hints(hinted, &mut keys)?;
             }
         }
-        // To walk over an empty map costs its capacity, which a rescan leaves large.
-        self.due.shrink_to(self.share.streams_max);
-        Ok(any)
+        if self.due.is_empty() {
+            self.due.shrink_to(self.share.streams_max);
+        }
+        Ok(true)
     }
 
     /// Waits a little, or for a hint.
@@ -129,55 +76,86 @@ impl Tail {
         }
     }
 
-    /// What is due, as far as one read may need it.
-    fn group_due(&self) -> Due {
-        let mut due = Due::default();
-        for key in self.due.keys().take(CANDIDATES_MAX) {
-            let Some(watched) = self.watched.get(key) else { continue };
-            let candidate = (key.clone(), watched.load);
-            if watched.wrong_type || watched.care > Care::None {
-                due.alone.get_or_insert(candidate);
-            } else if watched.load.behind {
-                due.behind.push(candidate);
-            } else if due.usual.len() < self.window.streams() {
-                due.usual.push(candidate);
+    /// What to read next; nothing where only such streams are due as wait for the viewers to take
+    /// what they were given.
+    fn plan(&mut self) -> Option<Plan> {
+        for group in self.group.then() {
+            let streams_max = self.window.streams_of(group);
+            let watched = &self.watched;
+            let group_of = |key: &Bytes| watched.get(key).map(Watched::group);
+            let taken = self.due.take(group, streams_max, group_of).into_iter();
+            let candidates: Vec<_> = taken
+                .filter_map(|(key, why)| {
+                    let load = watched.get(&key)?.load;
+                    Some(Candidate { key, why, load })
+                })
+                .collect();
+            if candidates.is_empty() {
+                continue;
             }
+            self.window.fit_in(self.read_bytes_max(group));
+            let mut plan = self.window.plan(group, candidates);
+            let left = std::mem::take(&mut plan.left);
+            self.put_back(group, left);
+            if group == Group::Behind && self.is_patient(plan.bytes) {
+                self.put_back(group, plan.streams);
+                continue;
+            }
+            self.group = group;
+            return Some(plan);
         }
-        due
+        None
     }
 
-    /// What to read next.
-    fn plan(&mut self, group: Group, due: Due) -> Plan {
+    fn put_back(&mut self, group: Group, candidates: Vec<Candidate>) {
+        let taken = candidates.into_iter().map(|candidate| (candidate.key, candidate.why));
+        self.due.put_back(group, taken);
+    }
+
+    /// How much one read of such streams may bring: whoever is live does not wait for what others
+    /// hold.
+    fn read_bytes_max(&self, group: Group) -> usize {
         let account = &self.shared.account;
-        // Whoever is live does not wait for what others hold.
         let little = match group {
             Group::Usual => account.is_tight(),
             Group::Behind | Group::Alone => account.is_full(),
         };
-        let tail_read_bytes_max = self.shared.config.limits.tail_read_bytes_max;
-        self.window.fit_in(if little { LITTLE_BYTES } else { tail_read_bytes_max });
-        match (group, due.alone) {
-            (Group::Alone, Some((key, load))) => self.window.plan_alone(key, load),
-            (Group::Behind, _) => self.window.plan_behind(due.behind.into_iter()),
-            _ => self.window.plan(due.usual.into_iter()),
+        if little { LITTLE_BYTES } else { self.shared.config.limits.tail_read_bytes_max }
+    }
+
+    /// Whether much that came long ago is to wait still, as much is held.
+    fn is_patient(&mut self, bytes: usize) -> bool {
+        if bytes > LITTLE_BYTES && self.shared.shrink_for_bulk() {
+            let until = *self.patient_until.get_or_insert_with(|| Instant::now() + PATIENCE);
+            if Instant::now() < until {
+                return true;
+            }
         }
+        self.patient_until = None;
+        false
     }
 
     /// Reads these streams once.
     async fn read(&mut self, source: &mut Source, plan: Plan) -> Result<(), LogError> {
+        let Some(charge) = self.room(plan.bytes).await else {
+            self.put_back(self.group, plan.streams);
+            return Ok(());
+        };
         let now = Instant::now();
-        let questions: Vec<Question> =
-            plan.keys.iter().filter_map(|key| self.question(key, now)).collect();
+        let (mut questions, mut whys) = (Vec::new(), Vec::new());
+        for Candidate { key, why, .. } in plan.streams {
+            questions.extend(self.question(&key, now));
+            whys.resize(questions.len(), why);
+        }
         if questions.is_empty() {
             return Ok(());
         }
         self.shared.metrics.tail_reads.fetch_add(1, Relaxed);
-        let Some(charge) = self.room(plan.bytes).await else { return Ok(()) };
         source.charge(charge);
         let reads = self.ask(source, &questions, plan.entries).await;
         let charge = source.take_charge();
         match reads {
-            Ok(reads) => self.take_reads(&questions, reads, charge).await,
+            Ok(reads) => self.take_reads(&questions, &whys, reads, charge).await,
             Err(ReadError::CutOff(error)) => {
                 self.was_cut_off(&questions);
                 Err(LogError::Unavailable(error))
@@ -248,6 +226,7 @@ impl Tail {
     async fn take_reads(
         &mut self,
         questions: &[Question],
+        whys: &[Why],
         reads: Vec<Read>,
         mut charge: Option<Charge>,
     ) -> Result<(), LogError> {
@@ -259,12 +238,12 @@ impl Tail {
         let too_much = reads.iter().any(|read| matches!(read, Read::TooLarge | Read::NotRead));
         self.window.brought(held, too_much);
         let mut since_turn = 0;
-        for (question, read) in questions.iter().zip(reads) {
+        for ((question, why), read) in questions.iter().zip(whys).zip(reads) {
             if let Some(charge) = &mut charge {
                 charge.set(held);
             }
             let bytes = bytes_of(&read);
-            self.take_read(question, read).await?;
+            self.take_read(question, *why, read).await?;
             held -= bytes;
             since_turn += bytes;
             if since_turn > BYTES_PER_TURN {
@@ -275,9 +254,12 @@ impl Tail {
         Ok(())
     }
 
-    async fn take_read(&mut self, question: &Question, read: Read) -> Result<(), LogError> {
-        // What is new from here on makes a new hint; what the read left is read again.
-        let why = self.due.remove(&question.key).unwrap_or(Why::Other);
+    async fn take_read(
+        &mut self,
+        question: &Question,
+        why: Why,
+        read: Read,
+    ) -> Result<(), LogError> {
         let result = match read {
             Read::Entries { entries, beginning, more } => {
                 self.weigh(&question.key, &entries, more);
@@ -316,12 +298,8 @@ impl Tail {
 
     /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
     fn question(&mut self, key: &Bytes, now: Instant) -> Option<Question> {
-        let watched = self.watched.get_mut(key);
-        let Some((watched, head)) = watched.and_then(|it| it.topic.head().map(|head| (it, head)))
-        else {
-            self.due.remove(key);
-            return None;
-        };
+        let watched = self.watched.get_mut(key)?;
+        let head = watched.topic.head()?;
         watched.read_at = now;
         Some(Question {
             thread: watched.topic.thread.clone(),
@@ -395,28 +373,5 @@ impl Tail {
         }
         let account = &self.shared.account;
         self.shared.append(topic, encode::entries(account, &topic.thread, head, new));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_group_waits_for_ever_for_the_others() {
-        let all = [Group::Usual, Group::Behind, Group::Alone];
-        for waits in all {
-            for other in all {
-                let mut group = other;
-                let due = |wanted: &Group| *wanted == waits || *wanted == other;
-                for _ in 0..2 {
-                    group = group.then().into_iter().find(due).unwrap();
-                    if group == waits {
-                        break;
-                    }
-                }
-                assert_eq!(group, waits, "{other:?} is read again and again");
-            }
-        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Tail, Why};
+use super::Tail;
+use super::due::Why;
 use crate::log::LogError;
 use crate::log::source::Source;
 use crate::log::tail::HintMode;

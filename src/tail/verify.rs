@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Tail, Why};
+use super::Tail;
+use super::due::Why;
+use crate::core::account::Kind;
 use crate::core::chunk::Chunk;
 use crate::core::encode;
 use crate::core::gap::{self, GapReason};
@@ -34,6 +36,8 @@ impl Tail {
             }),
             bytes_max: (!self.is_lane()).then_some(limits.answer_bytes_max() as u64),
         };
+        let held_bytes = wants.bytes_max.unwrap_or_default() as usize;
+        let _charge = self.shared.account.charge(Kind::Answers, held_bytes);
         let mut snapshot = match self.log().snapshot(&topic.thread, wants).await {
             Err(LogError::TooLarge) => {
                 self.give_to_lane(key);

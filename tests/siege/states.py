@@ -92,7 +92,7 @@ class StatesAtOnce(Attack):
 class DifferentStatesAtOnce(StatesAtOnce):
     """The same of 20 tasks: they cannot share an answer."""
 
-    growth_mib = 400
+    growth_mib = 300
     different = 20
 
 
@@ -143,11 +143,51 @@ class SlowBodies(Attack):
             assert result["ended"] == result["opened"], result
 
 
+class SmallBodiesAtAHungRedis(Attack):
+    """2,000 updates of 60 KB, each of very many members, while Redis hangs."""
+
+    growth_mib = 128
+    seconds = (6, 12)
+    sockets = 2000
+    redis_answers = False
+    options = ("--set", "limits.memory_bytes_max=67108864")
+
+    def prepare(self, redis):
+        [self.thread] = tasks(redis, "small-bodies", 1)
+
+    def during(self, siege):
+        siege.redis.pause()
+        try:
+            super().during(siege)
+            siege.leave()
+        finally:
+            siege.redis.resume()
+
+    def attack(self, server, stop):
+        metadata = {f"{number:04x}": 1 for number in range(5_500)}
+        body = json.dumps({"message": "x", "metadata": metadata}, separators=(",", ":")).encode()
+        head = (
+            f"POST /api/v1/tasks/{self.thread}/updates HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode()
+
+        def begin(_):
+            raw = Raw(server)
+            raw.socket.settimeout(1)
+            raw.send(head + body)
+            return raw
+
+        opened = open_many(self.sockets, begin, stop)
+        stop.wait()
+        return len(opened)
+
+
 class LargeTasksListed(Attack):
     """Lists 200 tasks with results of 1 MB, 30 times at once."""
 
     p99_ms = 250
     redis_mib = 16
+    limits = [200] * 30
 
     def prepare(self, redis):
         threads = tasks(redis, "listed", 200)
@@ -162,11 +202,11 @@ class LargeTasksListed(Attack):
     def attack(self, server, stop):
         statuses = []
         while not stop.is_set():
-            opened = [get(server, "/api/v1/tasks?limit=200") for _ in range(30)]
-            for raw in opened:
+            opened = [get(server, f"/api/v1/tasks?limit={limit}") for limit in self.limits]
+            for raw, limit in zip(opened, self.limits):
                 status, _, body = raw.read_reply()
                 rows = len(json.loads(body)["tasks"]) if status == 200 else 0
-                statuses.append((status, rows))
+                statuses.append((status, limit - rows))
                 raw.socket.close()
             if not self.long:
                 break
@@ -174,9 +214,16 @@ class LargeTasksListed(Attack):
         return statuses
 
     def check(self, siege, statuses):
-        assert set(statuses) == {(200, 200)}, set(statuses)
+        assert set(statuses) == {(200, 0)}, set(statuses)
         with siege.redis.client() as client:
             sent = (self.sent_by(client) - self.sent_before) / (1 << 20)
         siege.note(f"{sent:.1f} MiB from Redis")
         rounds = len(statuses) / 30
         assert sent < self.redis_mib * rounds, f"{sent:.1f} MiB from Redis"
+
+
+class DifferentListsAtOnce(LargeTasksListed):
+    """The same, no two of them as long: they cannot share an answer."""
+
+    redis_mib = 64
+    limits = range(171, 201)

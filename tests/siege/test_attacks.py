@@ -30,7 +30,9 @@ ATTACKS = [
     states.StatesAtOnce,
     states.DifferentStatesAtOnce,
     states.SlowBodies,
+    states.SmallBodiesAtAHungRedis,
     states.LargeTasksListed,
+    states.DifferentListsAtOnce,
 ]
 
 # Not worth its time in the short form.

@@ -81,7 +81,9 @@ struct Inner {
     bytes_max: usize,
     sum: AtomicUsize,
     by_kind: [AtomicUsize; Kind::ALL.len()],
+    outside: AtomicUsize,
     refused: AtomicU64,
+    starved: AtomicU64,
 }
 
 impl Account {
@@ -91,14 +93,16 @@ impl Account {
             bytes_max,
             sum: AtomicUsize::new(0),
             by_kind: Default::default(),
+            outside: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
+            starved: AtomicU64::new(0),
         }))
     }
 
     /// Charges what is there already.
     pub fn charge(&self, kind: Kind, bytes: usize) -> Charge {
         self.0.add(kind, bytes);
-        Charge { account: self.clone(), kind, bytes }
+        Charge { account: self.clone(), kind, bytes, outside: 0 }
     }
 
     /// Charges what is about to be read, or nothing where there is no room for it. Whoever is told
@@ -111,9 +115,10 @@ impl Account {
         if of_kind.fetch_update(Relaxed, Relaxed, within(kind_bound)).is_ok() {
             let bound = self.0.bound(priority);
             if self.0.sum.fetch_update(Relaxed, Relaxed, within(bound)).is_ok() {
-                return Some(Charge { account: self.clone(), kind, bytes });
+                return Some(Charge { account: self.clone(), kind, bytes, outside: 0 });
             }
             of_kind.fetch_sub(bytes, Relaxed);
+            self.0.starved.fetch_add(u64::from(priority != Priority::Spare), Relaxed);
         }
         self.0.refused.fetch_add(u64::from(priority != Priority::Spare), Relaxed);
         None
@@ -124,19 +129,31 @@ impl Account {
         bytes > self.0.bytes_max / 2
     }
 
-    /// A charge of nothing, for what is held outside the account.
+    /// A charge of nothing, for what is to be held outside the account.
     pub fn outside(&self, kind: Kind) -> Charge {
-        Charge { account: self.clone(), kind, bytes: 0 }
+        Charge { account: self.clone(), kind, bytes: 0, outside: 0 }
+    }
+
+    /// What is held outside the account. It takes no room from anybody, but what can be read again
+    /// is let go for it.
+    pub fn hold_outside(&self, kind: Kind, bytes: usize) -> Charge {
+        self.0.outside.fetch_add(bytes, Relaxed);
+        Charge { account: self.clone(), kind, bytes: 0, outside: bytes }
+    }
+
+    /// What is held outside the account, in bytes.
+    pub fn bytes_outside(&self) -> usize {
+        self.0.outside.load(Relaxed)
     }
 
     /// Whether what can be read again should be let go: more than half is held.
     pub fn is_tight(&self) -> bool {
-        self.bytes() > self.0.bound(Priority::Spare)
+        self.bytes() + self.bytes_outside() > self.0.bound(Priority::Spare)
     }
 
     /// Whether there is no room for anything that is about to be read.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.0.bound(Priority::Usual)
+        self.bytes() + self.bytes_outside() >= self.0.bound(Priority::Usual)
     }
 
     /// The limit, in bytes.
@@ -152,6 +169,11 @@ impl Account {
     /// What is held of a kind, in bytes.
     pub fn bytes_of(&self, kind: Kind) -> usize {
         self.0.by_kind[kind as usize].load(Relaxed)
+    }
+
+    /// How often there was no room for whatever kind of thing: while it grows, somebody waits.
+    pub fn starved(&self) -> u64 {
+        self.0.starved.load(Relaxed)
     }
 
     /// How often there was no room.
@@ -207,6 +229,7 @@ pub struct Charge {
     account: Account,
     kind: Kind,
     bytes: usize,
+    outside: usize,
 }
 
 impl Charge {
@@ -250,6 +273,9 @@ impl Drop for Charge {
     fn drop(&mut self) {
         if self.bytes > 0 {
             self.account.0.subtract(self.kind, self.bytes);
+        }
+        if self.outside > 0 {
+            self.account.0.outside.fetch_sub(self.outside, Relaxed);
         }
     }
 }
@@ -327,5 +353,12 @@ mod tests {
         assert!(account.reserve(Kind::Answers, 5000, Priority::Last).is_none());
         assert!(account.reserve(Kind::Answers, usize::MAX, Priority::Last).is_none());
         assert_eq!(account.outside(Kind::Answers).bytes() + account.bytes(), 0);
+        let large = account.hold_outside(Kind::Chunks, 800);
+        assert_eq!((account.bytes(), account.bytes_outside()), (0, 800));
+        assert!(
+            account.is_full() && account.reserve(Kind::Answers, 500, Priority::Usual).is_some()
+        );
+        drop(large);
+        assert!(account.bytes_outside() == 0 && !account.is_full());
     }
 }

@@ -42,7 +42,7 @@ impl Chunk {
     pub fn new(account: &Account, bytes: Bytes, units: Box<[Unit]>, after: StreamId) -> Self {
         let size = bytes.len() + units.len() * size_of::<Unit>() + OVERHEAD_BYTES;
         let charge = if account.exceeds(size) {
-            account.outside(Kind::Chunks)
+            account.hold_outside(Kind::Chunks, size)
         } else {
             account.charge(Kind::Chunks, size)
         };

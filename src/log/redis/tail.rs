@@ -16,7 +16,7 @@ use super::error::{Class, Failure};
 use super::resp::{Cursor, Value};
 use super::tracking::{self, Tracked};
 use super::waiter::Waiter;
-use super::wire::{Bounds, Message, TooLong, Wire};
+use super::wire::{Bounds, Received, TooLong, Wire};
 use super::xread;
 use crate::core::account::Charge;
 use crate::id::StreamId;
@@ -276,16 +276,16 @@ impl RedisTail {
     async fn reply(&mut self) -> Result<Reply, Failure> {
         loop {
             match self.wire.reply().await? {
-                Message::Reply(reply) => return Ok(Reply::Whole(reply)),
-                Message::Cut(part, what) => return Ok(Reply::Cut(part, what)),
-                push @ Message::Push(_) => self.take(push),
+                Received::Reply(reply) => return Ok(Reply::Whole(reply)),
+                Received::Cut(part, what) => return Ok(Reply::Cut(part, what)),
+                push @ Received::Push(_) => self.take(push),
             }
         }
     }
 
     /// Takes what Redis says unasked. Replies are asked for; one that comes here is of no use.
-    fn take(&mut self, message: Message) {
-        let Message::Push(push) = message else { return };
+    fn take(&mut self, message: Received) {
+        let Received::Push(push) = message else { return };
         let mut cursor = Cursor::new(&push);
         let kind = cursor.values().and_then(|_| cursor.text());
         if kind.as_deref() != Some(b"invalidate") {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::Failure;
 use super::tail::AbortOnDrop;
-use super::wire::{Message, Wire};
+use super::wire::{Received, Wire};
 use super::xread;
 use crate::id::StreamId;
 use crate::log::tail::Hints;
@@ -82,7 +82,7 @@ async fn wait(mut wire: Wire, watched: &Streams, hints: &Hints) -> Result<(), Fa
         wire.send().await?;
         asked = Instant::now();
         match wire.reply().await? {
-            Message::Reply(reply) | Message::Cut(reply, _) => match xread::streams(&reply) {
+            Received::Reply(reply) | Received::Cut(reply, _) => match xread::streams(&reply) {
                 Ok(found) => found.into_iter().for_each(|(key, _)| hints.key(key)),
                 Err(error) => {
                     // The reader finds out which stream it is, and sets it aside, or that Redis is
@@ -93,7 +93,7 @@ async fn wait(mut wire: Wire, watched: &Streams, hints: &Hints) -> Result<(), Fa
                     tokio::time::sleep(POLL).await;
                 }
             },
-            Message::Push(_) => {}
+            Received::Push(_) => {}
         }
         // A hint that was just given is read by the tail before we ask again.
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -59,7 +59,7 @@ pub(super) enum TooLong {
 
 /// What came.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum Received {
     /// Something that Redis says unasked.
     Push(Bytes),
     /// The reply to a command.
@@ -116,7 +116,7 @@ impl Wire {
         self.put(command);
         self.send().await?;
         loop {
-            if let Message::Reply(reply) = self.reply().await? {
+            if let Received::Reply(reply) = self.reply().await? {
                 return match Cursor::new(&reply).value() {
                     Some(Value::Error(error)) => {
                         Err(Failure::answered(&String::from_utf8_lossy(&error)))
@@ -152,7 +152,7 @@ impl Wire {
     ///
     /// # Errors
     /// The connection is broken, or nothing comes for too long.
-    pub(super) async fn reply(&mut self) -> Result<Message, Failure> {
+    pub(super) async fn reply(&mut self) -> Result<Received, Failure> {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(message);
@@ -166,7 +166,7 @@ impl Wire {
     ///
     /// # Errors
     /// The connection is broken.
-    pub(super) async fn message(&mut self) -> Result<Message, Failure> {
+    pub(super) async fn message(&mut self) -> Result<Received, Failure> {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(message);
@@ -198,15 +198,15 @@ impl Wire {
     }
 
     /// Takes the next message out of what has come.
-    fn take(&mut self) -> Result<Option<Message>, Failure> {
+    fn take(&mut self) -> Result<Option<Received>, Failure> {
         let scanned = self.scanner.scan(&self.received);
         let scanned = scanned.map_err(|Malformed(what)| Failure::broken(&no_redis(what)))?;
         if let Some(end) = scanned {
             let message = self.received.split_to(end).freeze();
             return Ok(Some(match (self.cut.take(), message.first()) {
-                (Some((beginning, what)), _) => Message::Cut(beginning, what),
-                (None, Some(b'>')) => Message::Push(message),
-                (None, _) => Message::Reply(message),
+                (Some((beginning, what)), _) => Received::Cut(beginning, what),
+                (None, Some(b'>')) => Received::Push(message),
+                (None, _) => Received::Reply(message),
             }));
         }
         let too_long = if self.scanner.longest() > self.bounds.string_bytes_max {
@@ -325,13 +325,13 @@ mod tests {
             redis.write_all(format!("{long}+next\r\n").as_bytes()).await.unwrap();
         };
         let receiving = async {
-            let Message::Cut(beginning, TooLong::String) = wire.reply().await.unwrap() else {
+            let Received::Cut(beginning, TooLong::String) = wire.reply().await.unwrap() else {
                 panic!("not cut")
             };
             assert!(long.as_bytes().starts_with(&beginning));
             assert!(beginning.starts_with(b"%1\r\n$3\r\nkey\r\n") && beginning.len() < 100);
             let next = wire.reply().await.unwrap();
-            assert!(matches!(next, Message::Reply(reply) if reply == "+next\r\n"));
+            assert!(matches!(next, Received::Reply(reply) if reply == "+next\r\n"));
             assert!(wire.received.capacity() <= 2 * RECEIVE_BYTES_MIN);
         };
         tokio::join!(sending, receiving);
@@ -346,12 +346,12 @@ mod tests {
         let sending =
             async { redis.write_all(format!("{long}+next\r\n").as_bytes()).await.unwrap() };
         let receiving = async {
-            let Message::Cut(beginning, TooLong::Message) = wire.reply().await.unwrap() else {
+            let Received::Cut(beginning, TooLong::Message) = wire.reply().await.unwrap() else {
                 panic!("not cut")
             };
             assert!(long.as_bytes().starts_with(&beginning) && beginning.len() > 350);
             assert!(
-                matches!(wire.reply().await.unwrap(), Message::Reply(next) if next == "+next\r\n")
+                matches!(wire.reply().await.unwrap(), Received::Reply(next) if next == "+next\r\n")
             );
             let charged = wire.take_charge().unwrap().bytes();
             assert!((300..900).contains(&charged), "{charged}");

@@ -1,10 +1,13 @@
 //! How viewers and sockets leave, and what is told to those who cannot have their task.
 
 use super::attach::SUBSCRIPTION_BYTES;
-use super::{Count, Effect, Fanout, Io, Phase, Refusal, Socket, Topic, Watching};
+use super::{Count, Effect, Fanout, Io, Many, Phase, Refusal, Socket, Topic, Watching};
 use crate::encode;
 use crate::id::ThreadId;
 use crate::slots::Key;
+
+/// So few subscriptions take next to nothing.
+const SUBSCRIPTIONS_FEW: usize = 16;
 
 impl<T: Topic> Fanout<T> {
     /// A topic cannot be read any more, for a reason that does not pass by itself: its viewers are
@@ -58,6 +61,7 @@ impl<T: Topic> Fanout<T> {
             many.pending.retain(|pending| *pending != viewer);
             many.waiting.retain(|waiting| *waiting != viewer);
         }
+        many.give_back();
         self.remove_viewer(viewer, io);
         // It may have kept others from asking.
         self.go_on_many(socket, io);
@@ -129,5 +133,56 @@ impl<T: Topic> Fanout<T> {
             }
             Watching::Nothing | Watching::Echo => {}
         }
+    }
+}
+
+impl Many {
+    /// Gives back what subscriptions took that are gone, once most of them are.
+    fn give_back(&mut self) {
+        let left = self.viewers.len();
+        if self.viewers.capacity() > 4 * left.max(SUBSCRIPTIONS_FEW) {
+            self.viewers.shrink_to(2 * left);
+            self.pending.shrink_to(2 * left);
+            self.waiting.shrink_to(2 * left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, VecDeque};
+
+    use super::*;
+    use crate::account::{Account, Kind};
+    use crate::fanout::Settings;
+    use crate::fanout::read::Budget;
+    use crate::slots::{Key, Slots};
+
+    #[test]
+    fn subscriptions_that_were_given_up_take_nothing() {
+        let (mut slots, mut viewers) = (Slots::default(), HashMap::new());
+        let keys: Vec<_> = (0..1_000).map(|_| slots.insert(())).collect();
+        for (number, key) in keys.iter().enumerate() {
+            viewers.insert(number.to_string().parse().unwrap(), *key);
+        }
+        let mut many = Many {
+            viewers,
+            pending: keys.iter().copied().collect(),
+            waiting: keys.iter().copied().collect(),
+            asking: 0,
+            asking_max: 1,
+            answered: None,
+            budget: Budget::full(&Settings::default(), 0),
+            charge: Account::new(1 << 20).charge(Kind::Subscriptions, 0),
+        };
+        for number in 0..1_000 {
+            many.viewers.remove(&number.to_string().parse::<ThreadId>().unwrap());
+            many.pending.pop_front();
+            many.waiting.pop_front();
+            many.give_back();
+        }
+        let queues: [&VecDeque<Key>; 2] = [&many.pending, &many.waiting];
+        assert!(many.viewers.capacity() <= 4 * SUBSCRIPTIONS_FEW);
+        assert!(queues.iter().all(|queue| queue.capacity() <= 8 * SUBSCRIPTIONS_FEW));
     }
 }

@@ -9,7 +9,7 @@ use crate::id::StreamId;
 
 /// A message that means something.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
+pub(super) enum Request<'a> {
     Ping,
     Subscribe {
         /// The id as it was given; empty where there is none.
@@ -22,7 +22,7 @@ pub(super) enum Message<'a> {
 }
 
 /// What a text says; nothing where it is none of ours.
-pub(super) fn of(text: &str) -> Option<Message<'_>> {
+pub(super) fn of(text: &str) -> Option<Request<'_>> {
     // What is no object need not be parsed.
     if !text.trim_start().starts_with('{') {
         return None;
@@ -30,16 +30,16 @@ pub(super) fn of(text: &str) -> Option<Message<'_>> {
     let Members { kind, thread, since } = serde_json::from_str(text).ok()?;
     let thread = || thread.text().unwrap_or_default();
     Some(match kind.text()?.as_ref() {
-        "ping" => Message::Ping,
+        "ping" => Request::Ping,
         "subscribe" => {
             let since = match since {
                 Value::Nothing => None,
                 Value::Text(text) => Some(text.parse().map_err(|_| ())),
                 Value::Other => Some(Err(())),
             };
-            Message::Subscribe { thread: thread(), since }
+            Request::Subscribe { thread: thread(), since }
         }
-        "unsubscribe" => Message::Unsubscribe { thread: thread() },
+        "unsubscribe" => Request::Unsubscribe { thread: thread() },
         _ => return None,
     })
 }
@@ -186,12 +186,12 @@ mod tests {
     #[test]
     fn members_of_any_type_are_understood() {
         let subscribe = |thread: &'static str, since| {
-            Some(Message::Subscribe { thread: Cow::Borrowed(thread), since })
+            Some(Request::Subscribe { thread: Cow::Borrowed(thread), since })
         };
         let five = StreamId { ms: 5, seq: 0 };
         for (text, message) in [
-            (" {\"type\":\"ping\",\"x\":[{\"y\":[[1]]}]}", Some(Message::Ping)),
-            ("{\"type\":\"pang\",\"type\":\"p\\u0069ng\"}", Some(Message::Ping)),
+            (" {\"type\":\"ping\",\"x\":[{\"y\":[[1]]}]}", Some(Request::Ping)),
+            ("{\"type\":\"pang\",\"type\":\"p\\u0069ng\"}", Some(Request::Ping)),
             ("{\"type\":\"subscribe\",\"thread_id\":\"a\"}", subscribe("a", None)),
             ("{\"type\":\"subscribe\"}", subscribe("", None)),
             ("{\"type\":\"subscribe\",\"thread_id\":{\"a\":1}}", subscribe("", None)),
@@ -204,13 +204,13 @@ mod tests {
             ("{\"since\":-1e9,\"type\":\"subscribe\"}", subscribe("", Some(Err(())))),
             (
                 "{\"type\":\"unsubscribe\",\"thread_id\":\"a\"}",
-                Some(Message::Unsubscribe { thread: Cow::Borrowed("a") }),
+                Some(Request::Unsubscribe { thread: Cow::Borrowed("a") }),
             ),
         ] {
             assert_eq!(of(text), message, "{text}");
         }
         let deep =
             format!("{{\"type\":\"ping\",\"x\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
-        assert_eq!(of(&deep), Some(Message::Ping));
+        assert_eq!(of(&deep), Some(Request::Ping));
     }
 }

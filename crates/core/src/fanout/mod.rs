@@ -103,6 +103,10 @@ impl Default for Settings {
 pub struct Fanout<T> {
     settings: Settings,
     account: Account,
+    /// How often somebody had waited for room when it was last looked at,
+    starved: u64,
+    /// and whether there was too little.
+    memory_is_spent: bool,
     /// Milliseconds of some clock that only goes forward.
     now_ms: u64,
     sockets: Slots<Socket>,
@@ -255,6 +259,8 @@ impl<T: Topic> Fanout<T> {
         Self {
             clock: tick::Clock::new(&settings, now_ms),
             settings,
+            starved: account.starved(),
+            memory_is_spent: false,
             account,
             now_ms,
             sockets: Slots::default(),

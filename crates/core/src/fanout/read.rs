@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 
-use super::message::{self, Message};
+use super::message::{self, Request};
 use super::owed::{JSON_PONG, Paused};
 use super::{Count, Fanout, Io, Sent, Settings, Socket, SocketState, Topic, Watching};
 use crate::account::Kind;
@@ -243,11 +243,11 @@ impl<T: Topic> Fanout<T> {
                 self.put(key, &ws::whole(Opcode::Binary, bytes), io);
             }
             Inbound::Text(text) => match message::of(text) {
-                Some(Message::Ping) => self.reply_json(key, io),
-                Some(Message::Subscribe { thread, since }) if many => {
+                Some(Request::Ping) => self.reply_json(key, io),
+                Some(Request::Subscribe { thread, since }) if many => {
                     self.subscribe_by_message(key, &thread, since, io);
                 }
-                Some(Message::Unsubscribe { thread }) if many => {
+                Some(Request::Unsubscribe { thread }) if many => {
                     if let Ok(thread) = thread.parse() {
                         self.unsubscribe(key, &thread, io);
                     }

@@ -85,6 +85,9 @@ impl<T: Topic> Fanout<T> {
             self.rested(key, io);
         }
         if self.clock.next_ms <= now_ms {
+            let starved = self.account.starved();
+            let somebody_waits = starved != std::mem::replace(&mut self.starved, starved);
+            self.memory_is_spent = self.account.is_full() || somebody_waits;
             self.beat(io);
             self.close_overdue(io);
             self.look_at_stalled(io);
@@ -184,7 +187,7 @@ impl<T: Topic> Fanout<T> {
         io: &mut impl Io<Topic = T>,
     ) {
         let open = self.sockets.get(key).is_some_and(|it| it.state == SocketState::Open);
-        if open && self.account.is_full() && still_ms >= self.settings.stall_timeout_ms {
+        if open && self.memory_is_spent && still_ms >= self.settings.stall_timeout_ms {
             self.close_stalled(key, io);
         }
     }
