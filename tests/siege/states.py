@@ -201,17 +201,15 @@ class LargeTasksListed(Attack):
 
     def attack(self, server, stop):
         statuses = []
-        while not stop.is_set():
+        while True:
             opened = [get(server, f"/api/v1/tasks?limit={limit}") for limit in self.limits]
             for raw, limit in zip(opened, self.limits):
                 status, _, body = raw.read_reply()
                 rows = len(json.loads(body)["tasks"]) if status == 200 else 0
                 statuses.append((status, limit - rows))
                 raw.socket.close()
-            if not self.long:
-                break
-            stop.wait(1)
-        return statuses
+            if stop.wait(1) or not self.long:
+                return statuses
 
     def check(self, siege, statuses):
         assert set(statuses) == {(200, 0)}, set(statuses)
