@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub draining: AtomicBool,
     /// When the topics were asked to hold less, in milliseconds of the process' clock.
     shrunk_ms: AtomicU64,
+    /// How often somebody had waited for room by then.
+    starved: AtomicU64,
     started: Instant,
 }
 
@@ -114,6 +116,7 @@ impl Shared {
             lane,
             account,
             shrunk_ms: AtomicU64::new(0),
+            starved: AtomicU64::new(0),
             metrics: Metrics::new(workers),
             supervisor: Arc::default(),
             hints: (0..=workers).map(|_| Hints::default()).collect(),
@@ -212,10 +215,12 @@ impl Shared {
 
     /// Where memory is tight, all topics let go of what can be read again.
     pub(crate) fn shrink_if_tight(&self) {
-        if self.account.is_tight() {
+        if self.account.is_tight() && self.begin_shrinking(SHRINK_INTERVAL_MS) {
+            let starved = self.account.starved();
+            let somebody_waits = self.starved.swap(starved, Relaxed) != starved;
             // Newest chunks of very many topics may be all that is held, and nobody could read on.
-            let to = if self.account.is_full() { Shrink::Nothing } else { Shrink::Newest };
-            self.shrink(to, SHRINK_INTERVAL_MS);
+            let nothing = somebody_waits || self.account.is_full();
+            self.topics.shrink(if nothing { Shrink::Nothing } else { Shrink::Newest });
         }
     }
 
@@ -223,19 +228,18 @@ impl Shared {
     /// Whether too much of that is held.
     pub(crate) fn shrink_for_bulk(&self) -> bool {
         let too_much = self.account.bytes() > self.account.bytes_max() / 4;
-        if too_much {
+        if too_much && self.begin_shrinking(SHRINK_INTERVAL_MS / 4) {
             let appended_before_ms = self.now_ms().saturating_sub(SENT_AFTER_MS);
-            self.shrink(Shrink::Unsent { appended_before_ms }, SHRINK_INTERVAL_MS / 4);
+            self.topics.shrink(Shrink::Unsent { appended_before_ms });
         }
         too_much
     }
 
-    fn shrink(&self, to: Shrink, interval_ms: u64) {
-        let now_ms = self.now_ms();
-        if now_ms.saturating_sub(self.shrunk_ms.load(Relaxed)) >= interval_ms {
-            self.shrunk_ms.store(now_ms, Relaxed);
-            self.topics.shrink(to);
-        }
+    /// Begins to ask the topics to hold less, where that is long enough ago. Whether it does.
+    fn begin_shrinking(&self, interval_ms: u64) -> bool {
+        let (now_ms, before_ms) = (self.now_ms(), self.shrunk_ms.load(Relaxed));
+        now_ms.saturating_sub(before_ms) >= interval_ms
+            && self.shrunk_ms.compare_exchange(before_ms, now_ms, Relaxed, Relaxed).is_ok()
     }
 
     /// A topic cannot be read, for a reason that does not pass by itself: its viewers are told so.
