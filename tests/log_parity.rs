@@ -126,7 +126,11 @@ async fn redis_and_memory_read_the_same() {
             bytes_max: u64::MAX,
         };
         let wants = SnapshotWants {
-            updates_max: random.random_bool(0.8).then(|| random.random_range(0..12)),
+            updates_max: match random.random_range(0..10) {
+                0..2 => None,
+                2..5 => Some(u64::MAX),
+                _ => Some(random.random_range(0..12)),
+            },
             newest_max: random.random_range(0..5),
             page: random.random_bool(0.5).then_some(page),
             bytes_max: None,

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_body_is_charged_until_the_last_who_has_it_is_done() {
         let account = Account::new(1 << 20);
-        let content = Content::charged("abc".into(), account.charge(Kind::Bodies, 3), None);
+        let content = Content::charged("abc".into(), account.charge(Kind::Responses, 3), None);
         let known = content.known();
         let mut other = content.clone();
         drop(content);

@@ -101,7 +101,7 @@ async fn dispatch(
         Route::Metrics => {
             let content_type = "text/plain; version=0.0.4; charset=utf-8";
             let text = Bytes::from(api.live.metrics());
-            let charge = api.account.charge(Kind::Bodies, text.len());
+            let charge = api.account.charge(Kind::Responses, text.len());
             Ok(answer(StatusCode::OK, content_type, Content::charged(text, charge, None)))
         }
         Route::Tasks => tasks::list(api, Query::of(parts.uri.query())).await,

@@ -156,56 +156,60 @@ impl Inner {
 
     async fn outcome(self: Arc<Self>, subject: Subject, teller: Arc<Teller>) -> Outcome {
         supervise::turn(Part::Lane);
-        let (body, alone) = match &subject {
-            Subject::Newest(limit) => (self.newest(*limit).await?, None),
+        let read = match &subject {
+            Subject::Newest(limit) => self.newest(*limit).await?,
             Subject::Task(thread) => self.state(thread, &teller).await?,
         };
-        Ok(self.shared(subject, body, alone))
+        Ok(self.shared(subject, read))
     }
 
-    async fn newest(&self, limit: u64) -> Result<Vec<u8>, ApiError> {
+    async fn newest(&self, limit: u64) -> Result<Read, ApiError> {
         #[derive(Serialize)]
         struct List {
             tasks: Vec<ListedTask>,
         }
         let limit_rows = usize::try_from(limit).unwrap_or(usize::MAX);
-        let held = limit_rows.saturating_mul(ROW_BYTES_MAX).min(self.account.bytes_max() / 8);
+        let bytes = limit_rows.saturating_mul(ROW_BYTES_MAX).min(self.account.bytes_max() / 16);
+        let charge = self.room(Kind::Responses, bytes).await;
         let _turn = self.large.acquire().await;
-        let _charge = self.room(held).await;
-        json(&List { tasks: self.threads.newest(limit).await? }, 0)
+        let _beside = self.room(Kind::Answers, bytes).await;
+        let body = json(&List { tasks: self.threads.newest(limit).await? }, 0)?;
+        Ok(Read { body, charge, alone: None })
     }
 
-    async fn state(
-        &self,
-        thread: &ThreadId,
-        teller: &Teller,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), ApiError> {
+    async fn state(&self, thread: &ThreadId, teller: &Teller) -> Result<Read, ApiError> {
         let weight = self.log.weigh(thread).await?;
         let bytes = usize::try_from(weight).unwrap_or(usize::MAX);
-        let held = bytes.saturating_mul(COPIES);
-        let too_large = self.account.exceeds(held);
-        let alone = if too_large { self.alone.clone().acquire_owned().await.ok() } else { None };
+        if self.account.exceeds(bytes.saturating_mul(COPIES)) {
+            let alone = self.alone.clone().acquire_owned().await.ok();
+            let _turn = self.large.acquire().await;
+            teller.send_replace(Progress::Reading);
+            let body = json(&self.threads.large_state(thread).await?, bytes)?;
+            let charge = self.account.hold_outside(Kind::Responses, body.capacity());
+            return Ok(Read { body, charge, alone });
+        }
+        // Others' responses hold up nothing but this one.
+        let charge = self.room(Kind::Responses, bytes).await;
+        let beside_bytes = bytes * (COPIES - 1);
         if weight <= LARGE_BYTES {
-            let _charge = self.room(held).await;
+            let _beside = self.room(Kind::Answers, beside_bytes).await;
             match self.threads.state_within(thread, 2 * LARGE_BYTES).await {
                 // It grew meanwhile, or the newest entry of its stream is large.
                 Err(LogError::TooLarge) => {}
-                state => return Ok((json(&state?, bytes)?, alone)),
+                state => return Ok(Read { body: json(&state?, bytes)?, charge, alone: None }),
             }
         }
-        // Who waits for its turn holds nothing yet.
         let _turn = self.large.acquire().await;
-        let _charge =
-            if too_large { self.account.outside(Kind::Answers) } else { self.room(held).await };
+        let _beside = self.room(Kind::Answers, beside_bytes).await;
         teller.send_replace(Progress::Reading);
-        let state = self.threads.large_state(thread).await?;
-        Ok((json(&state, bytes)?, alone))
+        let body = json(&self.threads.large_state(thread).await?, bytes)?;
+        Ok(Read { body, charge, alone: None })
     }
 
     /// Waits for room. Who waits for the answer has a deadline and with it this has one.
-    async fn room(&self, bytes: usize) -> Charge {
+    async fn room(&self, kind: Kind, bytes: usize) -> Charge {
         loop {
-            if let Some(charge) = self.account.reserve(Kind::Answers, bytes, Priority::Usual) {
+            if let Some(charge) = self.account.reserve(kind, bytes, Priority::Usual) {
                 return charge;
             }
             sleep(ROOM_PAUSE).await;
@@ -213,25 +217,28 @@ impl Inner {
     }
 
     /// The body to answer with: where the same bytes are still being written to somebody, those.
-    fn shared(
-        &self,
-        subject: Subject,
-        body: Vec<u8>,
-        alone: Option<OwnedSemaphorePermit>,
-    ) -> Content {
+    fn shared(&self, subject: Subject, read: Read) -> Content {
+        let Read { body, mut charge, alone } = read;
         let mut answers = self.answers.lock();
         answers.retain(|_, known| !known.is_gone());
         if let Some(same) = answers.get(&subject).and_then(|known| known.same_as(&body)) {
             return same;
         }
-        let charge = match alone {
-            Some(_) => self.account.hold_outside(Kind::Bodies, body.capacity()),
-            None => self.account.charge(Kind::Bodies, body.capacity()),
-        };
+        if alone.is_none() {
+            charge.set(body.capacity());
+        }
         let content = Content::charged(body.into(), charge, alone);
         answers.insert(subject, content.known());
         content
     }
+}
+
+/// What was read, as the body of a response.
+struct Read {
+    body: Vec<u8>,
+    charge: Charge,
+    /// It is the one that is larger than the account.
+    alone: Option<OwnedSemaphorePermit>,
 }
 
 fn json(value: &impl Serialize, bytes: usize) -> Result<Vec<u8>, ApiError> {

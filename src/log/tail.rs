@@ -150,6 +150,9 @@ pub enum Read {
     TooLarge,
     /// The log refuses to read this stream, and says why.
     Refused(String),
+    /// The answer broke off in it before there was anything new: read with others, it would do so
+    /// again.
+    BrokenOff,
     /// It was not read, because of another stream of the same read.
     NotRead,
 }

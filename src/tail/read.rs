@@ -235,7 +235,9 @@ impl Tail {
             _ => 0,
         };
         let mut held: usize = reads.iter().map(bytes_of).sum();
-        let too_much = reads.iter().any(|read| matches!(read, Read::TooLarge | Read::NotRead));
+        let broke_off =
+            |read: &Read| matches!(read, Read::TooLarge | Read::BrokenOff | Read::NotRead);
+        let too_much = reads.iter().any(broke_off);
         self.window.brought(held, too_much);
         let mut since_turn = 0;
         for ((question, why), read) in questions.iter().zip(whys).zip(reads) {
@@ -270,6 +272,13 @@ impl Tail {
             Read::WrongType => self.set_aside(&question.key).await,
             Read::TooLarge => {
                 self.give_to_lane(&question.key);
+                Ok(())
+            }
+            Read::BrokenOff => {
+                if let Some(watched) = self.watched.get_mut(&question.key) {
+                    watched.care = watched.care.max(Care::Alone);
+                }
+                self.is_due(question.key.clone(), why);
                 Ok(())
             }
             Read::NotRead => {

@@ -230,7 +230,9 @@ impl Worker {
             }
             Appetite::Sated => return 0,
         }
-        let bytes_max = if self.shared.account.is_full() { READ_BYTES_FULL } else { READ_BYTES };
+        let account = &self.shared.account;
+        let little = account.is_full() || account.has_much_input();
+        let bytes_max = if little { READ_BYTES_FULL } else { READ_BYTES };
         let buffer = &mut self.buffer[..bytes_max];
         match self.sockets.read(key, buffer) {
             Ok(0) => {

@@ -39,9 +39,9 @@ def files(server):
     return len(os.listdir(f"/proc/{server.pid}/fd"))
 
 
-def charged(server):
+def charged(server, kind="bodies"):
     """What the account says is held of bodies."""
-    return server.metrics()['taskcast_memory_bytes{kind="bodies"}']
+    return server.metrics()[f'taskcast_memory_bytes{{kind="{kind}"}}']
 
 
 def large_task(redis, mib, each=100 * 1024):
@@ -111,14 +111,14 @@ def test_who_takes_nothing_of_an_answer_is_cut_and_gives_back_what_it_held(start
         stalled.append(raw)
     for raw in stalled:
         raw.socket.recv(1, socket.MSG_PEEK)
-    assert charged(server) == int(stalled[0].read_head()[1]["content-length"])
+    assert charged(server, "responses") == int(stalled[0].read_head()[1]["content-length"])
     assert growth_mib(server, before) < 100, "they share one answer"
     eventually(lambda: files(server) <= open_before, "each is cut")
     for raw in stalled:
         with pytest.raises(ConnectionError):
             while raw.socket.recv(MIB):
                 pass
-    eventually(lambda: charged(server) == 0, "what was held is given back")
+    eventually(lambda: charged(server, "responses") == 0, "what was held is given back")
 
 
 def test_who_takes_an_answer_slowly_is_not_cut(start_server, redis_server):
@@ -139,6 +139,22 @@ def test_who_takes_an_answer_slowly_is_not_cut(start_server, redis_server):
 
 
 # Memory
+
+
+def test_responses_that_are_taken_slowly_leave_room_for_what_is_sent(start_server, redis_server):
+    server = start_server(redis_server, config=limits(memory_bytes_max=32 * MIB, attach_timeout_ms=3000))
+    workers = [large_task(redis_server.client(), 4) for _ in range(6)]
+    slow = [Raw(server) for _ in workers]
+    for raw, worker in zip(slow, workers):
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.send(get(f"{TASKS}/{worker.thread}"))
+    eventually(lambda: charged(server, "responses") > 3 * MIB)
+    for size in (10, 60_000, 500_000):
+        assert request(server, "POST", "/api/v1/triage", {"query": "q" * size})[0] == 202
+    assert charged(server, "responses") < 9 * MIB
+    for raw in slow:
+        raw.socket.close()
+    eventually(lambda: charged(server, "responses") == 0, "what was held is given back")
 
 
 def test_bodies_that_do_not_go_on_are_bounded_by_the_account(start_server, redis_server):
@@ -193,7 +209,7 @@ def test_a_body_for_which_there_never_is_room_is_503(start_server, redis_server)
 
 
 def test_a_read_for_which_there_is_no_room_in_its_time_is_503(start_server, redis_server):
-    server = start_server(redis_server, config=limits(memory_bytes_max=8 * MIB, attach_timeout_ms=1000))
+    server = start_server(redis_server, config=limits(memory_bytes_max=7 * MIB, attach_timeout_ms=1000))
     worker = large_task(redis_server.client(), 1)
     half_read = [Raw(server) for _ in range(30)]
     for raw in half_read[:4]:

@@ -5,7 +5,7 @@ import socket
 
 from processes import eventually, request
 from rawsocket import CLOSE, PING, PONG, TEXT, Raw, frame
-from support import task_path
+from support import Worker, task_path
 
 MANY = "/api/v1/ws"
 
@@ -133,3 +133,31 @@ def test_who_reads_nothing_is_closed_where_memory_is_spent_and_others_are_not(
             for body in bodies:
                 body.socket.close()
     assert request(server, "GET", "/healthz")[0] == 200
+
+
+def test_those_who_lagged_get_on_where_what_is_held_and_what_they_wait_for_do_not_fit(
+    start_server, redis_server
+):
+    memory = 8 << 20
+    server = start_server(
+        redis_server, "--set", f"limits.memory_bytes_max={memory}", "--set", "limits.topic_bytes_max=20000"
+    )
+    redis = redis_server.client()
+    workers = [Worker(redis) for _ in range(26)]
+    viewers = [Raw(server, receive_bytes=8192).open(task_path(worker.thread)) for worker in workers]
+    for viewer in viewers:
+        viewer.socket.settimeout(60)
+        assert viewer.read_json()["update_type"] == "initial_state"
+    entries = 120
+    for number in range(entries):
+        for worker in workers:
+            worker.raw("number", number, "padding", "x" * 10_000)
+    eventually(lambda: server.metrics()["taskcast_viewers_lagging"] == len(workers))
+    for worker in workers:
+        worker.raw("number", entries, "padding", "x" * 210_000)
+    # As the newest of each task, these are not let go while memory is only tight.
+    chunks = 'taskcast_memory_bytes{kind="chunks"}'
+    eventually(lambda: server.metrics()[chunks] > memory * 5 / 8)
+    for viewer in viewers:
+        numbers = [viewer.read_json()["number"] for _ in range(entries + 1)]
+        assert numbers == list(range(entries + 1))

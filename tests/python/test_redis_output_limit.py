@@ -120,6 +120,36 @@ async def test_small_streams_beside_a_large_entry_stay_off_the_lane(start_redis,
     assert server.metrics()["taskcast_lane_streams_total"] == 1
 
 
+@pytest.mark.parametrize("tail", ["tracking", "block"])
+@pytest.mark.parametrize("streams", [2, 3])
+async def test_an_entry_that_no_read_has_room_for_keeps_nobody_from_what_is_behind_it(
+    start_redis, start_server, tail, streams
+):
+    config = "[limits]\ntail_read_bytes_max = 65536\n"
+    server = start_server(start_redis(), "--workers", "1", "--tail", tail, config=config)
+    redis = server.redis
+    workers = [Worker(redis) for _ in range(streams)]
+    async with contextlib.AsyncExitStack() as stack:
+        viewers = []
+        for worker in workers:
+            viewers.append(await stack.enter_async_context(connect(server, worker.thread)))
+            await initial(viewers[-1])
+            worker.update("small")
+            assert (await receive(viewers[-1]))["message"] == "small"
+        server.pause()
+        for place, worker in enumerate(workers):
+            together = redis.pipeline(transaction=False)
+            for number in range(1_200):
+                # Of values that are small by themselves.
+                large = {f"part-{part}": "x" * 200_000 for part in range(4)} if place == 0 else {}
+                together.xadd(worker.stream, {"number": number} | (large if number == 400 else {}))
+            together.execute()
+        server.resume()
+        for viewer in viewers:
+            frames = [await receive(viewer) for _ in range(1_200)]
+            assert [frame["number"] for frame in frames] == list(range(1_200))
+
+
 class Peak:
     """The greatest value that a function gave while this was entered."""
 

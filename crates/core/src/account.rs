@@ -26,13 +26,15 @@ pub enum Kind {
     Topics,
     /// Answers of Redis that are being received or encoded.
     Answers,
-    /// Bodies of HTTP requests and responses.
+    /// Bodies of HTTP requests.
     Bodies,
+    /// Bodies of HTTP responses.
+    Responses,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Chunks,
         Self::Rests,
         Self::Input,
@@ -40,6 +42,7 @@ impl Kind {
         Self::Topics,
         Self::Answers,
         Self::Bodies,
+        Self::Responses,
     ];
 
     /// The name in metrics.
@@ -52,6 +55,7 @@ impl Kind {
             Self::Topics => "topics",
             Self::Answers => "answers",
             Self::Bodies => "bodies",
+            Self::Responses => "responses",
         }
     }
 }
@@ -151,6 +155,11 @@ impl Account {
         self.bytes() + self.bytes_outside() > self.0.bound(Priority::Spare)
     }
 
+    /// Whether messages that are not complete hold so much that nothing more is read of such.
+    pub fn has_much_input(&self) -> bool {
+        self.bytes_of(Kind::Input) > self.0.bytes_max / 8
+    }
+
     /// Whether there is no room for anything that is about to be read.
     pub fn is_full(&self) -> bool {
         self.bytes() + self.bytes_outside() >= self.0.bound(Priority::Usual)
@@ -204,10 +213,11 @@ impl Inner {
     /// How much of it may be of one kind.
     fn bound_of(&self, kind: Kind, priority: Priority) -> usize {
         match (kind, priority) {
-            // Anybody sends bodies, as slowly as their time allows: they leave those who watch room
-            // to attach and to be served. Small ones that are half read have an eighth to themselves.
-            (Kind::Bodies, Priority::Last) => self.bytes_max / 2,
-            (Kind::Bodies, _) => self.bytes_max / 8 * 3,
+            // Anybody sends bodies, and takes responses, as slowly as their time allows: they leave
+            // those who watch room to attach and to be served. Small bodies that are half read have
+            // an eighth to themselves.
+            (Kind::Bodies, Priority::Last) => self.bytes_max / 8 * 3,
+            (Kind::Bodies | Kind::Responses, _) => self.bytes_max / 4,
             _ => self.bytes_max,
         }
     }
@@ -337,7 +347,7 @@ mod tests {
     #[test]
     fn bodies_leave_room_for_those_who_watch() {
         let account = Account::new(1000);
-        let large = account.reserve(Kind::Bodies, 375, Priority::Usual).unwrap();
+        let large = account.reserve(Kind::Bodies, 250, Priority::Usual).unwrap();
         assert!(account.reserve(Kind::Bodies, 1, Priority::Usual).is_none());
         let small = account.reserve(Kind::Bodies, 125, Priority::Last).unwrap();
         assert!(account.reserve(Kind::Bodies, 1, Priority::Last).is_none());

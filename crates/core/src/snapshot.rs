@@ -8,7 +8,8 @@ use crate::state::State;
 /// What a snapshot is to hold, beside the stream's facts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SnapshotWants {
-    /// How many of the newest updates; none means that no state is wanted at all.
+    /// How many of the newest updates; none means that no state is wanted at all, `u64::MAX` that it is
+    /// wanted whole, with the thread's metadata and context.
     pub updates_max: Option<u64>,
     /// How many of the stream's newest entries.
     pub newest_max: u64,

@@ -59,32 +59,35 @@ impl Task {
         self.status.is_some() || !self.metadata.is_empty()
     }
 
-    /// The state with that many of the newest updates.
+    /// The state with that many of the newest updates; with metadata and context where it is to be
+    /// whole.
     pub(super) fn state(&self, updates_max: u64) -> Option<State> {
         if !self.has_state() {
             return None;
         }
         let updates_total = self.updates.len() as u64;
         let skipped = updates_total.saturating_sub(updates_max) as usize;
+        let whole = |hash: &Hash| {
+            let fields = hash.clone().into_iter();
+            if updates_max == u64::MAX { fields.collect() } else { Vec::new() }
+        };
         Some(State {
             status: self.status.clone(),
             updates: self.updates.iter().skip(skipped).cloned().collect(),
             updates_total,
             result: self.result.clone(),
             error: self.error.clone(),
-            metadata: self.metadata.clone().into_iter().collect(),
-            context: self.context.clone().into_iter().collect(),
+            metadata: whole(&self.metadata),
+            context: whole(&self.context),
             task: None,
         })
     }
 
     /// What a row of the list of tasks shows of the state, with that many of the newest updates.
     pub(super) fn row(&self, updates_max: u64) -> Option<State> {
-        let mut state = self.state(updates_max)?;
-        state
-            .metadata
-            .retain(|(name, _)| [&b"created_at"[..], b"subject"].contains(&name.as_ref()));
-        let State { status, updates, metadata, .. } = state;
+        let State { status, updates, .. } = self.state(updates_max)?;
+        let mut metadata: Vec<_> = self.metadata.clone().into_iter().collect();
+        metadata.retain(|(name, _)| [&b"created_at"[..], b"subject"].contains(&name.as_ref()));
         Some(State { status, updates, metadata, ..State::default() })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::Value;
 
 use super::error::Class;
@@ -14,6 +15,8 @@ use crate::log::{LISTED_TEXT_BYTES_MAX, LISTED_UPDATES_MAX, Listed, LogError, St
 /// How many rows of the index are looked at for a list: those of tasks that are gone do not count
 /// as listed.
 const INDEX_ROWS_MAX: usize = 1_000;
+/// How many rows are asked for at a time.
+const ROWS_AT_ONCE: usize = 8;
 /// No older updates of a task are looked at once the newer ones have so many bytes.
 const ROW_BYTES_MAX: usize = 64 * 1024;
 
@@ -35,9 +38,12 @@ impl RedisLog {
                 .into_iter()
                 .flatten()
                 .filter(|(thread, _)| listed.iter().all(|known| known.thread != *thread));
-            // All at once on one connection: the answers come one behind the other.
+            // Some at once on one connection: the answers come one behind the other, and Redis has
+            // time for others in between.
             let reads = new.map(|(thread, updated_at)| self.listed(thread, updated_at));
-            let read = futures_util::future::try_join_all(reads).await?;
+            let reads: Vec<_> = reads.collect();
+            let read = stream::iter(reads).buffered(ROWS_AT_ONCE);
+            let read: Vec<_> = read.try_collect().await?;
             listed.extend(read.into_iter().flatten());
             if end {
                 break;

@@ -4,12 +4,14 @@
 -- ARGV[1]  the tasks' keys without their last parts: {prefix}:task
 -- ARGV[2]  at most that many of the newest updates
 -- ARGV[3]  no more updates once there are so many bytes
--- ARGV[4]  the longest text that is shown, in bytes; an update that is longer comes without the rest
+-- ARGV[4]  the longest text that is shown, in bytes; an update that is longer comes without the rest,
+--          and one with very many values without anything
 --
 -- Answers {task id, status, updates (newest first), metadata, the task's metadata}, or nil where
 -- there is no state.
 
 local TEXT_MAX = tonumber(ARGV[4])
+local VALUES_MAX = 20000 -- that an update may have to be looked into
 
 -- The beginning of a long text, up to the end of a character.
 local function cut(text)
@@ -21,9 +23,20 @@ local function cut(text)
   return string.sub(text, 1, length)
 end
 
+-- Whether to look into an update would take Redis too long.
+local function has_very_many_values(update)
+  local at = 0
+  for _ = 1, VALUES_MAX do
+    at = update:find(',', at + 1, true)
+    if not at then return false end
+  end
+  return true
+end
+
 -- What is shown of an update.
 local function shown(update)
   if #update <= TEXT_MAX then return update end
+  if has_very_many_values(update) then return '{}' end
   local decoded, members = pcall(cjson.decode, update)
   if not decoded or type(members) ~= 'table' then return '{}' end
   local all = type(members.metadata) == 'table' and members.metadata or {}

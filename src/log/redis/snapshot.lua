@@ -3,7 +3,8 @@
 -- KEYS[1]  the stream
 -- KEYS[2]  the thread's keys without their last part: {prefix}:thread:{thread_id}
 -- ARGV[1]  the tasks' keys without their last parts: {prefix}:task
--- ARGV[2]  how many of the newest updates; -1 for all of them, empty for no state at all
+-- ARGV[2]  how many of the newest updates; -1 for all of them, with the thread's metadata and context;
+--          empty for no state at all
 -- ARGV[3]  how many of the stream's newest entries
 -- ARGV[4]  the id that the page begins with, inclusive; empty for no page
 -- ARGV[5]  at most that many entries in the page
@@ -14,6 +15,10 @@
 -- it would be too many bytes.
 
 local NEWEST_BYTES_MAX = 262144
+local ENTRIES_STEP_MAX = 32 -- in one command: the next ones may be of any size
+local UPDATES_STEP = 4      -- likewise; where all are read,
+local ALL_UPDATES_STEP = 64 -- it is known how large they are together
+local FIELD_BYTES = 32      -- what a field costs beside its bytes
 local TOO_LARGE = {}
 
 -- What has been read, in bytes.
@@ -35,8 +40,9 @@ local function weigh_all(strings)
   return weigh(length_of(strings))
 end
 
--- Entries from an id on, at most `count`, and no more once there are `bytes_max`. Nobody knows how
--- large the next ones are: each step is judged by those before it. The first one may be known.
+-- Entries from an id on, at most `count`, and no more once there are `bytes_max`, but one and the
+-- next. Nobody knows how large the next ones are: each step is judged by those before it, and what
+-- it brought beyond that is left out. The first one may be known.
 local function entries(command, from, to, count, bytes_max, first)
   local found, bytes = {}, 0
   if first then
@@ -49,18 +55,21 @@ local function entries(command, from, to, count, bytes_max, first)
     local again = #found > 0 and 1 or 0
     local reply = read(command, KEYS[1], from, to, 'COUNT', step + again) or {}
     for i = 1 + again, #reply do
+      if #found >= 2 and bytes >= bytes_max then return found, true end
       found[#found + 1] = reply[i]
       bytes = bytes + weigh_all(reply[i][2])
     end
     if #reply < step + again then return found, false end
     from = found[#found][1]
     local room = (bytes_max - bytes) / math.max(1, bytes / #found)
-    step = math.max(1, math.min(math.floor(room), 8 * #found, count - #found))
+    step = math.min(math.floor(room), 8 * #found, count - #found, ENTRIES_STEP_MAX)
+    step = math.max(1, step)
   end
   return found, true
 end
 
 local function hash(key)
+  weigh((read('HLEN', key) or 0) * FIELD_BYTES)
   local pairs_read = read('HGETALL', key) or {}
   weigh_all(pairs_read)
   return pairs_read
@@ -71,29 +80,48 @@ local function text(key)
   return read('GET', key)
 end
 
+-- The newest updates, in the order of their list: `side` is where the newest ones are. They are
+-- weighed as they come.
+local function newest_updates(key, count, side, step)
+  local found = {}
+  for at = 0, count - 1, step do
+    local last = math.min(at + step, count) - 1
+    local part
+    if side == 'left' then
+      part = read('LRANGE', key, at, last) or {}
+    else
+      part = read('LRANGE', key, -last - 1, -at - 1) or {}
+    end
+    weigh_all(part)
+    if #part == 0 then break end
+    found[#found + 1] = part
+  end
+  local updates = {}
+  for i = 1, #found do
+    local part = side == 'left' and found[i] or found[#found + 1 - i]
+    for _, update in ipairs(part) do updates[#updates + 1] = update end
+  end
+  return updates
+end
+
 local function state(updates_max)
   local thread = KEYS[2]
   local task_id, base = newest_task(thread)
   local status = text(base .. ':status')
   if is_none(thread, task_id, status) then return false end
-  local updates = {}
-  if updates_max ~= 0 then
-    if task_id then
-      updates = read('LRANGE', base .. ':updates', updates_max < 0 and 0 or -updates_max, -1)
-    else
-      updates = read('LRANGE', base .. ':updates', 0, updates_max < 0 and -1 or updates_max - 1)
-    end
-    weigh_all(updates or {})
-  end
+  local updates_total = read('LLEN', base .. ':updates') or 0
+  local all = updates_max < 0
+  local count = all and updates_total or math.min(updates_max, updates_total)
+  local side, step = task_id and 'right' or 'left', all and ALL_UPDATES_STEP or UPDATES_STEP
   return {
     task_id,
     status,
-    updates or {},
-    read('LLEN', base .. ':updates') or 0,
+    newest_updates(base .. ':updates', count, side, step),
+    updates_total,
     text(base .. ':result'),
     text(base .. ':error'),
-    hash(thread .. ':metadata'),
-    hash(thread .. ':context'),
+    all and hash(thread .. ':metadata') or {},
+    all and hash(thread .. ':context') or {},
     task_id and hash(base .. ':metadata') or {},
   }
 end

@@ -15,6 +15,8 @@ use crate::log::{LogError, Snapshot, SnapshotWants, State, StreamFacts, TaskPart
 
 /// Bytes in one piece, about.
 const PIECE_BYTES: u64 = 1024 * 1024;
+/// So much is read in one step, where it has to be.
+const ONE_STEP_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A state that changes while it is read is read again, so many times.
 const TRIES: usize = 3;
 
@@ -58,9 +60,21 @@ impl RedisLog {
             }
             (now_ms, weight) = (then_ms, still);
         }
-        // It changes faster than that: in one step, however long that takes.
-        let wants = SnapshotWants { updates_max: Some(u64::MAX), ..SnapshotWants::default() };
-        self.snapshot(thread, wants).await
+        // It changes faster than that: in one step, where Redis has that done soon, else as it was
+        // while it was read.
+        let wants = SnapshotWants {
+            updates_max: Some(u64::MAX),
+            bytes_max: Some(ONE_STEP_BYTES_MAX),
+            ..SnapshotWants::default()
+        };
+        match self.snapshot(thread, wants).await {
+            Err(LogError::TooLarge) => {
+                let state = self.state_in_pieces(thread, &weight).await?;
+                let stream = weight.stream;
+                Ok(Snapshot { stream, state, now_ms, ..Snapshot::default() })
+            }
+            snapshot => snapshot,
+        }
     }
 
     /// Facts and sizes of one instant, and that instant by the clock of Redis.

@@ -347,7 +347,7 @@ fn part_of(
         } else if news {
             Read::Entries { entries, beginning: *beginning, more: true }
         } else {
-            Read::NotRead
+            Read::BrokenOff
         }
     };
     questions.iter().zip(beginnings).map(read).collect()

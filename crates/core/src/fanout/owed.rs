@@ -21,11 +21,20 @@ pub(super) struct Busy {
     /// What was read and not looked at yet, with what is charged for it.
     pub(super) unread: Option<(Vec<u8>, Charge)>,
     /// Only while a message is incomplete.
-    pub(super) decoder: Option<(Box<Decoder>, Charge)>,
+    pub(super) decoder: Option<Incomplete>,
     /// It is not read until something ends that.
     pub(super) paused: Option<Paused>,
     /// When the socket took a byte last; wraps.
     pub(super) took_ms: u32,
+}
+
+/// A message that is not complete.
+#[derive(Debug)]
+pub(super) struct Incomplete {
+    pub(super) decoder: Box<Decoder>,
+    pub(super) charge: Charge,
+    /// When it began; wraps.
+    pub(super) since_ms: u32,
 }
 
 /// What ends a pause.

@@ -7,7 +7,7 @@
 use std::io::IoSlice;
 
 use super::message::{self, Request};
-use super::owed::{JSON_PONG, Paused};
+use super::owed::{Incomplete, JSON_PONG, Paused};
 use super::{Count, Fanout, Io, Sent, Settings, Socket, SocketState, Topic, Watching};
 use crate::account::Kind;
 use crate::chunk::Rest;
@@ -118,8 +118,8 @@ impl<T: Topic> Fanout<T> {
         let echo = matches!(socket.watching, Watching::Echo);
         let bytes_max = if echo { ECHO_MESSAGE_BYTES_MAX } else { self.settings.message_bytes_max };
         let held = socket.busy.as_mut().and_then(|busy| busy.decoder.take());
-        let (mut decoder, charge) = match held {
-            Some((decoder, charge)) => (*decoder, Some(charge)),
+        let (mut decoder, began) = match held {
+            Some(Incomplete { decoder, charge, since_ms }) => (*decoder, Some((charge, since_ms))),
             None => (Decoder::default(), None),
         };
         let mut messages_left = self.settings.messages_per_turn;
@@ -142,12 +142,14 @@ impl<T: Topic> Fanout<T> {
         }
         if !decoder.is_idle() {
             let bytes = decoder.bytes();
-            let mut charge = charge.unwrap_or_else(|| self.account.charge(Kind::Input, 0));
+            let begins = || (self.account.charge(Kind::Input, 0), self.wrapped_now_ms());
+            let (mut charge, since_ms) = began.unwrap_or_else(begins);
             charge.set(bytes);
             if let Some(busy) = self.busy(key) {
-                busy.decoder = Some((Box::new(decoder), charge));
+                let decoder = Box::new(decoder);
+                busy.decoder = Some(Incomplete { decoder, charge, since_ms });
             }
-            if self.account.is_full() {
+            if self.input_waits() {
                 self.rest(key);
             }
         }
@@ -192,22 +194,22 @@ impl<T: Topic> Fanout<T> {
     }
 
     /// A socket has rested. Where there is no memory for what it sends, it rests on.
-    pub(super) fn rested(&mut self, key: Key, io: &mut impl Io<Topic = T>) {
-        let silent_ms = match self.sockets.get(key) {
-            Some(socket) => self.wrapped_now_ms().wrapping_sub(socket.seen_ms),
-            None => return,
-        };
-        let full = self.account.is_full();
+    pub(super) fn rested(&mut self, key: Key) {
+        let waits = self.input_waits();
         let Some(busy) = self.busy(key) else { return };
         if busy.paused.take_if(|paused| *paused == Paused::Resting).is_none() {
             return;
         }
-        if full && busy.decoder.is_some() {
-            self.rest(key);
-            return self.close_if_stalled(key, silent_ms.into(), io);
+        if waits && busy.decoder.is_some() {
+            return self.rest(key);
         }
         self.effects.push_back(super::Effect::Read(key));
         self.tidy(key);
+    }
+
+    /// Whether nothing more is taken of messages that are not complete.
+    fn input_waits(&self) -> bool {
+        self.account.is_full() || self.account.has_much_input()
     }
 
     fn keep_unread(&mut self, key: Key, input: &[u8]) {

@@ -82,12 +82,13 @@ impl<T: Topic> Fanout<T> {
             self.passes.push_back(key);
         }
         while let Some((_, key)) = pop_if(&mut self.resting, |(due_ms, _)| *due_ms <= now_ms) {
-            self.rested(key, io);
+            self.rested(key);
         }
         if self.clock.next_ms <= now_ms {
             let starved = self.account.starved();
             let somebody_waits = starved != std::mem::replace(&mut self.starved, starved);
-            self.memory_is_spent = self.account.is_full() || somebody_waits;
+            self.memory_is_spent =
+                self.account.is_full() || self.account.has_much_input() || somebody_waits;
             self.beat(io);
             self.close_overdue(io);
             self.look_at_stalled(io);
@@ -140,7 +141,13 @@ impl<T: Topic> Fanout<T> {
         for index in (turn..self.sockets.capacity()).step_by(self.clock.silence_ticks) {
             let Some(key) = self.sockets.key_at(index) else { continue };
             let Some(socket) = self.sockets.get(key) else { continue };
+            let incomplete = socket.busy.as_ref().and_then(|busy| busy.decoder.as_ref());
+            let since_ms = incomplete.map(|it| u64::from(now_ms.wrapping_sub(it.since_ms)));
             let silent_ms = u64::from(now_ms.wrapping_sub(socket.seen_ms));
+            if let Some(since_ms) = since_ms {
+                self.close_if_stalled(key, since_ms, io);
+            }
+            let Some(socket) = self.sockets.get(key) else { continue };
             if silent_ms < self.settings.viewer_timeout_ms || socket.state != SocketState::Open {
                 continue;
             }
