@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use redis::Value;
 
 use super::error::Class;
-use super::link::Repeat;
 use super::script::Script;
 use super::{RedisLog, reply};
 use crate::id::ThreadId;
@@ -60,7 +59,7 @@ impl RedisLog {
             .arg(skipped)
             .arg(skipped + count - 1)
             .arg("WITHSCORES");
-        let rows = self.link.in_time(self.link.ask(&range, Repeat::Freely)).await;
+        let rows = self.link.in_time(self.link.ask(&range)).await;
         let rows = match rows {
             Err(failure) if failure.class == Class::WrongType => Value::Nil,
             rows => rows?,
@@ -83,7 +82,7 @@ impl RedisLog {
             ROW_BYTES_MAX.to_string(),
             LISTED_TEXT_BYTES_MAX.to_string(),
         ];
-        let reading = self.link.run(&ROW, &keys, &args, Repeat::Freely);
+        let reading = self.link.run(&ROW, &keys, &args);
         let state = match self.link.in_time(reading).await {
             Err(failure) if failure.class == Class::NoRightToKey => None,
             read => row(read?),
