@@ -16,7 +16,7 @@ import time
 import pytest
 
 from cuttingproxy import CutReply, CutRequest, CuttingProxy
-from processes import eventually
+from processes import eventually, request
 from support import Worker
 
 MANY = int(os.environ.get("TASKCAST_PUBLICATIONS", 100_000))
@@ -35,13 +35,14 @@ class EveryByte:
     def __init__(self, stride):
         self.publications = itertools.count(1)
         self.places = itertools.count(0, stride)
-        self.cut_at = collections.Counter()
+        self.cut_at, self.last_place = set(), 0
 
     def __call__(self, command):
         if next(self.publications) % CUT_ONE_IN:
             return None
+        self.last_place = max(self.last_place, len(command) + REPLY_BYTES)
         place = next(self.places) % (len(command) + REPLY_BYTES)
-        self.cut_at[place] += 1
+        self.cut_at.add(place)
         return CutRequest(place) if place < len(command) else CutReply(place - len(command))
 
 
@@ -199,10 +200,42 @@ def test_each_publication_is_written_exactly_once(start_redis, start_server, cou
         told += publisher.told
     print(
         f"{count} publications in {took:.0f} s: answers {dict(told)}, "
-        f"{sum(proxy.cuts for proxy in proxies)} cuts at {len(cuts[0].cut_at | cuts[1].cut_at)} places, "
+        f"{sum(proxy.cuts for proxy in proxies)} cuts at {len(cuts[0].cut_at | cuts[1].cut_at)} of "
+        f"{max(rule.last_place for rule in cuts)} places, "
         f"{trouble.done} kills"
     )
     assert len(ids) == count
     assert {message: [id] for message, id in ids.items()} == dict(written)
     assert not [message for message in refused if message in written]
     assert trouble.done and all(proxy.cuts for proxy in proxies)
+
+
+def test_a_failover_keeps_or_loses_a_publication_with_its_record(start_redis, start_server, start_sentinel):
+    master = start_redis()
+    replica = start_redis("--replicaof", f"127.0.0.1 {master.port}")
+    eventually(lambda: replica.client().info("replication")["master_link_status"] == "up")
+    sentinel = start_sentinel(master.port)
+    server = start_server(redis_url=sentinel.url, config=CONFIG)
+    worker = Worker(master.client())
+
+    def post(message):
+        path, headers = f"/api/v1/tasks/{worker.thread}/updates", {"Idempotency-Key": message}
+        status, _, reply = request(server, "POST", path, {"message": message}, headers)
+        return status, reply
+
+    kept = post("kept")
+    assert kept[0] == 202
+    worker.redis.execute_command("WAIT", 1, 5000)
+    replica.pause()
+    worker.redis.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    lost = post("lost")
+    assert lost[0] == 202
+    master.kill()
+    replica.resume()
+    eventually(lambda: sentinel.master_port() == replica.port, "the failover", 30)
+    eventually(lambda: post("after")[0] == 202, "a publication", 30)
+    assert post("kept") == kept
+    again = post("lost")
+    assert again[0] == 202 and post("lost") == again
+    entries = [fields["message"] for _, fields in replica.client().xrange(worker.stream)]
+    assert sorted(entries) == ["after", "kept", "lost"]
