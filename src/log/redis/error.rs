@@ -144,10 +144,20 @@ impl Failure {
         Self { class: Class::Redirect, text: "cluster_enabled:1".into() }
     }
 
-    /// Whether Redis said that it did nothing of what it was asked. What we do not know the meaning of
-    /// says nothing: a proxy may have passed the question on.
+    /// Whether Redis said that it did nothing of what it was asked. Words that may be a proxy's say
+    /// nothing: it may have passed the question on.
     pub(super) fn is_refusal(&self) -> bool {
-        !matches!(self.class, Class::Broken | Class::Silent | Class::Refused)
+        match self.class {
+            Class::Broken | Class::Silent | Class::Unsupported | Class::Refused => false,
+            Class::Passing
+            | Class::Late
+            | Class::KeyUsed
+            | Class::NoScript
+            | Class::WrongType
+            | Class::NoRight
+            | Class::NoRightToKey
+            | Class::Redirect => true,
+        }
     }
 
     /// Whether the same may be answered a little later.
@@ -283,6 +293,7 @@ mod tests {
             Failure::silent(),
             Failure::answered("TORN x"),
             Failure::answered("upstream failure"),
+            Failure::answered("ERR unknown error"),
         ] {
             assert!(!failure.is_refusal(), "{failure}");
         }
