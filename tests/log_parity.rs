@@ -14,7 +14,10 @@ use taskcast::id::{Keys, StreamId, ThreadId};
 use taskcast::log::embedded::EmbeddedLog;
 use taskcast::log::redis::connection::Timeouts;
 use taskcast::log::redis::{RedisLog, RedisOptions};
-use taskcast::log::{Log, LogError, PageWants, Publication, Snapshot, SnapshotWants, Write};
+use taskcast::log::{
+    IdempotencyKey, Log, LogError, PageWants, Publication, PublicationId, Published, Snapshot,
+    SnapshotWants, Write,
+};
 
 use common::RedisServer;
 
@@ -49,10 +52,21 @@ fn random_publication(random: &mut StdRng) -> Publication {
     let writes = random.random_range(0..4);
     let events = random.random_range(0..3);
     Publication {
+        id: random_id(random),
         must_exist: random.random_bool(0.5),
         writes: (0..writes).map(|_| random_write(random)).collect(),
         events: (0..events).map(|_| random_pairs(random)).collect(),
     }
+}
+
+/// Of every other one a key that another may have had.
+fn random_id(random: &mut StdRng) -> PublicationId {
+    if random.random_bool(0.5) {
+        return PublicationId::default();
+    }
+    let [path, key, content] = [3, 9, 2].map(|max| random.random_range(0..max).to_string());
+    let key: IdempotencyKey = key.parse().unwrap();
+    PublicationId::new(key, &[&path], &[content])
 }
 
 fn random_write(random: &mut StdRng) -> Write {
@@ -117,8 +131,14 @@ async fn redis_and_memory_read_the_same() {
             memory.publish(&thread(number), &publication).await,
         ];
         match outcomes {
-            [Ok(one), Ok(other)] => assert_eq!(one == StreamId::ZERO, other == StreamId::ZERO),
-            [one, other] => assert_eq!([one, other], [NOT_FOUND, NOT_FOUND], "{publication:?}"),
+            [Ok(one), Ok(other)] => {
+                assert_eq!(one.thread, other.thread);
+                assert_eq!(one.stream_id == StreamId::ZERO, other.stream_id == StreamId::ZERO);
+            }
+            [one, other] => {
+                assert!(one == NOT_FOUND || one == Err(LogError::KeyUsed), "{one:?}");
+                assert_eq!(one, other, "{publication:?}");
+            }
         }
         let page = PageWants {
             from: StreamId::ZERO,
@@ -140,7 +160,7 @@ async fn redis_and_memory_read_the_same() {
     }
 }
 
-const NOT_FOUND: Result<StreamId, LogError> = Err(LogError::NotFound);
+const NOT_FOUND: Result<Published, LogError> = Err(LogError::NotFound);
 
 #[tokio::test]
 async fn redis_and_memory_list_the_same() {

@@ -88,6 +88,35 @@ fn a_task_is_made_and_led_to_its_end() {
 }
 
 #[test]
+fn what_has_a_key_is_done_once() {
+    let shell = Shell::new();
+    let new = || shell.printed(&["new", "q", "--idempotency-key=k"]);
+    let thread = new();
+    assert_eq!(new(), thread);
+    let steps: [&[&str]; 4] = [
+        &["status", &thread, "in_progress"],
+        &["update", &thread, "Reading", "--metadata", r#"{"progress":40}"#],
+        &["result", &thread, r#"{"answer":42}"#],
+        &["error", &thread, "but it broke"],
+    ];
+    for step in steps {
+        let keyed = [step, &["--idempotency-key", "k"]].concat();
+        let id = shell.printed(&keyed);
+        assert_eq!(shell.printed(&keyed), id, "{step:?}");
+        assert!(shell.printed(step).parse::<StreamId>().unwrap() > id.parse().unwrap());
+    }
+    assert_eq!(shell.state(&thread)["updates"].as_array().unwrap().len(), 2);
+
+    let other = ["update", &thread, "Writing", "--idempotency-key=k"];
+    let (code, _, err) = shell.task(&other);
+    assert!(code == Some(1) && err.contains("idempotency key"), "{err}");
+    for key in ["", "a b", "é", &"x".repeat(256)] {
+        let (code, _, err) = shell.task(&["update", &thread, "m", "--idempotency-key", key]);
+        assert!(code == Some(2) && err.contains("visible ASCII"), "{err}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_says_why() {
     let shell = Shell::new();
     let (code, out, err) = shell.task(&["update", "nobody", "hello"]);

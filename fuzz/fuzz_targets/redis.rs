@@ -92,5 +92,6 @@ fuzz_target!(|input: &[u8]| {
     check_entries(&thread, &snapshot.page);
     check_state(&thread, &snapshot.state.unwrap_or_default());
     check_entries(&thread, &reply::entries(value.clone()));
+    reply::published(value.clone());
     reply::pairs(value);
 });

@@ -54,8 +54,10 @@ impl From<Outcome> for ExitCode {
 impl From<&LogError> for Outcome {
     fn from(error: &LogError) -> Self {
         match error {
-            LogError::Unavailable(_) => Self::RedisAway,
-            LogError::NotFound | LogError::TooLarge | LogError::Refused(_) => Self::Failed,
+            LogError::Unavailable(_) | LogError::Unknown { .. } => Self::RedisAway,
+            LogError::NotFound | LogError::TooLarge | LogError::Refused(_) | LogError::KeyUsed => {
+                Self::Failed
+            }
         }
     }
 }

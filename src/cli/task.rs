@@ -9,7 +9,7 @@ use super::settings::{Everywhere, SourceArgs};
 use super::{Outcome, fail, print, terminal, warn_of_ignored};
 use crate::id::ThreadId;
 use crate::log::{Log, LogError};
-use crate::publish::{Fields, Json, NewTask, Status, ThreadManager, Update};
+use crate::publish::{Fields, IdempotencyKey, Json, NewTask, Status, ThreadManager, Update};
 
 /// What is done to which task.
 #[derive(Subcommand)]
@@ -19,7 +19,7 @@ pub(super) enum TaskCommand {
     /// Set the status of a task; prints the stream id of the event.
     Status {
         #[command(flatten)]
-        target: Target,
+        change: Change,
         /// queued, in_progress, awaiting_approval, done, completed, failed or cancelled
         status: Status,
     },
@@ -28,7 +28,7 @@ pub(super) enum TaskCommand {
     /// Set the result of a task; prints the stream id of the event.
     Result {
         #[command(flatten)]
-        target: Target,
+        change: Change,
         /// Any JSON, such as '{"answer": 42}'
         #[arg(value_parser = json::<Json>)]
         result: Json,
@@ -36,7 +36,7 @@ pub(super) enum TaskCommand {
     /// Set the error of a task and the status "failed"; prints the stream id of the last event.
     Error {
         #[command(flatten)]
-        target: Target,
+        change: Change,
         /// What went wrong, for people
         message: String,
     },
@@ -55,6 +55,24 @@ pub(super) struct Target {
     thread: ThreadId,
     #[command(flatten)]
     source: SourceArgs<Everywhere>,
+}
+
+/// A change of a task.
+#[derive(Args)]
+pub(super) struct Change {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Which publication it is.
+#[derive(Args)]
+pub(super) struct KeyArgs {
+    /// Do this once, however often it is run with the same key within a day: 1 to 255 visible ASCII
+    /// characters
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<IdempotencyKey>,
 }
 
 /// What a new task has.
@@ -78,6 +96,8 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "JSON", value_parser = json::<Fields>)]
     context: Option<Fields>,
     #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
     source: SourceArgs<Everywhere>,
 }
 
@@ -85,7 +105,7 @@ pub(super) struct NewArgs {
 #[derive(Args)]
 pub(super) struct UpdateArgs {
     #[command(flatten)]
-    target: Target,
+    change: Change,
     /// What happened, for people
     message: String,
     /// What kind of update it is
@@ -106,14 +126,14 @@ pub(super) async fn run(command: TaskCommand) -> ExitCode {
     match command {
         TaskCommand::New(args) => create(args).await,
         TaskCommand::Update(args) => update(args).await,
-        TaskCommand::Status { target, status } => {
-            target.answer(async |threads, id| threads.set_status(id, status).await).await
+        TaskCommand::Status { change, status } => {
+            change.answer(async |threads, id| threads.set_status(id, status).await).await
         }
-        TaskCommand::Result { target, result } => {
-            target.answer(async |threads, id| threads.set_result(id, &result).await).await
+        TaskCommand::Result { change, result } => {
+            change.answer(async |threads, id| threads.set_result(id, &result).await).await
         }
-        TaskCommand::Error { target, message } => {
-            target.answer(async |threads, id| threads.set_error(id, &message).await).await
+        TaskCommand::Error { change, message } => {
+            change.answer(async |threads, id| threads.set_error(id, &message).await).await
         }
         TaskCommand::Show { target } => {
             let shown = async |threads: &ThreadManager, id: &ThreadId| {
@@ -122,7 +142,7 @@ pub(super) async fn run(command: TaskCommand) -> ExitCode {
                     .map(|json| terminal::clean_json(&json))
                     .map_err(|error| LogError::Refused(error.to_string()))
             };
-            target.answer(shown).await
+            answer(target.source, None, async |threads| shown(threads, &target.thread).await).await
         }
     }
 }
@@ -136,7 +156,8 @@ async fn create(args: NewArgs) -> ExitCode {
         tags: args.tag,
         context: args.context.unwrap_or_default(),
     };
-    answer(args.source, async |threads| threads.create(task).await).await
+    let key = args.key.idempotency_key;
+    answer(args.source, key, async |threads| threads.create(task).await).await
 }
 
 async fn update(args: UpdateArgs) -> ExitCode {
@@ -147,22 +168,23 @@ async fn update(args: UpdateArgs) -> ExitCode {
             Err(error) => return fail(Outcome::Usage, &format!("--metadata: {error}")),
         };
     }
-    args.target.answer(async |threads, id| threads.add_update(id, update).await).await
+    args.change.answer(async |threads, id| threads.add_update(id, update).await).await
 }
 
-impl Target {
+impl Change {
     async fn answer<T: Display>(
         self,
         operation: impl AsyncFnOnce(&ThreadManager, &ThreadId) -> Result<T, LogError>,
     ) -> ExitCode {
-        let thread = self.thread;
-        answer(self.source, async |threads| operation(threads, &thread).await).await
+        let (target, key) = (self.target, self.key.idempotency_key);
+        answer(target.source, key, async |threads| operation(threads, &target.thread).await).await
     }
 }
 
 /// Prints what the operation gives, or says why it failed and what to do.
 async fn answer<T: Display>(
     source: SourceArgs<Everywhere>,
+    key: Option<IdempotencyKey>,
     operation: impl AsyncFnOnce(&ThreadManager) -> Result<T, LogError>,
 ) -> ExitCode {
     let config = match source.load() {
@@ -175,10 +197,13 @@ async fn answer<T: Display>(
                        or give --redis";
         return fail(Outcome::Usage, message);
     }
-    let threads = match Log::open(&config) {
+    let mut threads = match Log::open(&config) {
         Ok(log) => ThreadManager::new(log),
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
+    if let Some(key) = key {
+        threads = threads.with_idempotency_key(key);
+    }
     match operation(&threads).await {
         Ok(given) => print(&given.to_string()).err().unwrap_or_else(|| Outcome::Done.into()),
         Err(error) => fail(Outcome::from(&error), &explained(&error, &config.redis_masked())),
@@ -194,6 +219,12 @@ fn explained(error: &LogError, redis: &str) -> String {
             "{error} in {redis}; is it the right Redis (--redis) and --key-prefix? \
              `taskcast task new` makes a task"
         ),
-        LogError::TooLarge | LogError::Refused(_) => format!("{error}; asked {redis}"),
+        LogError::Unknown { idempotency_key, .. } => format!(
+            "{error}; asked {redis}: run it again with --idempotency-key {idempotency_key}, and it \
+             is done once"
+        ),
+        LogError::TooLarge | LogError::Refused(_) | LogError::KeyUsed => {
+            format!("{error}; asked {redis}")
+        }
     }
 }

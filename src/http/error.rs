@@ -6,18 +6,23 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::answer::{Answer, json_answer};
-use crate::log::LogError;
+use crate::log::{IdempotencyKey, LogError};
 
-/// A request that is refused.
+/// The header with which a publisher says which publication it is.
+pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// A request that is refused, or of which nobody knows what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) detail: String,
+    /// To come again with.
+    idempotency_key: Option<IdempotencyKey>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), idempotency_key: None }
     }
 
     /// 400: it cannot be understood.
@@ -38,20 +43,29 @@ impl ApiError {
 
 impl From<LogError> for ApiError {
     fn from(error: LogError) -> Self {
-        let status = match error {
-            LogError::NotFound => StatusCode::NOT_FOUND,
+        let detail = error.to_string();
+        match error {
+            LogError::NotFound => Self::new(StatusCode::NOT_FOUND, detail),
+            LogError::KeyUsed => Self::wrong(IDEMPOTENCY_KEY, detail),
+            LogError::Unknown { idempotency_key, .. } => Self {
+                idempotency_key: Some(idempotency_key),
+                ..Self::new(StatusCode::GATEWAY_TIMEOUT, detail)
+            },
             // Nothing was written; the detail says whether trying again is of use.
             LogError::Unavailable(_) | LogError::TooLarge | LogError::Refused(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
+                Self::unavailable(detail)
             }
-        };
-        Self::new(status, error.to_string())
+        }
     }
 }
 
 impl From<ApiError> for Answer {
     fn from(error: ApiError) -> Self {
-        json_answer(error.status, &json!({ "detail": error.detail }))
+        let mut body = json!({ "detail": error.detail });
+        if let Some(key) = error.idempotency_key {
+            body["idempotency_key"] = key.as_str().into();
+        }
+        json_answer(error.status, &body)
     }
 }
 
@@ -66,9 +80,12 @@ mod tests {
             (LogError::Unavailable(why()), 503),
             (LogError::Refused(why()), 503),
             (LogError::NotFound, 404),
+            (LogError::Unknown { why: why(), idempotency_key: IdempotencyKey::unique() }, 504),
         ] {
             let answer = ApiError::from(error.clone());
             assert_eq!((answer.status.as_u16(), answer.detail), (status, error.to_string()));
         }
+        let used = ApiError::from(LogError::KeyUsed);
+        assert!(used.status.as_u16() == 422 && used.detail.starts_with("Idempotency-Key: "));
     }
 }

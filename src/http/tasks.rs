@@ -7,12 +7,12 @@ use serde_json::json;
 use super::answer::{Answer, JSON, answer, json_answer};
 use super::api::Api;
 use super::body::Members;
-use super::error::ApiError;
+use super::error::{ApiError, IDEMPOTENCY_KEY};
 use super::query::{Query, decoded};
 use super::reads::Subject;
 use super::route::Call;
 use crate::id::ThreadId;
-use crate::publish::{NewTask, Status, TaskStreamManager, Update};
+use crate::publish::{NewTask, Status, TaskStreamManager, ThreadManager, Update};
 
 /// How many tasks a list holds where the request does not say.
 const LIST_DEFAULT: u64 = 50;
@@ -57,6 +57,7 @@ pub(super) async fn triage(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Answer, ApiError> {
+    let publisher = publisher(api, headers)?;
     let members = Members::of(headers, body)?;
     let task = NewTask {
         query: members.string("query")?,
@@ -66,7 +67,7 @@ pub(super) async fn triage(
         tags: members.optional_strings("tags")?.unwrap_or_default(),
         context: members.optional_fields("context")?.unwrap_or_default(),
     };
-    let thread = api.threads.create(task).await?;
+    let thread = publisher.create(task).await?;
     let made = json!({
         "thread_id": thread.as_str(),
         "status": Status::Queued.as_str(),
@@ -84,8 +85,8 @@ pub(super) async fn publish(
     body: &[u8],
 ) -> Result<Answer, ApiError> {
     let thread = thread_id(thread)?;
+    let threads = publisher(api, headers)?;
     let members = Members::of(headers, body)?;
-    let threads = &api.threads;
     let stream_id = match call {
         Call::Update => threads.add_update(&thread, update(&members)?).await?,
         Call::Status => {
@@ -97,6 +98,18 @@ pub(super) async fn publish(
         Call::Error => threads.set_error(&thread, &members.string("error_message")?).await?,
     };
     Ok(json_answer(StatusCode::ACCEPTED, &json!({ "stream_id": stream_id.to_string() })))
+}
+
+/// What publishes for a request: once for all that come with the same key.
+fn publisher(api: &Api, headers: &HeaderMap) -> Result<ThreadManager, ApiError> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(api.threads.clone()) };
+    if keys.next().is_some() {
+        return Err(ApiError::malformed(format!("a request has one {IDEMPOTENCY_KEY}")));
+    }
+    let key = key.to_str().unwrap_or_default().parse();
+    let key = key.map_err(|why| ApiError::malformed(format!("{IDEMPOTENCY_KEY}: {why}")))?;
+    Ok(api.threads.with_idempotency_key(key))
 }
 
 fn update(members: &Members) -> Result<Update, ApiError> {

@@ -4,6 +4,8 @@
 //! [`Log`] and does not know which one answers.
 
 pub mod embedded;
+mod idempotency;
+mod publication;
 pub mod redis;
 pub(crate) mod source;
 pub mod tail;
@@ -12,42 +14,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::id::{StreamId, ThreadId};
+use crate::id::ThreadId;
 
 pub use crate::core::entry::Entry;
 pub use crate::core::facts::StreamFacts;
 pub use crate::core::snapshot::{PageWants, Snapshot, SnapshotWants};
 pub use crate::core::state::{State, TaskPart};
-
-/// One step of state and events: all of it happens, or nothing does.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Publication {
-    /// Fail with [`LogError::NotFound`] unless the thread exists.
-    pub must_exist: bool,
-    /// Changes of the state, in the `thread` layout.
-    pub writes: Vec<Write>,
-    /// Entries to add to the stream, in order: names and values.
-    pub events: Vec<Vec<(String, String)>>,
-}
-
-/// One change of a task's state.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Write {
-    /// `sre:thread:{id}:status`
-    Status(String),
-    /// Pushed to the head of `sre:thread:{id}:updates`, which is cut to 100.
-    Update(String),
-    /// `sre:thread:{id}:result`, a JSON text.
-    Result(String),
-    /// `sre:thread:{id}:error`
-    Error(String),
-    /// Fields set in the hash `sre:thread:{id}:metadata`.
-    Metadata(Vec<(String, String)>),
-    /// Fields set in the hash `sre:thread:{id}:context`.
-    Context(Vec<(String, String)>),
-    /// The thread's place in the index `sre:threads:index`: score = seconds since the epoch.
-    Index(f64),
-}
+pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, PublicationId};
+pub use publication::{Publication, Published, Write};
 
 /// How many of its newest updates a row of the list of tasks comes with.
 pub(crate) const LISTED_UPDATES_MAX: u64 = 10;
@@ -77,6 +51,17 @@ pub enum LogError {
     TooLarge,
     /// The log refused for a reason that will not pass by itself; nothing was written.
     Refused(String),
+    /// Something else was published with the idempotency key before; nothing was written now.
+    KeyUsed,
+    /// The log was asked to write and did not say what came of it: it may have been written, and it
+    /// may not. Who publishes the same with this idempotency key, within 60 s where it is not a key
+    /// of his own, has it written once.
+    Unknown {
+        /// What happened.
+        why: String,
+        /// To come again with.
+        idempotency_key: IdempotencyKey,
+    },
 }
 
 impl fmt::Display for LogError {
@@ -86,6 +71,12 @@ impl fmt::Display for LogError {
             Self::NotFound => f.write_str("Thread not found"),
             Self::TooLarge => f.write_str("what Redis holds is larger than was asked for"),
             Self::Refused(why) => write!(f, "Redis refused: {why}"),
+            Self::KeyUsed => {
+                f.write_str("something else was published with this idempotency key before")
+            }
+            Self::Unknown { why, .. } => {
+                write!(f, "it is not known whether this was written: {why}")
+            }
         }
     }
 }
@@ -261,16 +252,17 @@ impl Log {
         }
     }
 
-    /// Writes state and events in one atomic step; the id of the last entry added (the stream's
-    /// last id where there was none).
+    /// Writes state and events in one atomic step, unless that was done before: then what came of it
+    /// that time.
     ///
     /// # Errors
-    /// Each [`LogError`]; nothing was written.
+    /// Each [`LogError`] but [`LogError::TooLarge`]; nothing was written, unless it is
+    /// [`LogError::Unknown`].
     pub async fn publish(
         &self,
         thread: &ThreadId,
         publication: &Publication,
-    ) -> Result<StreamId, LogError> {
+    ) -> Result<Published, LogError> {
         match &self.0 {
             Kind::Redis(log) => log.publish(thread, publication).await,
             Kind::Embedded(log) => log.publish(thread, publication),

@@ -2,7 +2,9 @@
 //!
 //! [`ThreadManager`] keeps a task's state and tells its stream of each change;
 //! [`TaskStreamManager`] adds any other event to the stream. Each call is one atomic step of the
-//! [`Log`](crate::log::Log): state, events and expiries change together or not at all.
+//! [`Log`](crate::log::Log): state, events and expiries change together or not at all, and once,
+//! also where an answer of Redis is lost. Who may have to ask for a change again gives it an
+//! [`IdempotencyKey`].
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -33,6 +35,7 @@ mod stream;
 mod task;
 mod threads;
 
+pub use crate::log::{IdempotencyKey, InvalidIdempotencyKey};
 pub use json::{Fields, Json};
 pub use list::ListedTask;
 pub use state::TaskState;

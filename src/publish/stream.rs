@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::event::{Moment, event};
 use super::json::Fields;
+use super::threads::id;
 use crate::id::{StreamId, ThreadId};
-use crate::log::{Log, LogError, Publication, SnapshotWants, StreamFacts};
+use crate::log::{IdempotencyKey, Log, LogError, Publication, SnapshotWants, StreamFacts};
 
 /// An event may have that many fields: the publish script hands them to Redis in one call, and Lua
 /// takes fewer than 8,000 names and values there.
@@ -15,12 +16,20 @@ const EVENT_FIELDS_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct TaskStreamManager {
     log: Log,
+    key: Option<IdempotencyKey>,
 }
 
 impl TaskStreamManager {
     /// A manager of the streams in this log.
     pub fn new(log: Log) -> Self {
-        Self { log }
+        Self { log, key: None }
+    }
+
+    /// The same manager for an event that its caller may publish again, as by
+    /// [`ThreadManager::with_idempotency_key`](super::ThreadManager::with_idempotency_key).
+    #[must_use]
+    pub fn with_idempotency_key(&self, key: IdempotencyKey) -> Self {
+        Self { log: self.log.clone(), key: Some(key) }
     }
 
     /// Adds an event to a task's stream, which need not exist. `fields` serialises as an object;
@@ -28,7 +37,8 @@ impl TaskStreamManager {
     /// overridden; `timestamp` is now, unless it says otherwise.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] and [`LogError::Refused`]; nothing was written.
+    /// Each [`LogError`] but [`LogError::NotFound`]; nothing was written, unless it is
+    /// [`LogError::Unknown`].
     pub async fn publish(
         &self,
         thread: &ThreadId,
@@ -38,6 +48,9 @@ impl TaskStreamManager {
         let refused = |why: String| LogError::Refused(why);
         let fields = Fields::of(fields)
             .map_err(|error| refused(format!("the event's fields are no JSON object: {error}")))?;
+        let content = fields.iter().flat_map(|(name, value)| [name, value.get()]);
+        let content: Vec<_> = [update_type].into_iter().chain(content).collect();
+        let id = id(&self.key, &["event", thread.as_str()], &content);
         let timestamp = fields.string("timestamp").unwrap_or_else(|| Moment::now().iso8601());
         let mut event = event(thread, update_type, timestamp, []);
         let common = ["thread_id", "update_type", "timestamp"];
@@ -45,8 +58,8 @@ impl TaskStreamManager {
         if event.len() > EVENT_FIELDS_MAX {
             return Err(refused(format!("an event has at most {EVENT_FIELDS_MAX} fields")));
         }
-        let publication = Publication { events: vec![event], ..Publication::default() };
-        self.log.publish(thread, &publication).await
+        let publication = Publication { id, events: vec![event], ..Publication::default() };
+        Ok(self.log.publish(thread, &publication).await?.stream_id)
     }
 
     /// What the stream of a task is like; an unknown task has an empty one.

@@ -40,6 +40,15 @@ impl NewTask {
         }
     }
 
+    /// All that it was given, to compare by.
+    pub(super) fn content(&self) -> Vec<String> {
+        let metadata = self.metadata(String::new()).into_iter();
+        metadata
+            .chain(self.clone().into_context())
+            .flat_map(|(name, value)| [name, value])
+            .collect()
+    }
+
     /// The metadata hash of the new task.
     pub(super) fn metadata(&self, created_at: String) -> Vec<(String, String)> {
         let tags = serde_json::Value::from(self.tags.as_slice());

@@ -185,6 +185,30 @@ async fn any_event_goes_to_a_stream_that_need_not_exist() {
 }
 
 #[tokio::test]
+async fn what_has_a_key_is_published_once() {
+    let fixture = Fixture::new();
+    let key = || "k".parse::<IdempotencyKey>().unwrap();
+    let threads = fixture.threads.with_idempotency_key(key());
+    let thread = threads.create(NewTask::new("Why?")).await.unwrap();
+    assert_eq!(threads.create(NewTask::new("Why?")).await.unwrap(), thread);
+    let id = threads.set_error(&thread, "broken").await.unwrap();
+    assert_eq!(threads.set_error(&thread, "broken").await.unwrap(), id);
+    assert_eq!(threads.set_error(&thread, "fine").await, Err(LogError::KeyUsed));
+
+    let streams = fixture.streams.with_idempotency_key(key());
+    let custom = json!({"a": 1});
+    let id = streams.publish(&thread, "custom", &custom).await.unwrap();
+    assert_eq!(streams.publish(&thread, "custom", &custom).await.unwrap(), id);
+    for (update_type, fields) in [("other", &custom), ("custom", &json!({"a": 2}))] {
+        let answer = streams.publish(&thread, update_type, fields).await;
+        assert_eq!(answer, Err(LogError::KeyUsed));
+    }
+    assert_eq!(fixture.events(&thread).await.len(), 1 + 2 + 1);
+    // Without the key each is another.
+    assert!(fixture.streams.publish(&thread, "custom", &custom).await.unwrap() > id);
+}
+
+#[tokio::test]
 async fn the_newest_tasks_are_listed_with_what_they_last_said() {
     let Fixture { threads, .. } = Fixture::new();
     let old = threads.create(NewTask::new("old")).await.unwrap();

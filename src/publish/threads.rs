@@ -6,31 +6,47 @@ use serde_json::value::to_raw_value;
 use super::event::{Event, Moment, error_set, result_set, status_change, thread_update};
 use super::{ListedTask, NewTask, Status, TaskState, Update};
 use crate::id::{StreamId, ThreadId};
-use crate::log::{Log, LogError, Publication, Snapshot, SnapshotWants, Write};
+use crate::log::{
+    IdempotencyKey, Log, LogError, Publication, PublicationId, Snapshot, SnapshotWants, Write,
+};
 
 /// Makes tasks, changes their state and reads it. Cheap to clone.
 ///
 /// Each change fails with [`LogError::NotFound`] where there is no such thread, and returns the
 /// stream id of its event.
+///
+/// A change is made once, although it is sent to Redis again where an answer was lost. Where there
+/// is no answer in time, it fails with [`LogError::Unknown`], which has the key to ask again with.
 #[derive(Clone)]
 pub struct ThreadManager {
     log: Log,
+    key: Option<IdempotencyKey>,
 }
 
 impl ThreadManager {
     /// A manager of the tasks in this log.
     pub fn new(log: Log) -> Self {
-        Self { log }
+        Self { log, key: None }
+    }
+
+    /// The same manager for a change that its caller may ask for again: whatever has this key, of
+    /// the same kind and to the same task, is done once within a day. Who asks again is answered the
+    /// same; who asks for something else with it gets [`LogError::KeyUsed`].
+    #[must_use]
+    pub fn with_idempotency_key(&self, key: IdempotencyKey) -> Self {
+        Self { log: self.log.clone(), key: Some(key) }
     }
 
     /// Makes a task with the status `queued`.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] and [`LogError::Refused`]; nothing was written.
+    /// Each [`LogError`] but [`LogError::NotFound`]; nothing was written, unless it is
+    /// [`LogError::Unknown`].
     pub async fn create(&self, task: NewTask) -> Result<ThreadId, LogError> {
         let thread = new_thread_id()?;
         let now = Moment::now();
         let publication = Publication {
+            id: id(&self.key, &["triage"], &task.content()),
             must_exist: false,
             writes: vec![
                 Write::Status(Status::Queued.to_string()),
@@ -40,43 +56,45 @@ impl ThreadManager {
             ],
             events: vec![status_change(&thread, now, Status::Queued)],
         };
-        self.log.publish(&thread, &publication).await?;
-        Ok(thread)
+        Ok(self.log.publish(&thread, &publication).await?.thread)
     }
 
     /// Sets the status.
     ///
     /// # Errors
-    /// Each [`LogError`]; nothing was written.
+    /// Each [`LogError`]; nothing was written, unless it is [`LogError::Unknown`].
     pub async fn set_status(
         &self,
         thread: &ThreadId,
         status: Status,
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
+        let id = id(&self.key, &["status", thread.as_str()], &[status.as_str()]);
         let writes = vec![Write::Status(status.to_string())];
-        self.change(thread, now, writes, vec![status_change(thread, now, status)]).await
+        self.change(id, thread, now, writes, vec![status_change(thread, now, status)]).await
     }
 
     /// Adds an update; the task keeps the newest 100.
     ///
     /// # Errors
-    /// Each [`LogError`]; nothing was written.
+    /// Each [`LogError`]; nothing was written, unless it is [`LogError::Unknown`].
     pub async fn add_update(
         &self,
         thread: &ThreadId,
         update: Update,
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
+        let content = [&*update.message, &update.update_type, update.metadata.get()];
+        let id = id(&self.key, &["updates", thread.as_str()], &content);
         let kept = update.kept(&now.iso8601()).map_err(not_json)?;
         let event = thread_update(thread, now, &update);
-        self.change(thread, now, vec![Write::Update(kept)], vec![event]).await
+        self.change(id, thread, now, vec![Write::Update(kept)], vec![event]).await
     }
 
     /// Sets the result, any JSON.
     ///
     /// # Errors
-    /// Each [`LogError`]; nothing was written.
+    /// Each [`LogError`]; nothing was written, unless it is [`LogError::Unknown`].
     pub async fn set_result(
         &self,
         thread: &ThreadId,
@@ -84,25 +102,28 @@ impl ThreadManager {
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
         let result = to_raw_value(result).map_err(not_json)?;
+        let id = id(&self.key, &["result", thread.as_str()], &[result.get()]);
         let event = result_set(thread, now, result.get());
-        self.change(thread, now, vec![Write::Result(result.get().to_owned())], vec![event]).await
+        let writes = vec![Write::Result(result.get().to_owned())];
+        self.change(id, thread, now, writes, vec![event]).await
     }
 
     /// Sets the error, and with it the status `failed`.
     ///
     /// # Errors
-    /// Each [`LogError`]; nothing was written.
+    /// Each [`LogError`]; nothing was written, unless it is [`LogError::Unknown`].
     pub async fn set_error(
         &self,
         thread: &ThreadId,
         error_message: &str,
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
+        let id = id(&self.key, &["error", thread.as_str()], &[error_message]);
         let writes =
             vec![Write::Error(error_message.to_owned()), Write::Status(Status::Failed.to_string())];
         let events =
             vec![error_set(thread, now, error_message), status_change(thread, now, Status::Failed)];
-        self.change(thread, now, writes, events).await
+        self.change(id, thread, now, writes, events).await
     }
 
     /// The state of a task, in either layout.
@@ -143,6 +164,7 @@ impl ThreadManager {
 
     async fn change(
         &self,
+        id: PublicationId,
         thread: &ThreadId,
         now: Moment,
         mut writes: Vec<Write>,
@@ -150,8 +172,19 @@ impl ThreadManager {
     ) -> Result<StreamId, LogError> {
         writes.push(Write::Metadata(vec![("updated_at".to_owned(), now.iso8601())]));
         writes.push(Write::Index(now.score()));
-        self.log.publish(thread, &Publication { must_exist: true, writes, events }).await
+        let publication = Publication { id, must_exist: true, writes, events };
+        Ok(self.log.publish(thread, &publication).await?.stream_id)
     }
+}
+
+/// The id of what is published: `path` is what is done to which task, as in the path of the API.
+pub(super) fn id(
+    key: &Option<IdempotencyKey>,
+    path: &[&str],
+    content: &[impl AsRef<str>],
+) -> PublicationId {
+    let key = key.clone().unwrap_or_else(IdempotencyKey::unique);
+    PublicationId::new(key, path, content)
 }
 
 fn shown(thread: &ThreadId, snapshot: Snapshot) -> Result<TaskState, LogError> {

@@ -283,6 +283,8 @@ def test_redis_out_of_reach_is_503_and_nothing_is_written(start_server, start_re
     worker = Worker(redis_server.client())
     before = worker.update("before")
     redis_server.kill()
+    # What is under way when Redis goes is another matter: nobody knows what became of it.
+    eventually(lambda: server.status("/readyz") == 503)
     for method, path, body in [
         ("POST", "/api/v1/triage", {"query": "q"}), ("POST", f"{TASKS}/{worker.thread}/updates", {"message": "m"}),
         ("POST", f"{TASKS}/{worker.thread}/status", {"status": "done"}), ("GET", f"{TASKS}/{worker.thread}", None),
@@ -297,16 +299,17 @@ def test_redis_out_of_reach_is_503_and_nothing_is_written(start_server, start_re
     assert request(server, "POST", f"{TASKS}/{worker.thread}/updates", {"message": "m"})[0] == 202
 
 
-def test_a_503_of_a_stalled_redis_has_written_nothing_later_either(start_server, start_redis):
+def test_what_a_stalled_redis_was_asked_is_not_written_later(start_server, start_redis):
     redis_server = start_redis()
     server = start_server(redis_server)
     worker = Worker(redis_server.client())
     path = f"{TASKS}/{worker.thread}/updates"
     assert request(server, "POST", path, {"message": "warm"})[0] == 202
     redis_server.pause()
+    # It is 504 where the connection was heard of just now, so that it was not looked at.
     status = request(server, "POST", path, {"message": "m"}, timeout=40)[0]
     redis_server.resume()
-    assert status == 503
+    assert status in (503, 504)
     server.wait_ready()
     eventually(lambda: request(server, "POST", path, {"message": "end"})[0] == 202)
     assert [e["message"] for e in events(worker.redis, worker.thread)] == ["warm", "end"]

@@ -134,3 +134,19 @@ def test_a_password_is_never_repeated(start_redis, start_server):
     assert status == 503
     assert "SECRET" not in server.log and "SECRET" not in str(body)
     proxy.close()
+
+
+def test_what_may_be_written_in_part_only_is_not_called_unwritten(limited):
+    server, redis_server = limited("-hset")
+    worker = Worker(redis_server.client())
+    path = f"/api/v1/tasks/{worker.thread}/updates"
+    status, _, body = request(server, "POST", path, {"message": "m"})
+    assert status == 504 and "only a part was written" in body["detail"]
+    for rule in ("-xadd", "-@all"):
+        set_rules(redis_server, rule)
+        before = worker.redis.xlen(worker.stream)
+        assert request(server, "POST", path, {"message": "m"})[0] == 503
+        assert worker.redis.xlen(worker.stream) == before
+    set_rules(redis_server, "+@all", "resetkeys", "~sre:thread:*", "~sre:stream:*", "~sre:threads:*")
+    status, _, body = request(server, "POST", path, {"message": "m"})
+    assert status == 503 and worker.redis.xlen(worker.stream) == before

@@ -171,7 +171,8 @@ def test_requests_at_a_hung_redis_do_not_wait_for_each_other(start_redis, start_
         return request(server, "POST", f"/api/v1/tasks/{worker.thread}/updates", {"message": "m"}, timeout=15)[0]
 
     with concurrent.futures.ThreadPoolExecutor(40) as pool:
-        assert set(pool.map(ask, range(40))) == {503}
+        # 504: it was sent, as Redis was heard of just before.
+        assert set(pool.map(ask, range(40))) <= {503, 504}
         # Now there is no connection any more: one is made, once for all.
         assert set(pool.map(ask, range(40))) == {503}
     redis_server.resume()

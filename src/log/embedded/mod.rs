@@ -5,6 +5,7 @@
 //! where it is full, the task goes that was finished and unchanged for longest, or else the one
 //! that was unchanged for longest.
 
+mod remembered;
 mod stream;
 mod task;
 
@@ -13,10 +14,12 @@ use std::fmt;
 
 use parking_lot::{Mutex, RwLock};
 
+use self::remembered::Remembered;
 use self::stream::Stream;
 use self::task::Task;
 use super::{
-    Entry, LISTED_UPDATES_MAX, Listed, LogError, Publication, Snapshot, SnapshotWants, StreamFacts,
+    Entry, LISTED_UPDATES_MAX, Listed, LogError, Publication, Published, Snapshot, SnapshotWants,
+    StreamFacts,
 };
 use crate::clock::now_ms;
 use crate::config::Limits;
@@ -55,17 +58,26 @@ impl EmbeddedLog {
     /// See [`Log::publish`](super::Log::publish).
     ///
     /// # Errors
-    /// [`LogError::NotFound`] and [`LogError::Refused`].
+    /// [`LogError::NotFound`], [`LogError::Refused`] and [`LogError::KeyUsed`].
     pub fn publish(
         &self,
         thread: &ThreadId,
         publication: &Publication,
-    ) -> Result<StreamId, LogError> {
-        let (id, gone) = self.tasks.lock().publish(thread, publication, now_ms())?;
+    ) -> Result<Published, LogError> {
+        let (published, gone) = {
+            let (mut tasks, now_ms) = (self.tasks.lock(), now_ms());
+            if let Some(known) = tasks.remembered.find(&publication.id, now_ms)? {
+                return Ok(known);
+            }
+            let (stream_id, gone) = tasks.publish(thread, publication, now_ms)?;
+            let published = Published { thread: thread.clone(), stream_id };
+            tasks.remembered.keep(&publication.id, &published, now_ms);
+            (published, gone)
+        };
         if let Some(listener) = &*self.listener.read() {
             gone.iter().chain([thread]).for_each(listener);
         }
-        Ok(id)
+        Ok(published)
     }
 
     /// See [`Log::newest_tasks`](super::Log::newest_tasks).
@@ -119,6 +131,7 @@ struct Tasks {
     turns: BTreeMap<Turn, ThreadId>,
     /// Score (its bits order as the number does, for it is not negative) and thread.
     index: BTreeSet<(u64, ThreadId)>,
+    remembered: Remembered,
     changes: u64,
     bytes: usize,
     tasks_max: usize,
@@ -133,6 +146,7 @@ impl Tasks {
             held: HashMap::new(),
             turns: BTreeMap::new(),
             index: BTreeSet::new(),
+            remembered: Remembered::default(),
             changes: 0,
             bytes: 0,
             tasks_max: limits.embedded_tasks_max,

@@ -19,9 +19,9 @@ fn event(text: &str) -> Vec<(String, String)> {
 
 fn with_status(status: &str) -> Publication {
     Publication {
-        must_exist: false,
         writes: vec![Write::Status(status.into()), Write::Index(1.5)],
         events: vec![event(status)],
+        ..Publication::default()
     }
 }
 
@@ -40,7 +40,6 @@ fn names(threads: &[ThreadId]) -> Vec<&str> {
 fn state_and_stream_are_of_one_instant() {
     let mut tasks = Tasks::new(&limits());
     let publication = Publication {
-        must_exist: false,
         writes: vec![
             Write::Status("queued".into()),
             Write::Metadata(vec![("a".into(), "1".into())]),
@@ -51,6 +50,7 @@ fn state_and_stream_are_of_one_instant() {
             Write::Error("e".into()),
         ],
         events: vec![event("1"), event("2")],
+        ..Publication::default()
     };
     let (id, gone) = tasks.publish(&thread("t"), &publication, 7).unwrap();
     assert_eq!((id.to_string().as_str(), gone), ("7-1", vec![]));

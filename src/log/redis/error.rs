@@ -19,7 +19,8 @@ pub(in crate::log) struct Failure {
 /// What an error means for whoever asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log) enum Class {
-    /// The connection broke, or there is none.
+    /// The connection broke, or there is none. An answer that was cut counts as well: what is left
+    /// of it cannot be read.
     Broken,
     /// Redis kept still for too long.
     Silent,
@@ -27,6 +28,8 @@ pub(in crate::log) enum Class {
     Passing,
     /// A publication came after its deadline, by the clock of Redis: nothing was written.
     Late,
+    /// Another publication has this id.
+    KeyUsed,
     /// The script is not known, or not any more.
     NoScript,
     /// There is something else under the key than was asked for.
@@ -39,7 +42,8 @@ pub(in crate::log) enum Class {
     Redirect,
     /// Redis, or what stands before it, does not know what it was asked.
     Unsupported,
-    /// Redis refuses, for a reason that does not pass by itself.
+    /// Redis refuses, for a reason that does not pass by itself; or what stands before it says
+    /// something of its own.
     Refused,
 }
 
@@ -71,6 +75,9 @@ impl Class {
             _ if PASSING.contains(&code) => Self::Passing,
             _ if REDIRECT.contains(&code) => Self::Redirect,
             "LATE" => Self::Late,
+            "KEYUSED" => Self::KeyUsed,
+            // Of a publication: a part of it was written before something was refused.
+            "TORN" => Self::Refused,
             "NOSCRIPT" => Self::NoScript,
             "WRONGTYPE" => Self::WrongType,
             "NOPERM" if says("key") && !says("to run") => Self::NoRightToKey,
@@ -137,6 +144,27 @@ impl Failure {
         Self { class: Class::Redirect, text: "cluster_enabled:1".into() }
     }
 
+    /// Whether Redis said that it did nothing of what it was asked. Words that may be a proxy's say
+    /// nothing: it may have passed the question on.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self.class {
+            Class::Broken | Class::Silent | Class::Unsupported | Class::Refused => false,
+            Class::Passing
+            | Class::Late
+            | Class::KeyUsed
+            | Class::NoScript
+            | Class::WrongType
+            | Class::NoRight
+            | Class::NoRightToKey
+            | Class::Redirect => true,
+        }
+    }
+
+    /// Whether the same may be answered a little later.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self.class, Class::Broken | Class::Silent | Class::Passing)
+    }
+
     /// Whether the connection must not be used again. A server that is no master any more is left
     /// as well.
     pub(super) fn spoils_connection(&self) -> bool {
@@ -169,8 +197,7 @@ impl From<&RedisError> for Failure {
         }
         let class = match error.kind() {
             ErrorKind::Io if error.is_timeout() => Class::Silent,
-            ErrorKind::Parse
-            | ErrorKind::UnexpectedReturnType
+            ErrorKind::UnexpectedReturnType
             | ErrorKind::InvalidClientConfig
             | ErrorKind::AuthenticationFailed => Class::Refused,
             _ => Class::Broken,
@@ -192,6 +219,7 @@ impl From<Failure> for LogError {
         let text = failure.to_string();
         match failure.class {
             Class::Broken | Class::Silent | Class::Passing | Class::Late => Self::Unavailable(text),
+            Class::KeyUsed => Self::KeyUsed,
             Class::NoScript
             | Class::WrongType
             | Class::NoRight
@@ -236,6 +264,8 @@ mod tests {
             ("ERR unknown subcommand 'TRACKING'. Try CLIENT HELP.", Class::Unsupported),
             ("NOPROTO unsupported protocol version", Class::Unsupported),
             ("ERR no such thing", Class::Refused),
+            ("TORN only a part was written: NOPERM no permissions", Class::Refused),
+            ("KEYUSED another publication has this id", Class::KeyUsed),
             ("", Class::Refused),
         ] {
             assert_eq!(Failure::answered(text).class, class, "{text}");
@@ -249,6 +279,30 @@ mod tests {
         assert!(matches!(of("NOPERM no permissions"), LogError::Refused(_)));
         let cluster = of("MOVED 866 127.0.0.1:7001").to_string();
         assert!(cluster.contains("Cluster is not supported yet"), "{cluster}");
+    }
+
+    #[test]
+    fn only_what_redis_says_proves_that_nothing_was_done() {
+        for text in ["OOM x", "READONLY x", "LATE x", "NOPERM x", "WRONGTYPE x", "KEYUSED x"] {
+            assert!(Failure::answered(text).is_refusal(), "{text}");
+        }
+        let cut = redis::parse_redis_value(b"*2\r\n$1\r\na\r\n$").unwrap_err();
+        for failure in [
+            Failure::from(cut),
+            Failure::broken("x"),
+            Failure::silent(),
+            Failure::answered("TORN x"),
+            Failure::answered("upstream failure"),
+            Failure::answered("ERR unknown error"),
+        ] {
+            assert!(!failure.is_refusal(), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_spoils_its_connection() {
+        let cut = Failure::from(redis::parse_redis_value(b"$5\r\nab").unwrap_err());
+        assert!(cut.spoils_connection() && cut.class == Class::Broken);
     }
 
     #[test]

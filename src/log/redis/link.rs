@@ -46,19 +46,10 @@ type Made = Result<Live, Failure>;
 
 /// A connection that is there.
 #[derive(Clone)]
-struct Live {
+pub(super) struct Live {
     number: u64,
     connection: MultiplexedConnection,
     heard_of: Arc<Mutex<Instant>>,
-}
-
-/// Whether a question may be asked again where it is not known whether Redis got it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// It changes nothing.
-    Freely,
-    /// It writes: it must not be done twice.
-    Never,
 }
 
 /// The clock of Redis, by a clock of ours that nobody sets.
@@ -105,41 +96,51 @@ impl Link {
         timeout(self.timeouts.response, asking).await.unwrap_or_else(|_| Err(Failure::silent()))
     }
 
-    /// Asks. To be called within a deadline.
+    /// Asks, and once more where the connection breaks: what is asked changes nothing. To be called
+    /// within a deadline.
     ///
     /// # Errors
     /// Of the class [`Class::Broken`] where the connection broke twice.
-    pub(super) async fn ask(
-        self: &Arc<Self>,
-        command: &Cmd,
-        repeat: Repeat,
-    ) -> Result<Value, Failure> {
-        let mut again = repeat == Repeat::Freely;
-        loop {
-            let live = match repeat {
-                Repeat::Freely => self.live().await?,
-                Repeat::Never => self.live_for_sure().await?,
-            };
-            match self.ask_on(&live, command).await {
-                Err(failure) if failure.class == Class::Broken && again => again = false,
-                answer => return answer,
+    pub(super) async fn ask(self: &Arc<Self>, command: &Cmd) -> Result<Value, Failure> {
+        match self.ask_on(&self.live().await?, command).await {
+            Err(failure) if failure.class == Class::Broken => {
+                self.ask_on(&self.live().await?, command).await
             }
+            answer => answer,
         }
     }
 
-    /// Runs a script by its hash, or whole where Redis does not know it: it need not be there when
-    /// the next command comes, so it is not loaded first.
+    /// Runs a script that changes nothing, by its hash, or whole where Redis does not know it: it
+    /// need not be there when the next command comes, so it is not loaded first.
     pub(super) async fn run(
         self: &Arc<Self>,
         script: &Script,
         keys: &[String],
         args: &[String],
-        repeat: Repeat,
     ) -> Result<Value, Failure> {
-        match self.ask(&script.by_hash(keys, args), repeat).await {
+        match self.ask(&script.by_hash(keys, args)).await {
+            Err(failure) if failure.class == Class::NoScript => {
+                self.ask(&script.whole(keys, args)).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Runs any script, on this connection.
+    ///
+    /// # Errors
+    /// Where it is not [`Failure::is_refusal`], the script may have been run, and it may yet be.
+    pub(super) async fn run_on(
+        &self,
+        live: &Live,
+        script: &Script,
+        keys: &[String],
+        args: &[String],
+    ) -> Result<Value, Failure> {
+        match self.ask_on(live, &script.by_hash(keys, args)).await {
             // Nothing of it was done.
             Err(failure) if failure.class == Class::NoScript => {
-                self.ask(&script.whole(keys, args), repeat).await
+                self.ask_on(live, &script.whole(keys, args)).await
             }
             answer => answer,
         }
@@ -147,7 +148,7 @@ impl Link {
 
     /// Asks Redis for its time.
     pub(super) async fn measure_clock(self: &Arc<Self>) -> Result<(), Failure> {
-        let time = self.ask(&redis::cmd("TIME"), Repeat::Freely).await?;
+        let time = self.ask(&redis::cmd("TIME")).await?;
         self.take_time(&time)
     }
 
@@ -186,8 +187,11 @@ impl Link {
         }
     }
 
-    /// The connection, which was heard of just now: what is asked on it reaches Redis.
-    async fn live_for_sure(self: &Arc<Self>) -> Result<Live, Failure> {
+    /// The connection, which was heard of just now: what is asked on it most likely reaches Redis.
+    ///
+    /// # Errors
+    /// There is none, and nothing was asked.
+    pub(super) async fn live_for_sure(self: &Arc<Self>) -> Result<Live, Failure> {
         let live = self.live().await?;
         if live.heard_of.lock().elapsed() < UNHEARD_OF {
             return Ok(live);
@@ -254,6 +258,11 @@ impl Link {
             return Err(Failure::cluster());
         }
         Ok(live)
+    }
+
+    /// The connection is not used again, as nothing is heard of it.
+    pub(super) fn give_up(&self, live: &Live) {
+        self.leave(live.number);
     }
 
     /// The connection with this number is not used again.

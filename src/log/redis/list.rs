@@ -6,7 +6,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::Value;
 
 use super::error::Class;
-use super::link::Repeat;
 use super::script::Script;
 use super::{RedisLog, reply};
 use crate::id::ThreadId;
@@ -66,7 +65,7 @@ impl RedisLog {
             .arg(skipped)
             .arg(skipped + count - 1)
             .arg("WITHSCORES");
-        let rows = self.link.in_time(self.link.ask(&range, Repeat::Freely)).await;
+        let rows = self.link.in_time(self.link.ask(&range)).await;
         let rows = match rows {
             Err(failure) if failure.class == Class::WrongType => Value::Nil,
             rows => rows?,
@@ -89,7 +88,7 @@ impl RedisLog {
             ROW_BYTES_MAX.to_string(),
             LISTED_TEXT_BYTES_MAX.to_string(),
         ];
-        let reading = self.link.run(&ROW, &keys, &args, Repeat::Freely);
+        let reading = self.link.run(&ROW, &keys, &args);
         let state = match self.link.in_time(reading).await {
             Err(failure) if failure.class == Class::NoRightToKey => None,
             read => row(read?),

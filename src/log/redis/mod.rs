@@ -3,6 +3,7 @@
 //! One connection of the process serves what is asked now and then (state, pages, publishing);
 //! each worker that owns streams has a `tail::RedisTail` of its own for what changes.
 
+mod attempts;
 pub mod connection;
 mod error;
 mod link;
@@ -22,17 +23,16 @@ pub mod xread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
 
 use redis::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::id::{Keys, StreamId, ThreadId};
+use crate::id::{Keys, ThreadId};
 use crate::log::tail::TrackingTable;
-use crate::log::{LogCounts, LogError, Publication, Snapshot, SnapshotWants};
+use crate::log::{LogCounts, LogError, Snapshot, SnapshotWants};
 use connection::{Connector, Timeouts};
 use error::{Class, Failure};
-use link::{Link, Repeat};
+use link::Link;
 use rights::Rights;
 use script::Script;
 use wire::Bounds;
@@ -182,7 +182,7 @@ impl RedisLog {
         ];
         let reading = self.link.in_time(async {
             let _room = self.room(wants).await;
-            let run = || self.link.run(&self.snapshot, &names, &args, Repeat::Freely);
+            let run = || self.link.run(&self.snapshot, &names, &args);
             match run().await {
                 // Nothing else was under way, and it is not that Redis is away: it answers others.
                 Err(failure) if failure.class == Class::Broken && is_large(wants) => {
@@ -247,45 +247,6 @@ impl RedisLog {
     /// See [`Log::tracking_table`](crate::log::Log::tracking_table).
     pub(in crate::log) async fn tracking_table(&self) -> TrackingTable {
         tracking::table(&self.link).await
-    }
-
-    /// See [`Log::publish`](crate::log::Log::publish).
-    pub(crate) async fn publish(
-        &self,
-        thread: &ThreadId,
-        publication: &Publication,
-    ) -> Result<StreamId, LogError> {
-        let (keys, mut args) = publish::invocation(
-            &self.options.keys,
-            thread,
-            publication,
-            self.options.stream_length_max,
-            self.options.expiry_seconds,
-        );
-        // Who is told that Redis did not answer in time must not find it written later.
-        let (patience, begun) = (self.options.timeouts.response * 3 / 4, Instant::now());
-        let answer = self.link.in_time(async {
-            let mut measured = false;
-            loop {
-                let left = patience.saturating_sub(begun.elapsed());
-                let deadline_ms = self.link.clock.now_ms() + left.as_millis() as i64;
-                args[publish::DEADLINE_MS] = deadline_ms.to_string();
-                let run = self.link.run(&self.publish, &keys, &args, Repeat::Never);
-                match run.await {
-                    // The clock of Redis may have been set since it was looked at.
-                    Err(failure) if failure.class == Class::Late && !measured => {
-                        measured = true;
-                        self.link.measure_clock().await?;
-                    }
-                    answer => return answer,
-                }
-            }
-        });
-        match answer.await? {
-            Value::Nil => Err(LogError::NotFound),
-            reply => reply::stream_id(&reply)
-                .ok_or_else(|| LogError::Refused(format!("an unexpected reply: {reply:?}"))),
-        }
     }
 
     /// See [`Log::check`](crate::log::Log::check).

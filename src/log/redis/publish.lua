@@ -1,17 +1,18 @@
--- Publishes to one task in one step: events to its stream, changes to its state, expiries renewed.
+-- Publishes to one task in one step: events to its stream, changes to its state, expiries renewed,
+-- and the record of it, by which the same publication is known when it comes again.
 -- Redis does not roll a script back. So everything that can refuse is asked before the first
 -- write, and the first write is an XADD, which Redis refuses when it is out of memory or
 -- read-only.
 --
 -- KEYS  1 stream, then of the thread layout: 2 status, 3 updates, 4 result, 5 error, 6 metadata,
---       7 context; 8 the thread's tasks, 9 the index of threads
+--       7 context; 8 the thread's tasks, 9 the index of threads, 10 the publication's record
 -- ARGV  1 "1" where the thread must exist, 2 stream_length_max, 3 expiry_seconds, 4 thread id,
 --       5 key prefix, 6 "" or a time in milliseconds by the clock of Redis, after which nothing is
---       to be written; 7 number of writes; then each write: its name, the number of its
---       arguments, the arguments; then each event up to the end: the number of its names and
---       values, those
--- Returns the id of the last event (the stream's last id where there was none); nil where the
--- thread must exist and does not.
+--       to be written; 7 a hash of what is published, 8 how long its record lives, in
+--       milliseconds; 9 number of writes; then each write: its name, the number of its arguments,
+--       the arguments; then each event up to the end: the number of its names and values, those
+-- Returns the thread id and the id of the last event (the stream's last id where there was none),
+-- now or as they were when it was published first; nil where the thread must exist and does not.
 --
 -- A thread whose `tasks` has a member is read in the task layout, so its state is written there.
 
@@ -19,11 +20,25 @@ local HASH_ARGUMENTS_MAX = 1000 -- per HSET: Lua cannot unpack a list of any len
 local UPDATES_MAX = 100         -- in the thread layout
 local INDEX_PRUNE_MAX = 2       -- per write to the index, which adds one row at most
 
-local stream, tasks, index = KEYS[1], KEYS[8], KEYS[9]
+local stream, tasks, index, record = KEYS[1], KEYS[8], KEYS[9], KEYS[10]
 local must_exist, stream_length_max, expiry_seconds = ARGV[1] == '1', ARGV[2], ARGV[3]
 local thread_id, prefix, deadline_ms = ARGV[4], ARGV[5], ARGV[6]
+local content, record_ms = ARGV[7], ARGV[8]
 
-local position = 6
+-- Whether it was published before -------------------------------------------------------------
+
+local recorded = redis.call('GET', record)
+if recorded then
+  local content_then, thread_then, id_then = recorded:match('^(%S+) (%S+) (%S+)$')
+  if content_then ~= content then
+    return redis.error_reply('KEYUSED another publication has this id')
+  end
+  return { thread_then, id_then }
+end
+
+-- What there is to write ----------------------------------------------------------------------
+
+local position = 8
 local function take()
   position = position + 1
   return ARGV[position]
@@ -38,8 +53,6 @@ end
 local function type_of(key)
   return redis.call('TYPE', key).ok
 end
-
--- What there is to write ----------------------------------------------------------------------
 
 local writes, events = {}, {}
 for i = 1, tonumber(take()) do
@@ -161,18 +174,29 @@ local APPLY = {
   status = set, updates = add_update, result = set, error = set,
   metadata = set_fields, context = set_fields, index = set_index,
 }
-for _, write in ipairs(writes) do
-  APPLY[write.name](keys[write.name], write.arguments)
+
+local function last_id_of_stream()
+  if type_of(stream) == 'none' then return '0-0' end
+  local facts = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #facts, 2 do
+    if facts[i] == 'last-generated-id' then return facts[i + 1] end
+  end
 end
 
-redis.call('EXPIRE', stream, expiry_seconds)
-for key, renew in pairs(renewed) do
-  if renew then redis.call('EXPIRE', key, expiry_seconds) end
-end
-
-if last_id then return last_id end
-if type_of(stream) == 'none' then return '0-0' end
-local facts = redis.call('XINFO', 'STREAM', stream)
-for i = 1, #facts, 2 do
-  if facts[i] == 'last-generated-id' then return facts[i + 1] end
-end
+local begun, id = last_id ~= nil, last_id
+local done, problem = pcall(function()
+  for _, write in ipairs(writes) do
+    APPLY[write.name](keys[write.name], write.arguments)
+    begun = true
+  end
+  redis.call('EXPIRE', stream, expiry_seconds)
+  for key, renew in pairs(renewed) do
+    if renew then redis.call('EXPIRE', key, expiry_seconds) end
+  end
+  id = id or last_id_of_stream()
+  redis.call('SET', record, content .. ' ' .. thread_id .. ' ' .. id, 'PX', record_ms)
+end)
+if done then return { thread_id, id } end
+problem = problem.err or problem
+-- A user may have the right to a part of this only. That must not look as if all was refused.
+return redis.error_reply(begun and 'TORN only a part was written: ' .. problem or problem)

@@ -2,7 +2,8 @@
 //!
 //! Knows no connection; [`RedisLog`](super::RedisLog) runs it.
 
-use crate::id::{Keys, ThreadId};
+use super::RedisOptions;
+use crate::id::ThreadId;
 use crate::log::{Publication, Write};
 
 /// Where in `ARGV` the deadline is; without one it is empty.
@@ -10,13 +11,14 @@ pub(crate) const DEADLINE_MS: usize = 5;
 
 /// `KEYS` and `ARGV` of the run that does a publication.
 pub(crate) fn invocation(
-    keys: &Keys,
+    options: &RedisOptions,
     thread: &ThreadId,
     publication: &Publication,
-    stream_length_max: u64,
-    expiry_seconds: u64,
 ) -> (Vec<String>, Vec<String>) {
-    let prefix = keys.prefix();
+    let RedisOptions { keys, timeouts, stream_length_max, expiry_seconds, .. } = options;
+    let (prefix, id) = (keys.prefix(), &publication.id);
+    // The publisher counts from when he was answered.
+    let known_for = id.lifetime() + timeouts.response;
     let state = |name: &str| format!("{prefix}:thread:{thread}:{name}");
     let mut args = vec![
         u8::from(publication.must_exist).to_string(),
@@ -25,6 +27,8 @@ pub(crate) fn invocation(
         thread.to_string(),
         prefix.to_owned(),
         String::new(),
+        id.content().to_string(),
+        known_for.as_millis().to_string(),
     ];
     // A hash cannot be given no field, nor a stream an entry without one.
     let writes: Vec<_> =
@@ -47,6 +51,7 @@ pub(crate) fn invocation(
         state("context"),
         state("tasks"),
         keys.index(),
+        format!("{prefix}:publication:{}", id.name()),
     ];
     (keys, args)
 }

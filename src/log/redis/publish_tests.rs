@@ -1,8 +1,12 @@
 //! The publish script on a real Redis.
 
+use std::time::Duration;
+
 use super::*;
-use crate::id::StreamId;
+use crate::id::{Keys, StreamId};
 use crate::log::redis::common::RedisServer;
+use crate::log::redis::connection::Timeouts;
+use crate::log::{IdempotencyKey, PublicationId};
 
 const THREAD: &str = "t1";
 
@@ -28,8 +32,33 @@ impl Redis {
         cmd.query(&mut self.connection).unwrap()
     }
 
+    /// The id of the last entry, where the thread exists.
     fn publish(&mut self, publication: &Publication) -> redis::RedisResult<Option<String>> {
         self.publish_until("", publication)
+    }
+
+    /// The same of a publication that may come again: the whole answer.
+    fn publish_to(
+        &mut self,
+        thread: &str,
+        publication: &Publication,
+    ) -> redis::RedisResult<(String, String)> {
+        let thread = thread.parse().unwrap();
+        let (keys, args) = invocation(&options(), &thread, publication);
+        self.eval(keys, args)
+    }
+
+    fn eval<T: redis::FromRedisValue>(
+        &mut self,
+        keys: Vec<String>,
+        args: Vec<String>,
+    ) -> redis::RedisResult<T> {
+        redis::cmd("EVAL")
+            .arg(include_str!("publish.lua"))
+            .arg(keys.len())
+            .arg(keys)
+            .arg(args)
+            .query(&mut self.connection)
     }
 
     fn publish_until(
@@ -38,14 +67,13 @@ impl Redis {
         publication: &Publication,
     ) -> redis::RedisResult<Option<String>> {
         let thread = THREAD.parse().unwrap();
-        let (keys, mut args) = invocation(&Keys::default(), &thread, publication, 1_000, 86_400);
+        let (keys, mut args) = invocation(&options(), &thread, publication);
         args[DEADLINE_MS] = deadline_ms.to_owned();
-        redis::cmd("EVAL")
-            .arg(include_str!("publish.lua"))
-            .arg(keys.len())
-            .arg(keys)
-            .arg(args)
-            .query(&mut self.connection)
+        let answer: Option<(String, String)> = self.eval(keys, args)?;
+        Ok(answer.map(|(thread, id)| {
+            assert_eq!(thread, THREAD);
+            id
+        }))
     }
 
     /// Every key with its value, but for the expiries.
@@ -56,12 +84,28 @@ impl Redis {
     }
 }
 
+fn options() -> RedisOptions {
+    let patience = Duration::from_secs(5);
+    RedisOptions {
+        url: String::new(),
+        keys: Keys::default(),
+        timeouts: Timeouts { connect: patience, response: patience },
+        stream_length_max: 1_000,
+        expiry_seconds: 86_400,
+    }
+}
+
+fn id(key: &str, content: &str) -> PublicationId {
+    PublicationId::new(key.parse::<IdempotencyKey>().unwrap(), &[], &[content])
+}
+
 fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
     fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
 }
 
 fn full() -> Publication {
     Publication {
+        id: PublicationId::default(),
         must_exist: false,
         writes: vec![
             Write::Status("queued".into()),
@@ -99,6 +143,9 @@ fn one_step_writes_state_events_and_expiries() {
     assert_eq!(entries[0].1, ["update_type", "a", "n", "1"]);
     assert_eq!(entries[1], (id, vec!["update_type".into(), "b".into()]));
     for key in redis.run::<Vec<String>>("KEYS *") {
+        if key.contains(":publication:") {
+            continue;
+        }
         let seconds: i64 = redis.run(&format!("TTL {key}"));
         assert!((86_000..=86_400).contains(&seconds), "{key}: {seconds}");
     }
@@ -203,9 +250,10 @@ fn a_full_stream_is_left_as_it_was() {
 #[test]
 fn the_stream_and_the_updates_are_bounded() {
     let mut redis = Redis::start();
+    let id = PublicationId::default();
     let writes = (0..150).map(|n| Write::Update(n.to_string())).collect();
     let events = (0..3_000).map(|_| pairs(&[("a", "b")])).collect();
-    redis.publish(&Publication { must_exist: false, writes, events }).unwrap().unwrap();
+    redis.publish(&Publication { id, must_exist: false, writes, events }).unwrap().unwrap();
     assert!((1_000..1_200).contains(&redis.run::<u64>("XLEN sre:stream:task:t1")));
     assert_eq!(redis.run::<u64>("LLEN sre:thread:t1:updates"), 100);
     assert_eq!(redis.run::<String>("LINDEX sre:thread:t1:updates 0"), "149");
@@ -223,11 +271,11 @@ fn a_context_of_any_size_is_written() {
 #[test]
 fn without_an_event_the_id_is_the_streams_last() {
     let mut redis = Redis::start();
-    let quiet = Publication { events: vec![], ..full() };
-    assert_eq!(redis.publish(&quiet).unwrap().as_deref(), Some("0-0"));
+    let quiet = || Publication { events: vec![], ..full() };
+    assert_eq!(redis.publish(&quiet()).unwrap().as_deref(), Some("0-0"));
     redis.run::<()>("XADD sre:stream:task:t1 5-7 a b");
     redis.run::<()>("XDEL sre:stream:task:t1 5-7");
-    assert_eq!(redis.publish(&quiet).unwrap().as_deref(), Some("5-7"));
+    assert_eq!(redis.publish(&quiet()).unwrap().as_deref(), Some("5-7"));
 }
 
 #[test]
@@ -250,4 +298,61 @@ fn nothing_is_written_after_the_deadline() {
     assert_eq!(error.code(), Some("LATE"));
     assert!(redis.everything().is_empty());
     assert!(redis.publish_until(&(now_ms + 60_000).to_string(), &full()).unwrap().is_some());
+}
+
+#[test]
+fn what_has_an_id_is_written_once_and_answered_the_same() {
+    let mut redis = Redis::start();
+    let publication = Publication { id: id("k", "a"), ..full() };
+    let first = redis.publish_to("t1", &publication).unwrap();
+    let before = redis.everything();
+    // Whatever came between, and under whatever name a thread would have been made.
+    assert_eq!(redis.publish_to("t1", &publication).unwrap(), first);
+    assert_eq!(redis.publish_to("t2", &publication).unwrap(), first);
+    assert_eq!(redis.publish_until("1", &publication).unwrap(), Some(first.1.clone()));
+    redis.run::<()>("CONFIG SET maxmemory 1");
+    assert_eq!(redis.publish_to("t1", &publication).unwrap(), first);
+    redis.run::<()>("CONFIG SET maxmemory 0");
+    assert_eq!(redis.everything(), before);
+
+    let other = Publication { id: id("k", "b"), ..full() };
+    assert_eq!(redis.publish(&other).unwrap_err().code(), Some("KEYUSED"));
+    assert_eq!(redis.everything(), before);
+    let next = Publication { id: id("l", "a"), ..full() };
+    assert!(redis.publish(&next).unwrap().is_some_and(|id| id > first.1));
+}
+
+#[test]
+fn what_is_refused_may_come_again() {
+    let mut redis = Redis::start();
+    let publication = Publication { id: id("k", "a"), ..must_exist() };
+    assert_eq!(redis.publish(&publication).unwrap(), None);
+    assert_eq!(redis.publish_until("1", &full()).unwrap_err().code(), Some("LATE"));
+    assert!(redis.everything().is_empty());
+    redis.run::<()>("SET sre:thread:t1:status x");
+    assert!(redis.publish(&publication).unwrap().is_some());
+}
+
+#[test]
+fn a_record_lives_a_day_or_a_minute_after_the_last_answer() {
+    let mut redis = Redis::start();
+    for (id, seconds) in [(id("k", "a"), 86_400), (PublicationId::default(), 60)] {
+        let key = format!("sre:publication:{}", id.name());
+        redis.publish(&Publication { id, ..full() }).unwrap().unwrap();
+        let ttl: i64 = redis.run(&format!("PTTL {key}"));
+        assert!((seconds * 1000..=(seconds + 5) * 1000).contains(&ttl), "{key}: {ttl}");
+    }
+}
+
+#[test]
+fn what_is_written_in_part_is_not_called_refused() {
+    let mut redis = Redis::start();
+    redis.run::<()>("ACL SETUSER tc on nopass ~* &* +@all -hset");
+    redis.run::<()>("AUTH tc any");
+    let error = redis.publish(&full()).unwrap_err();
+    assert_eq!(error.code(), Some("TORN"), "{error}");
+    // Nothing was written before, so that is a refusal.
+    let writes = vec![Write::Metadata(pairs(&[("a", "b")]))];
+    let error = redis.publish(&Publication { writes, ..Publication::default() }).unwrap_err();
+    assert_ne!(error.code(), Some("TORN"), "{error}");
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use crate::id::StreamId;
-use crate::log::{Entry, Snapshot, State, StreamFacts, TaskPart};
+use crate::log::{Entry, Published, Snapshot, State, StreamFacts, TaskPart};
 
 /// The reply of `snapshot.lua`.
 pub fn snapshot(reply: Value) -> Snapshot {
@@ -56,6 +56,13 @@ fn state(reply: Value) -> Option<State> {
     let task_metadata = pairs(next());
     let task = task_id.map(|task_id| TaskPart { task_id, metadata: task_metadata });
     Some(State { status, updates, updates_total, result, error, metadata, context, task })
+}
+
+/// The reply of `publish.lua`; none where it is another's.
+pub fn published(reply: Value) -> Option<Published> {
+    let mut parts = array(reply).into_iter();
+    let thread = std::str::from_utf8(&bytes(parts.next()?)?).ok()?.parse().ok()?;
+    Some(Published { thread, stream_id: stream_id(&parts.next()?)? })
 }
 
 /// Entries as XRANGE gives them. One whose fields cannot be read keeps its place, without fields.

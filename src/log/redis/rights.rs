@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::error::{Class, Failure};
-use super::link::{Link, Repeat};
+use super::link::Link;
 use super::reply;
 use super::script::Script;
 use crate::id::{Keys, ThreadId};
@@ -62,8 +62,8 @@ impl Rights {
             _ => failure,
         };
         // The tail asks whether Redis is still there.
-        link.ask(&redis::cmd("PING"), Repeat::Freely).await.map_err(lacks)?;
-        let answer = link.run(&self.script, &[], &self.keys, Repeat::Freely).await?;
+        link.ask(&redis::cmd("PING")).await.map_err(lacks)?;
+        let answer = link.run(&self.script, &[], &self.keys).await?;
         for error in reply::array(answer).into_iter().filter_map(reply::bytes) {
             let failure = Failure::answered(&String::from_utf8_lossy(&error));
             match failure.class {

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use redis::Value;
 
 use super::error::Class;
-use super::link::Repeat;
 use super::script::Script;
 use super::{RedisLog, reply};
 use crate::id::ThreadId;
@@ -83,7 +82,7 @@ impl RedisLog {
         let prefix = keys.prefix();
         let names = [keys.stream(thread), format!("{prefix}:thread:{thread}")];
         let args = [format!("{prefix}:task")];
-        let weighing = self.link.run(&WEIGH, &names, &args, Repeat::Freely);
+        let weighing = self.link.run(&WEIGH, &names, &args);
         let mut parts = reply::array(self.link.in_time(weighing).await?).into_iter();
         let mut next = || parts.next().unwrap_or(Value::Nil);
         let now_us = reply::number(&next()).unwrap_or_default();
@@ -175,7 +174,7 @@ impl RedisLog {
 
     /// What a key holds; nothing where it is of another type.
     async fn read(&self, command: &redis::Cmd) -> Result<Value, LogError> {
-        match self.link.in_time(self.link.ask(command, Repeat::Freely)).await {
+        match self.link.in_time(self.link.ask(command)).await {
             Err(failure) if failure.class == Class::WrongType => Ok(Value::Nil),
             answer => Ok(answer?),
         }

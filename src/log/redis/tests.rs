@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::common::RedisServer;
 use super::*;
-use crate::log::{PageWants, Write};
+use crate::id::StreamId;
+use crate::log::{PageWants, Publication, Write};
 
 fn log(url: String, connect_ms: u64) -> RedisLog {
     let timeouts =

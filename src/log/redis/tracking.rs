@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::connection::Connector;
 use super::error::{Class, Failure};
-use super::link::{Link, Repeat};
+use super::link::Link;
 use super::wire::{Bounds, Wire};
 use crate::log::tail::{NoTracking, TrackingTable};
 
@@ -40,7 +40,7 @@ pub(super) async fn connect(connector: &Connector, bounds: Bounds) -> Result<Tra
 /// What Redis says of its table of tracked keys.
 pub(super) async fn table(link: &Arc<Link>) -> TrackingTable {
     let text = async |command: &redis::Cmd| {
-        let answer = link.in_time(link.ask(command, Repeat::Freely)).await.ok()?;
+        let answer = link.in_time(link.ask(command)).await.ok()?;
         Some(lines(answer))
     };
     let info = text(redis::cmd("INFO").arg("stats")).await.unwrap_or_default();
