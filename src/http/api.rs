@@ -11,13 +11,13 @@ use serde_json::json;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Content, answer, closing, json_answer};
 use super::error::ApiError;
 use super::gate::Gate;
 use super::origin::Cors;
 use super::query::Query;
 use super::reads::Reads;
 use super::receive::{Received, receive};
+use super::response::{Content, Response, answer, closing, json_answer};
 use super::route::Route;
 use super::{page, tasks};
 use crate::config::Config;
@@ -64,7 +64,7 @@ pub(crate) trait Live: Send + Sync {
 
 /// Answers a request. Its body is read to the end, so that the connection can go on; where that
 /// fails, the answer closes the connection.
-pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Answer {
+pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Response {
     let (parts, mut body) = request.into_parts();
     let route = Route::of(parts.uri.path(), api.config.diagnostics);
     let wanted = route.is_some_and(|route| route.takes_body(&parts.method));
@@ -72,7 +72,7 @@ pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Answer {
     let body = receive(&mut body, &parts.headers, wanted, limits, &api.account).await;
     let cors = Cors::of(&parts.headers, &api.config.cors_origins);
     let mut answer = match body {
-        Ok(body) => dispatch(&parts, route, body, api).await.unwrap_or_else(Answer::from),
+        Ok(body) => dispatch(&parts, route, body, api).await.unwrap_or_else(Response::from),
         Err(unread) => closing(unread.into()),
     };
     cors.mark(&mut answer);
@@ -87,7 +87,7 @@ async fn dispatch(
     route: Option<Route<'_>>,
     body: Received,
     api: &Api,
-) -> Result<Answer, ApiError> {
+) -> Result<Response, ApiError> {
     let path = parts.uri.path();
     let nothing = || ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path");
     let route = route.ok_or_else(nothing)?;
@@ -130,9 +130,9 @@ async fn turn(api: &Api, bytes: usize) -> Result<(Option<SemaphorePermit<'_>>, C
 }
 
 /// OPTIONS, or a method that the path does not have.
-fn other_method(parts: &Parts, route: Route<'_>) -> Answer {
+fn other_method(parts: &Parts, route: Route<'_>) -> Response {
     let mut answer = if parts.method == Method::OPTIONS {
-        let mut answer = Answer::default();
+        let mut answer = Response::default();
         *answer.status_mut() = StatusCode::NO_CONTENT;
         answer
     } else {
@@ -144,7 +144,7 @@ fn other_method(parts: &Parts, route: Route<'_>) -> Answer {
     answer
 }
 
-fn health(api: &Api) -> Result<Answer, ApiError> {
+fn health(api: &Api) -> Result<Response, ApiError> {
     if let Some(part) = api.live.dead_part() {
         let why = format!("a part of the server is dead: {part}");
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why));
@@ -152,7 +152,7 @@ fn health(api: &Api) -> Result<Answer, ApiError> {
     Ok(json_answer(StatusCode::OK, &json!({ "status": "ok" })))
 }
 
-async fn ready(api: &Api) -> Result<Answer, ApiError> {
+async fn ready(api: &Api) -> Result<Response, ApiError> {
     let unready = |why: String| ApiError::unavailable(why);
     if api.live.draining() {
         return Err(unready("the server is going away".to_owned()));

@@ -20,12 +20,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-use super::answer::{Answer, closing};
 use super::api::{self, Api};
 use super::error::ApiError;
 use super::gate::Place;
 use super::handshake;
 use super::paced::Paced;
+use super::response::{Response, closing};
 use super::route::Route;
 use crate::core::fanout::Purpose;
 
@@ -143,7 +143,7 @@ impl Serving {
 }
 
 impl Connection<'_> {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
         self.was_asked.store(true, Relaxed);
         let answer = self.answer_as_ever(request).await;
         let goes_on =
@@ -151,7 +151,7 @@ impl Connection<'_> {
         if goes_on { answer } else { closing(answer) }
     }
 
-    async fn answer_as_ever(&self, mut request: Request<Incoming>) -> Answer {
+    async fn answer_as_ever(&self, mut request: Request<Incoming>) -> Response {
         if let Err(detail) = check_host(request.version(), request.headers()) {
             return closing(ApiError::malformed(detail).into());
         }
@@ -190,8 +190,8 @@ impl Connection<'_> {
 }
 
 /// There is no room for this connection.
-fn full(why: &str) -> Answer {
-    let mut answer: Answer = ApiError::unavailable(format!("{why}, try again later")).into();
+fn full(why: &str) -> Response {
+    let mut answer: Response = ApiError::unavailable(format!("{why}, try again later")).into();
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     closing(answer)
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::answer::{Answer, json_answer};
+use super::response::{Response, json_answer};
 use crate::log::{IdempotencyKey, LogError};
 
 /// The header with which a publisher says which publication it is.
@@ -59,7 +59,7 @@ impl From<LogError> for ApiError {
     }
 }
 
-impl From<ApiError> for Answer {
+impl From<ApiError> for Response {
     fn from(error: ApiError) -> Self {
         let mut body = json!({ "detail": error.detail });
         if let Some(key) = error.idempotency_key {

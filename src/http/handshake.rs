@@ -10,10 +10,10 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
-use super::answer::Answer;
 use super::error::ApiError;
 use super::origin;
 use super::query::{Query, decoded};
+use super::response::Response;
 use super::route::Endpoint;
 use crate::core::fanout::Purpose;
 
@@ -26,12 +26,12 @@ pub(super) fn answer<B>(
     request: &Request<B>,
     endpoint: Endpoint<'_>,
     origins: &[String],
-) -> (Answer, Option<Purpose>) {
+) -> (Response, Option<Purpose>) {
     let accepted = purpose(request, endpoint)
         .and_then(|purpose| accept(request, origins).map(|key| (key, purpose)));
     match accepted {
         Ok((accept, purpose)) => {
-            let mut response = Answer::default();
+            let mut response = Response::default();
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let headers = response.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -108,7 +108,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// Boxed: it is large and rare.
-type Refusal = Box<Answer>;
+type Refusal = Box<Response>;
 
 fn refuse(status: StatusCode, detail: &str) -> Refusal {
     Box::new(ApiError::new(status, detail).into())
@@ -133,7 +133,7 @@ mod tests {
         request
     }
 
-    fn answered(request: &Request<()>, origins: &[String]) -> (Answer, Option<Purpose>) {
+    fn answered(request: &Request<()>, origins: &[String]) -> (Response, Option<Purpose>) {
         match Route::of(request.uri().path(), true) {
             Some(Route::Socket(endpoint)) => answer(request, endpoint, origins),
             other => panic!("{other:?}"),

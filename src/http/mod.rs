@@ -8,7 +8,6 @@
 //! [`Log`]: crate::log::Log
 
 pub(crate) mod accept;
-mod answer;
 pub(crate) mod api;
 mod body;
 pub(crate) mod connection;
@@ -21,6 +20,7 @@ mod page;
 mod query;
 pub(crate) mod reads;
 mod receive;
+mod response;
 mod route;
 mod tasks;
 

@@ -4,7 +4,7 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use super::answer::Answer;
+use super::response::Response;
 
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
@@ -55,7 +55,7 @@ impl Cors {
     }
 
     /// Adds what every answer needs.
-    pub(super) fn mark(&self, answer: &mut Answer) {
+    pub(super) fn mark(&self, answer: &mut Response) {
         let mut set = |name: HeaderName, value| answer.headers_mut().insert(name, value);
         if self.varies {
             set(header::VARY, HeaderValue::from_static("Origin"));
@@ -66,7 +66,7 @@ impl Cors {
     }
 
     /// Adds what the answer to a preflight needs; `methods` are those of the path.
-    pub(super) fn mark_preflight(self, answer: &mut Answer, methods: &'static str) {
+    pub(super) fn mark_preflight(self, answer: &mut Response, methods: &'static str) {
         if self.allowed.is_none() {
             return;
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
 
-use super::answer::{Answer, answer};
+use super::response::{Response, answer};
 
 /// The page loads only from here, sends nothing anywhere else, and nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -30,7 +30,7 @@ const FILES: [(&str, &str, &str); 8] = [
 ];
 
 /// The file at the path; none where there is none.
-pub(super) fn file(path: &str, request: &HeaderMap) -> Option<Answer> {
+pub(super) fn file(path: &str, request: &HeaderMap) -> Option<Response> {
     let (_, content_type, text) = *FILES.iter().find(|(known, ..)| *known == path)?;
     let tag = format!("\"{:016x}\"", fingerprint(text.as_bytes()));
     let known = request
@@ -38,7 +38,7 @@ pub(super) fn file(path: &str, request: &HeaderMap) -> Option<Answer> {
         .iter()
         .any(|tags| tags.to_str().is_ok_and(|tags| tags.contains(&tag) || tags.trim() == "*"));
     let mut answer = if known {
-        let mut answer = Answer::default();
+        let mut answer = Response::default();
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
     } else {

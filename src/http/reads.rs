@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use super::answer::{Content, Known};
 use super::error::ApiError;
+use super::response::{Content, Known};
 use crate::core::account::{Account, Charge, Kind, Priority};
 use crate::id::ThreadId;
 use crate::log::{LISTED_TEXT_BYTES_MAX, LISTED_UPDATES_MAX, Log, LogError};

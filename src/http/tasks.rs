@@ -4,12 +4,12 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use serde_json::json;
 
-use super::answer::{Answer, JSON, answer, json_answer};
 use super::api::Api;
 use super::body::Members;
 use super::error::{ApiError, IDEMPOTENCY_KEY};
 use super::query::{Query, decoded};
 use super::reads::Subject;
+use super::response::{JSON, Response, answer, json_answer};
 use super::route::Call;
 use crate::id::ThreadId;
 use crate::publish::{NewTask, Status, TaskStreamManager, ThreadManager, Update};
@@ -20,22 +20,22 @@ const LIST_DEFAULT: u64 = 50;
 const LIST_MAX: u64 = 200;
 
 /// `GET /api/v1/tasks?limit=`
-pub(super) async fn list(api: &Api, query: Query<'_>) -> Result<Answer, ApiError> {
+pub(super) async fn list(api: &Api, query: Query<'_>) -> Result<Response, ApiError> {
     read(api, Subject::Newest(limit(query)?)).await
 }
 
 /// `GET /api/v1/tasks/{thread_id}`
-pub(super) async fn show(api: &Api, thread: &str) -> Result<Answer, ApiError> {
+pub(super) async fn show(api: &Api, thread: &str) -> Result<Response, ApiError> {
     read(api, Subject::Task(thread_id(thread)?)).await
 }
 
-async fn read(api: &Api, subject: Subject) -> Result<Answer, ApiError> {
+async fn read(api: &Api, subject: Subject) -> Result<Response, ApiError> {
     Ok(answer(StatusCode::OK, JSON, api.reads.read(subject).await?))
 }
 
 /// `GET /api/v1/tasks/{thread_id}/stream-info`; an unknown thread has an empty stream, as in the
 /// interface that this one contains.
-pub(super) async fn stream_info(api: &Api, thread: &str) -> Result<Answer, ApiError> {
+pub(super) async fn stream_info(api: &Api, thread: &str) -> Result<Response, ApiError> {
     let thread = thread_id(thread)?;
     let facts = TaskStreamManager::new(api.log.clone()).info(&thread).await?;
     let info = json!({
@@ -56,7 +56,7 @@ pub(super) async fn triage(
     api: &Api,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<Answer, ApiError> {
+) -> Result<Response, ApiError> {
     let publisher = publisher(api, headers)?;
     let members = Members::of(headers, body)?;
     let task = NewTask {
@@ -83,7 +83,7 @@ pub(super) async fn publish(
     call: Call,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<Answer, ApiError> {
+) -> Result<Response, ApiError> {
     let thread = thread_id(thread)?;
     let threads = publisher(api, headers)?;
     let members = Members::of(headers, body)?;

@@ -1,4 +1,4 @@
-//! An answer, and its body, which is charged to the account until it is written or dropped.
+//! A response, and its body, which is charged to the account until it is written or dropped.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -6,16 +6,16 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderValue};
-use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::core::account::Charge;
 
-/// Every answer has its whole body at hand.
-pub(super) type Answer = Response<Content>;
+/// Every response has its whole body at hand.
+pub(super) type Response = hyper::Response<Content>;
 
 /// A body, or what is left of it. Cheap to clone: who is answered the same shares it.
 #[derive(Debug, Clone, Default)]
@@ -114,7 +114,7 @@ impl Buf for Content {
 }
 
 /// An answer whose body is JSON.
-pub(super) fn json_answer(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(super) fn json_answer(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => answer(status, JSON, Bytes::from(body)),
         // What we serialise are strings, numbers and JSON texts, which always serialise.
@@ -130,10 +130,10 @@ pub(super) fn answer(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Content>,
-) -> Answer {
+) -> Response {
     let body = body.into();
     let length = HeaderValue::from(body.len());
-    let mut answer = Response::new(body);
+    let mut answer = hyper::Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -145,7 +145,7 @@ pub(super) fn answer(
 }
 
 /// The answer ends its connection.
-pub(super) fn closing(mut answer: Answer) -> Answer {
+pub(super) fn closing(mut answer: Response) -> Response {
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
