@@ -73,6 +73,8 @@ struct Inner {
     answers: Mutex<HashMap<Subject, Known>>,
     /// For the few large reads that are under way at the log at a time, whoever asks.
     large: Arc<Semaphore>,
+    /// For the one list that is being read.
+    lists: Semaphore,
     /// For the one read that is larger than the account, and its answer.
     alone: Arc<Semaphore>,
 }
@@ -95,6 +97,7 @@ impl Reads {
             under_way: Mutex::default(),
             answers: Mutex::default(),
             large,
+            lists: Semaphore::new(1),
             alone: Arc::new(Semaphore::new(1)),
         }))
     }
@@ -171,7 +174,7 @@ impl Inner {
         let limit_rows = usize::try_from(limit).unwrap_or(usize::MAX);
         let bytes = limit_rows.saturating_mul(ROW_BYTES_MAX).min(self.account.bytes_max() / 16);
         let charge = self.room(Kind::Responses, bytes).await;
-        let _turn = self.large.acquire().await;
+        let _turn = self.lists.acquire().await;
         let _beside = self.room(Kind::Answers, bytes).await;
         let body = json(&List { tasks: self.threads.newest(limit).await? }, 0)?;
         Ok(Read { body, charge, alone: None })

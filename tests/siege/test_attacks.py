@@ -5,6 +5,7 @@ import pytest
 import floods
 import stalls
 import states
+import weights
 
 ATTACKS = [
     floods.PingsAfterClose,
@@ -33,6 +34,10 @@ ATTACKS = [
     states.SmallBodiesAtAHungRedis,
     states.LargeTasksListed,
     states.DifferentListsAtOnce,
+    weights.LargeBehindSmall,
+    weights.LargeUpdates,
+    weights.ManyFields,
+    weights.ManyValuesListed,
 ]
 
 # Not worth its time in the short form.

@@ -11,7 +11,7 @@
 -- there is no state.
 
 local TEXT_MAX = tonumber(ARGV[4])
-local VALUES_MAX = 20000 -- that an update may have to be looked into
+local VALUES_MAX = 4000 -- that an update may have to be looked into
 
 -- The beginning of a long text, up to the end of a character.
 local function cut(text)
