@@ -26,7 +26,7 @@ def set_rules(redis_server, *rules):
     redis_server.client().execute_command("ACL", "SETUSER", "tc", *rules)
 
 
-@pytest.mark.parametrize("command", ["xinfo", "xrange", "xrevrange", "get", "lrange", "hgetall", "zrevrange", "xread"])
+@pytest.mark.parametrize("command", ["xinfo", "xrange", "xrevrange", "get", "lrange", "hlen", "hgetall", "zrevrange", "xread"])
 async def test_a_right_that_every_task_needs_is_named(limited, command):
     server, redis_server = limited(f"-{command}", wait=False)
     eventually(lambda: server.status("/healthz") == 200, "healthz")

@@ -27,6 +27,7 @@ try('STRLEN', key)
 try('EXISTS', key)
 try('LRANGE', key, 0, 0)
 try('LLEN', key)
+try('HLEN', key)
 try('HGETALL', key)
 try('ZREVRANGE', key, 0, 0)
 return missing

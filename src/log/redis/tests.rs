@@ -79,7 +79,9 @@ async fn scripts_and_connections_that_are_gone_are_made_anew() {
 async fn what_may_not_be_read_is_refused_and_never_missing() {
     let server = RedisServer::start();
     let mut admin = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    for command in ["xinfo", "xrange", "xrevrange", "get", "lrange", "hgetall", "zrevrange"] {
+    let commands =
+        ["xinfo", "xrange", "xrevrange", "get", "lrange", "llen", "hgetall", "hlen", "zrevrange"];
+    for command in commands {
         () = redis::cmd("ACL")
             .arg(&["SETUSER", "tc", "reset", "on", ">secret", "~*", "+@all"])
             .arg(format!("-{command}"))
@@ -92,8 +94,11 @@ async fn what_may_not_be_read_is_refused_and_never_missing() {
         let page = Some(PageWants { from: StreamId::ZERO, entries_max: 9, bytes_max: 1 << 20 });
         let thread = "t".parse().unwrap();
         // There has to be something of each kind, so that each command is run.
-        self::log(server.url(), 10_000).publish(&thread, &publication(1)).await.unwrap();
-        let wants = SnapshotWants { updates_max: Some(9), newest_max: 9, page, bytes_max: None };
+        let mut publication = publication(1);
+        publication.writes.push(Write::Update("{}".into()));
+        self::log(server.url(), 10_000).publish(&thread, &publication).await.unwrap();
+        let wants =
+            SnapshotWants { updates_max: Some(u64::MAX), newest_max: 9, page, bytes_max: None };
         let read = log.snapshot(&thread, wants).await;
         assert!(
             matches!(&read, Err(LogError::Refused(why)) if why.contains("can't run") || why.contains("NOPERM")),
