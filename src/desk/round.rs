@@ -220,7 +220,9 @@ impl Round {
     }
 
     /// The page's entries as chunks, without the one at the position that it begins with. A page
-    /// that ends where the topic's log begins becomes part of it: those who come next find it.
+    /// that ends where the topic's log begins becomes part of it, and those who come next find it:
+    /// only where it is proven that its position is one of this stream's, and that nothing is missing
+    /// behind it.
     fn encode_page(&self, wants: SnapshotWants, snapshot: &Snapshot) -> Page {
         let Some(PageWants { from, .. }) = wants.page else { return Page::default() };
         let entries = &snapshot.page[..];
@@ -229,7 +231,10 @@ impl Round {
         let entries = if anchored { &entries[1..] } else { entries };
         let account = &self.shared.account;
         let chunks = encode::entries(account, &self.topic.thread, from, entries);
-        if let Some(log) = self.topic.recent.lock().log.as_mut() {
+        let stream = &snapshot.stream;
+        let nothing_was_taken_out = stream.entries_added == Some(stream.length);
+        let proven = anchored || (from == StreamId::ZERO && nothing_was_taken_out);
+        if proven && let Some(log) = self.topic.recent.lock().log.as_mut() {
             let bytes_max = self.shared.topic_bytes_max();
             for chunk in chunks.iter().rev() {
                 if !log.prepend(chunk, bytes_max) {

@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::plan::{Candidate, Load};
+
 /// Why a stream is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -64,23 +66,25 @@ impl Due {
         self.why.remove(key);
     }
 
-    /// Takes the first streams of a group, so many at the most. `group_of` says what group a stream
-    /// is of now; none where it is not watched any more.
+    /// Takes the first streams of a group, so many at the most. `known` says what group a stream is
+    /// of now, and what is known of its entries; nothing where it is not watched any more.
     pub(super) fn take(
         &mut self,
         group: Group,
         streams_max: usize,
-        group_of: impl Fn(&Bytes) -> Option<Group>,
-    ) -> Vec<(Bytes, Why)> {
+        known: impl Fn(&Bytes) -> Option<(Group, Load)>,
+    ) -> Vec<Candidate> {
         let mut taken = Vec::new();
         while taken.len() < streams_max
             && let Some(key) = self.queues[group as usize].pop_front()
         {
-            match group_of(&key) {
-                Some(now) if now == group => {
-                    taken.extend(self.why.remove_entry(&key));
+            match known(&key) {
+                Some((now, load)) if now == group => {
+                    if let Some(why) = self.why.remove(&key) {
+                        taken.push(Candidate { key, why, load });
+                    }
                 }
-                Some(now) if self.why.contains_key(&key) => {
+                Some((now, _)) if self.why.contains_key(&key) => {
                     self.queues[now as usize].push_back(key);
                 }
                 _ => _ = self.why.remove(&key),
@@ -90,12 +94,8 @@ impl Due {
     }
 
     /// Puts back what was taken and is not read yet; in the order in which it was taken.
-    pub(super) fn put_back(
-        &mut self,
-        group: Group,
-        taken: impl DoubleEndedIterator<Item = (Bytes, Why)>,
-    ) {
-        for (key, why) in taken.rev() {
+    pub(super) fn put_back(&mut self, group: Group, taken: Vec<Candidate>) {
+        for Candidate { key, why, .. } in taken.into_iter().rev() {
             self.why.insert(key.clone(), why);
             self.queues[group as usize].push_front(key);
         }
@@ -127,12 +127,16 @@ mod tests {
         due
     }
 
-    fn usual(_: &Bytes) -> Option<Group> {
-        Some(Group::Usual)
+    fn usual(_: &Bytes) -> Option<(Group, Load)> {
+        Some((Group::Usual, Load::default()))
     }
 
-    fn keys(taken: Vec<(Bytes, Why)>) -> Vec<Bytes> {
-        taken.into_iter().map(|(key, _)| key).collect()
+    fn candidate(number: u32, why: Why) -> Candidate {
+        Candidate { key: key(number), why, load: Load::default() }
+    }
+
+    fn keys(taken: Vec<Candidate>) -> Vec<Bytes> {
+        taken.into_iter().map(|candidate| candidate.key).collect()
     }
 
     #[test]
@@ -153,8 +157,8 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..6 {
             let taken = due.take(Group::Usual, 1, usual);
-            for (key, why) in &taken {
-                due.insert(key.clone(), *why, Group::Usual);
+            for candidate in &taken {
+                due.insert(candidate.key.clone(), candidate.why, Group::Usual);
             }
             seen.extend(keys(taken));
         }
@@ -166,8 +170,8 @@ mod tests {
         let mut due = due(0..4);
         let mut taken = due.take(Group::Usual, 3, usual);
         let read = taken.remove(0);
-        due.put_back(Group::Usual, taken.into_iter());
-        assert_eq!(read.0, key(0));
+        due.put_back(Group::Usual, taken);
+        assert_eq!(read.key, key(0));
         assert_eq!(keys(due.take(Group::Usual, 9, usual)), [1, 2, 3].map(key));
         assert!(due.is_empty());
     }
@@ -177,12 +181,12 @@ mod tests {
         let mut due = due(0..1);
         due.insert(key(0), Why::Hint, Group::Usual);
         due.insert(key(0), Why::Sweep, Group::Usual);
-        assert_eq!(due.take(Group::Usual, 9, usual), [(key(0), Why::Hint)]);
+        assert_eq!(due.take(Group::Usual, 9, usual), [candidate(0, Why::Hint)]);
         due.remove(&key(0));
         due.insert(key(0), Why::Other, Group::Usual);
         due.remove(&key(0));
         due.insert(key(0), Why::Sweep, Group::Usual);
-        assert_eq!(due.take(Group::Usual, 9, usual), [(key(0), Why::Sweep)]);
+        assert_eq!(due.take(Group::Usual, 9, usual), [candidate(0, Why::Sweep)]);
         assert!(due.is_empty());
     }
 
@@ -190,9 +194,9 @@ mod tests {
     fn a_stream_that_is_of_another_group_by_now_is_read_with_that() {
         let mut due = due(0..3);
         let now = |it: &Bytes| match it {
-            it if *it == key(0) => Some(Group::Alone),
+            it if *it == key(0) => Some((Group::Alone, Load::default())),
             it if *it == key(1) => None,
-            _ => Some(Group::Usual),
+            it => usual(it),
         };
         assert_eq!(keys(due.take(Group::Usual, 9, now)), [key(2)]);
         assert_eq!(keys(due.take(Group::Alone, 9, now)), [key(0)]);

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
+use super::Tail;
 use super::care::{Care, Tell};
 use super::due::{Group, Why};
 use super::plan::{Candidate, Plan};
-use super::{Tail, Watched};
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::encode;
 use crate::id::StreamId;
@@ -82,34 +82,23 @@ impl Tail {
         for group in self.group.then() {
             let streams_max = self.window.streams_of(group);
             let watched = &self.watched;
-            let group_of = |key: &Bytes| watched.get(key).map(Watched::group);
-            let taken = self.due.take(group, streams_max, group_of).into_iter();
-            let candidates: Vec<_> = taken
-                .filter_map(|(key, why)| {
-                    let load = watched.get(&key)?.load;
-                    Some(Candidate { key, why, load })
-                })
-                .collect();
+            let known = |key: &Bytes| watched.get(key).map(|it| (it.group(), it.load));
+            let candidates = self.due.take(group, streams_max, known);
             if candidates.is_empty() {
                 continue;
             }
             self.window.fit_in(self.read_bytes_max(group));
             let mut plan = self.window.plan(group, candidates);
             let left = std::mem::take(&mut plan.left);
-            self.put_back(group, left);
+            self.due.put_back(group, left);
             if group == Group::Behind && self.is_patient(plan.bytes) {
-                self.put_back(group, plan.streams);
+                self.due.put_back(group, plan.streams);
                 continue;
             }
             self.group = group;
             return Some(plan);
         }
         None
-    }
-
-    fn put_back(&mut self, group: Group, candidates: Vec<Candidate>) {
-        let taken = candidates.into_iter().map(|candidate| (candidate.key, candidate.why));
-        self.due.put_back(group, taken);
     }
 
     /// How much one read of such streams may bring: whoever is live does not wait for what others
@@ -138,7 +127,7 @@ impl Tail {
     /// Reads these streams once.
     async fn read(&mut self, source: &mut Source, plan: Plan) -> Result<(), LogError> {
         let Some(charge) = self.room(plan.bytes).await else {
-            self.put_back(self.group, plan.streams);
+            self.due.put_back(self.group, plan.streams);
             return Ok(());
         };
         let now = Instant::now();

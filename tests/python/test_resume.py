@@ -143,6 +143,18 @@ async def test_a_position_that_never_was_an_entry(server, viewed):
     assert state["update_type"] == "initial_state" and state["stream_id"] == "200-0"
 
 
+async def test_a_position_that_never_was_an_entry_is_a_gap_each_time(server, thread, redis_server):
+    """What was read for the first who came with it is no proof for the next."""
+    worker = Worker(redis_server.client(), thread)
+    for ms in (10, 20, 30, 40):
+        worker.raw("n", ms, id=f"{ms}-0")
+    for _ in range(3):
+        async with connect(server, thread, since="25-0") as ws:
+            gap, state = await collect(ws, 2)
+            assert gap["update_type"] == "gap" and gap["requested"] == "25-0", gap
+            assert state["update_type"] == "initial_state" and state["stream_id"] == "40-0"
+
+
 async def test_a_position_beyond_the_streams_end(server, ten):
     worker, ids = ten
     ms = int(ids[-1].split("-")[0])

@@ -13,7 +13,7 @@ MANY = "/api/v1/ws"
 
 
 class Weight(Attack):
-    seconds = (5, 10)
+    seconds = (4, 10)
     p99_ms = 1000
 
 

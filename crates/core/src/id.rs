@@ -81,8 +81,25 @@ impl StreamId {
 
     /// Reads the id from the bytes of a Redis reply.
     pub fn parse_bytes(bytes: &[u8]) -> Option<Self> {
+        // Each entry that is read comes by here: as Redis writes it, it is read at one go.
+        let dash = bytes.iter().position(|byte| *byte == b'-');
+        if let Some(dash) = dash
+            && let (Some(ms), Some(seq)) = (digits(&bytes[..dash]), digits(&bytes[dash + 1..]))
+        {
+            return Some(Self { ms, seq });
+        }
         std::str::from_utf8(bytes).ok()?.parse().ok()
     }
+}
+
+/// A number of so few digits that it fits; nothing where it is anything else.
+fn digits(bytes: &[u8]) -> Option<u64> {
+    if bytes.is_empty() || bytes.len() > 19 {
+        return None;
+    }
+    bytes.iter().try_fold(0, |number: u64, byte| {
+        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
+    })
 }
 
 impl FromStr for StreamId {
