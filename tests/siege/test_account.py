@@ -27,11 +27,13 @@ def test_the_account_is_what_is_held(kind, start_siege):
     siege = start_siege([attack], *OPTIONS)
     siege.attack(attack)
     siege.wait(3)
-    held, grown = siege.account_mib(), siege.memory.growth()
-    siege.leave()
     besides = BESIDES_MIB + attack.sockets * SOCKET_KIB / 1024
-    assert held > 0
-    assert grown - besides < held < grown + BESIDES_MIB
+    held, grown = siege.account_mib(), siege.memory.growth()
+    assert 0 < held < grown + BESIDES_MIB
+    # What was held a moment ago, the allocator gives back by and by.
+    kept = "a process that holds no more than its account"
+    eventually(lambda: siege.memory.growth() - besides < siege.account_mib(), kept)
+    siege.leave()
     few = "an account of what the innocent hold"
     eventually(lambda: siege.account_mib() < INNOCENT_MIB, few)
     siege.end()
