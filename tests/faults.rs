@@ -12,11 +12,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use common::RedisServer;
+use futures_util::StreamExt as _;
 use taskcast::client::{Client, Event, Follow, Update};
 use taskcast::config::Config;
 use taskcast::id::ThreadId;
 use taskcast::log::Log;
 use taskcast::publish::{self, NewTask, ThreadManager};
+use tokio_tungstenite::tungstenite::Message;
 
 struct Server {
     redis: RedisServer,
@@ -167,6 +169,22 @@ async fn a_desk_that_panics_asks_again_for_all_who_wait() {
     assert_eq!(messages(&mut follow, "live").await, ["live"]);
     server.eventually("/healthz", 200);
     assert_eq!(server.metric("panics_total"), "1");
+}
+
+#[tokio::test]
+async fn a_desk_that_panics_always_sends_those_who_wait_away() {
+    let server = Server::start("desk:1+");
+    let thread = server.threads().create(NewTask::new("q")).await.unwrap();
+    let url = format!("ws://{}/api/v1/ws/tasks/{thread}", server.address);
+    let (mut viewer, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let close = loop {
+        match viewer.next().await.unwrap().unwrap() {
+            Message::Close(close) => break close.unwrap(),
+            other => assert!(other.is_ping(), "{other:?}"),
+        }
+    };
+    assert_eq!(u16::from(close.code), 1011);
+    server.eventually("/healthz", 200);
 }
 
 #[tokio::test]

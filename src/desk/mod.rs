@@ -52,8 +52,6 @@ struct Desk {
     waiting: IndexMap<(usize, Key), Waiter>,
     /// A task is at work that will see to all who wait.
     open: bool,
-    /// How often in a row the serving of it panicked.
-    panics: u32,
 }
 
 /// A viewer that waits.
@@ -125,7 +123,7 @@ pub(crate) fn wait(shared: &Arc<Shared>, topic: &Arc<Topic>, waiter: Waiter) {
     desk.waiting.insert(waiter.key(), waiter);
     if !desk.open {
         desk.open = true;
-        tokio::spawn(serve(shared.clone(), topic.clone(), attaching));
+        tokio::spawn(serve(shared.clone(), topic.clone(), attaching, 0));
     }
 }
 
@@ -134,9 +132,10 @@ pub(crate) fn withdraw(topic: &Topic, worker: usize, viewer: Key, attaching: boo
     topic.desks.of(attaching).lock().waiting.swap_remove(&(worker, viewer));
 }
 
-/// Serves all who wait at one of the desks. Ends by itself when nobody waits any more.
-async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
-    let _reopens = Reopens { shared: shared.clone(), topic: topic.clone(), attaching };
+/// Serves all who wait at one of the desks. Ends by itself when nobody waits any more. `panics` is how
+/// often in a row it has panicked.
+async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool, panics: u32) {
+    let mut reopens = Reopens { shared: shared.clone(), topic: topic.clone(), attaching, panics };
     let desk = topic.desks.of(attaching);
     let mut gather_ms = 0;
     let mut retry = Backoff::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
@@ -157,7 +156,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool) {
                 Ok(left) => {
                     retry.reset();
                     refused_since = None;
-                    desk.lock().panics = 0;
+                    reopens.panics = 0;
                     if left {
                         // They need another part of the log, at once.
                         continue;
@@ -199,6 +198,7 @@ struct Reopens {
     shared: Arc<Shared>,
     topic: Arc<Topic>,
     attaching: bool,
+    panics: u32,
 }
 
 impl Drop for Reopens {
@@ -206,30 +206,20 @@ impl Drop for Reopens {
         if std::thread::panicking() {
             let dead = self.shared.supervisor.dead(Part::Desk);
             let (shared, topic) = (self.shared.clone(), self.topic.clone());
-            let attaching = self.attaching;
+            let (attaching, mut panics) = (self.attaching, self.panics + 1);
             tokio::spawn(async move {
                 sleep(REOPEN_PAUSE).await;
                 drop(dead);
                 let desk = topic.desks.of(attaching);
                 send_overdue_away(&shared, desk);
-                if gives_up(desk) {
+                if panics >= supervise::PANICS_MAX {
                     answer_all(&shared, desk, Answer::Refused(Refusal::Refused), |_| true);
+                    panics = 0;
                 }
-                serve(shared, topic, attaching).await;
+                serve(shared, topic, attaching, panics).await;
             });
         }
     }
-}
-
-/// Counts a panic. Whether there were too many of them in a row.
-fn gives_up(desk: &Mutex<Desk>) -> bool {
-    let mut desk = desk.lock();
-    desk.panics += 1;
-    let too_often = desk.panics >= supervise::PANICS_MAX;
-    if too_often {
-        desk.panics = 0;
-    }
-    too_often
 }
 
 /// One round, on the lane where its answer may be too large for a worker. Whether somebody is left

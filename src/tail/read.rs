@@ -133,8 +133,10 @@ impl Tail {
         let now = Instant::now();
         let (mut questions, mut whys) = (Vec::new(), Vec::new());
         for Candidate { key, why, .. } in plan.streams {
-            questions.extend(self.question(&key, now));
-            whys.resize(questions.len(), why);
+            if let Some(question) = self.question(&key, now) {
+                questions.push(question);
+                whys.push(why);
+            }
         }
         if questions.is_empty() {
             return Ok(());

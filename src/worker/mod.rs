@@ -230,9 +230,8 @@ impl Worker {
             }
             Appetite::Sated => return 0,
         }
-        let account = &self.shared.account;
-        let little = account.is_full() || account.has_much_input();
-        let bytes_max = if little { READ_BYTES_FULL } else { READ_BYTES };
+        let full = self.shared.account.is_full_of_input();
+        let bytes_max = if full { READ_BYTES_FULL } else { READ_BYTES };
         let buffer = &mut self.buffer[..bytes_max];
         match self.sockets.read(key, buffer) {
             Ok(0) => {

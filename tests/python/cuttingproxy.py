@@ -6,10 +6,9 @@ become of it: None to let it pass, or one of the classes below. What else is ask
 
 import collections
 import dataclasses
-import socket
 import threading
 
-from redisproxy import commands
+from redisproxy import Connection, Way, end
 
 
 @dataclasses.dataclass
@@ -43,77 +42,31 @@ def is_publication(command):
     return b"\r\nupdate_type\r\n" in command
 
 
-class CuttingProxy:
-    def __init__(self, redis_server, rule=lambda command: None):
-        self.redis_server = redis_server
-        self.rule = rule
-        self.cuts = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def close(self):
-        """From now on there is nobody at this address."""
-        _end(self.listener)
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            try:
-                redis = socket.create_connection(("127.0.0.1", self.redis_server.port))
-            except OSError:
-                _end(client)
-                continue
-            for peer in (client, redis):
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _Connection(self, client, redis)
-
-
-class _Connection:
-    def __init__(self, proxy, client, redis):
-        self.proxy, self.client, self.redis = proxy, client, redis
+class Cut(Connection):
+    def __init__(self, *args):
         # What becomes of the replies that Redis owes.
         self.owed = collections.deque()
-        for direction in (self._forward, self._back):
-            threading.Thread(target=self._run, args=(direction,), daemon=True).start()
+        super().__init__(*args)
 
-    def _run(self, direction):
-        try:
-            direction()
-        except OSError:
-            pass
-        finally:
-            _end(self.client), _end(self.redis)
+    def forward(self):
+        for command in self.commands():
+            fate = self.way.rule(command) if is_publication(command) else None
+            self.way.cuts += fate is not None
+            if isinstance(fate, CutRequest):
+                # All of it may have been sent, and then it is answered.
+                self.owed.append(CutReply(0))
+                self.redis.sendall(command[: fate.bytes])
+                return
+            if isinstance(fate, Delay):
+                end(self.client)
+                fate.until.wait()
+            self.owed.append(fate)
+            self.redis.sendall(command)
+            if isinstance(fate, Delay):
+                fate.done.wait()
+                return
 
-    def _forward(self):
-        buffer = b""
-        while received := self.client.recv(1 << 16):
-            found, buffer = commands(buffer + received)
-            for command in found:
-                fate = self.proxy.rule(command) if is_publication(command) else None
-                self.proxy.cuts += fate is not None
-                if isinstance(fate, CutRequest):
-                    # All of it may have been sent, and then it is answered.
-                    self.owed.append(CutReply(0))
-                    self.redis.sendall(command[: fate.bytes])
-                    return
-                if isinstance(fate, Delay):
-                    _end(self.client)
-                    fate.until.wait()
-                self.owed.append(fate)
-                self.redis.sendall(command)
-                if isinstance(fate, Delay):
-                    fate.done.wait()
-                    return
-
-    def _back(self):
+    def back(self):
         buffer, lost = b"", False
         while received := self.redis.recv(1 << 16):
             buffer += received
@@ -131,6 +84,15 @@ class _Connection:
                     self.client.sendall(reply)
 
 
+class CuttingProxy(Way):
+    Connection = Cut
+
+    def __init__(self, redis_server, rule=lambda command: None):
+        self.rule = rule
+        self.cuts = 0
+        super().__init__(redis_server)
+
+
 def end_of_reply(buffer, at=0):
     """Where the reply at this place ends, of either version of the protocol; None where it has not
     come whole."""
@@ -146,11 +108,3 @@ def end_of_reply(buffer, at=0):
             if (at := end_of_reply(buffer, at)) is None:
                 return None
     return at
-
-
-def _end(peer):
-    try:
-        peer.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-    peer.close()

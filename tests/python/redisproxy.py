@@ -32,15 +32,16 @@ def _end_of_command(buffer):
     return at if at <= len(buffer) else None
 
 
-class RedisProxy:
-    """`rule(command)` gets each command's bytes, in capitals: it returns None to let it pass, bytes
-    to answer with, or CLOSE. A command that it answers never reaches Redis."""
+class Way:
+    """A way to Redis: whoever connects to it is connected to Redis. `Connection` is what carries the
+    bytes of one, with a function for each direction."""
 
-    def __init__(self, redis_server, rule):
+    Connection = None
+
+    def __init__(self, redis_server):
         self.redis_server = redis_server
-        self.rule = rule
         self.connections = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -49,7 +50,8 @@ class RedisProxy:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def close(self):
-        self.listener.close()
+        """From now on there is nobody at this address."""
+        end(self.listener)
 
     def _accept(self):
         while True:
@@ -61,40 +63,65 @@ class RedisProxy:
             try:
                 redis = socket.create_connection(("127.0.0.1", self.redis_server.port))
             except OSError:
-                client.close()
+                end(client)
                 continue
-            threading.Thread(target=self._forward, args=(client, redis), daemon=True).start()
-            threading.Thread(target=self._back, args=(redis, client), daemon=True).start()
+            for peer in (client, redis):
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.Connection(self, client, redis)
 
-    def _forward(self, client, redis):
+
+class Connection:
+    """One connection over a way. Where one direction ends, both do."""
+
+    def __init__(self, way, client, redis):
+        self.way, self.client, self.redis = way, client, redis
+        for direction in (self.forward, self.back):
+            threading.Thread(target=self._run, args=(direction,), daemon=True).start()
+
+    def _run(self, direction):
+        try:
+            direction()
+        except OSError:
+            pass
+        finally:
+            end(self.client), end(self.redis)
+
+    def commands(self):
+        """What the client sends, a whole command at a time."""
         buffer = b""
-        try:
-            while received := client.recv(65536):
-                found, buffer = commands(buffer + received)
-                for command in found:
-                    answer = self.rule(command.upper())
-                    if answer is CLOSE:
-                        return
-                    if answer is None:
-                        redis.sendall(command)
-                    else:
-                        client.sendall(answer)
-        except OSError:
-            pass
-        finally:
-            _end(client), _end(redis)
+        while received := self.client.recv(1 << 16):
+            found, buffer = commands(buffer + received)
+            yield from found
 
-    def _back(self, redis, client):
-        try:
-            while received := redis.recv(65536):
-                client.sendall(received)
-        except OSError:
-            pass
-        finally:
-            _end(client), _end(redis)
+    def back(self):
+        while received := self.redis.recv(1 << 16):
+            self.client.sendall(received)
 
 
-def _end(peer):
+class Answered(Connection):
+    def forward(self):
+        for command in self.commands():
+            answer = self.way.rule(command.upper())
+            if answer is CLOSE:
+                return
+            if answer is None:
+                self.redis.sendall(command)
+            else:
+                self.client.sendall(answer)
+
+
+class RedisProxy(Way):
+    """`rule(command)` gets each command's bytes, in capitals: it returns None to let it pass, bytes
+    to answer with, or CLOSE. A command that it answers never reaches Redis."""
+
+    Connection = Answered
+
+    def __init__(self, redis_server, rule):
+        self.rule = rule
+        super().__init__(redis_server)
+
+
+def end(peer):
     try:
         peer.shutdown(socket.SHUT_RDWR)
     except OSError:

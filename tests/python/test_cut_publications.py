@@ -70,20 +70,14 @@ def hasty(start_redis, start_server):
 
 
 @pytest.mark.parametrize("key", [None, "a-key"])
-def test_a_reply_that_is_cut_was_written_once_and_is_202(cut, key):
-    for length in (0, 1, 2, 5, 20, 60, WHOLE):
-        cut.fates = [CutReply(length)]
-        message = f"reply cut at {length}"
-        status, reply = cut.post(message, key and f"{key}-{length}")
-        assert status == 202, reply
-        assert cut.written(message) == [reply["stream_id"]]
-
-
-@pytest.mark.parametrize("key", [None, "a-key"])
-def test_a_request_that_is_cut_is_sent_again(cut, key):
-    for length in (0, 1, 2, 40, 300, 1000, WHOLE):
-        cut.fates = [CutRequest(length)]
-        message = f"request cut at {length}"
+@pytest.mark.parametrize(
+    "fate, lengths",
+    [(CutReply, (0, 1, 2, 5, 20, 60, WHOLE)), (CutRequest, (0, 1, 2, 40, 300, 1000, WHOLE))],
+)
+def test_what_is_cut_is_written_once_and_is_202(cut, fate, lengths, key):
+    for length in lengths:
+        cut.fates = [fate(length)]
+        message = f"cut at {length}"
         status, reply = cut.post(message, key and f"{key}-{length}")
         assert status == 202, reply
         assert cut.written(message) == [reply["stream_id"]]

@@ -65,4 +65,4 @@ async def test_tracking_stays_where_redis_is_a_millisecond_away(start_redis, sta
     assert sorted(map(int, seen)) == list(range(published))
     assert server.metrics()['taskcast_tail_mode{mode="tracking"}'] == 1
     assert "hints_unreliable" not in server.log
-    far.remove()
+    far.close()

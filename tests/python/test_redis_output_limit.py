@@ -120,6 +120,17 @@ async def test_small_streams_beside_a_large_entry_stay_off_the_lane(start_redis,
     assert server.metrics()["taskcast_lane_streams_total"] == 1
 
 
+async def live(stack, server, workers):
+    """A viewer of each, which has seen a small entry of its stream."""
+    viewers = []
+    for worker in workers:
+        viewers.append(await stack.enter_async_context(connect(server, worker.thread)))
+        await initial(viewers[-1])
+        worker.publish("event", message="hello")
+        assert (await receive(viewers[-1]))["message"] == "hello"
+    return viewers
+
+
 @pytest.mark.parametrize("tail", ["tracking", "block"])
 @pytest.mark.parametrize("streams", [2, 3])
 async def test_an_entry_that_no_read_has_room_for_keeps_nobody_from_what_is_behind_it(
@@ -130,12 +141,7 @@ async def test_an_entry_that_no_read_has_room_for_keeps_nobody_from_what_is_behi
     redis = server.redis
     workers = [Worker(redis) for _ in range(streams)]
     async with contextlib.AsyncExitStack() as stack:
-        viewers = []
-        for worker in workers:
-            viewers.append(await stack.enter_async_context(connect(server, worker.thread)))
-            await initial(viewers[-1])
-            worker.update("small")
-            assert (await receive(viewers[-1]))["message"] == "small"
+        viewers = await live(stack, server, workers)
         server.pause()
         for place, worker in enumerate(workers):
             together = redis.pipeline(transaction=False)
@@ -178,12 +184,7 @@ async def stall(start_redis, start_server, streams, entries, entry_bytes, config
     redis = redis_server.client()
     workers = [Worker(redis) for _ in range(streams)]
     async with contextlib.AsyncExitStack() as stack:
-        viewers = []
-        for worker in workers:
-            viewers.append(await stack.enter_async_context(connect(server, worker.thread)))
-            await initial(viewers[-1])
-            worker.publish("event", message="hello")
-            assert (await receive(viewers[-1]))["message"] == "hello"
+        viewers = await live(stack, server, workers)
         server.pause()
         payload = "x" * entry_bytes
         for worker in workers:

@@ -17,6 +17,14 @@ def give_updates(redis, thread, total_bytes=10_000_000):
     redis.rpush(keys(thread)["updates"], *[json.dumps(update)] * 100)
 
 
+def post_head(server, path, length):
+    """The head of a POST whose body has so many bytes."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
 class UnreadStates(Attack):
     """60 times the state of a task with 10 MB of updates, and no more than its first byte is read."""
 
@@ -105,10 +113,7 @@ class SlowBodies(Attack):
     sockets = 2000
 
     def attack(self, server, stop):
-        head = (
-            f"POST /api/v1/triage HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {BODY_BYTES + 40_000}\r\n\r\n"
-        ).encode()
+        head = post_head(server, "/api/v1/triage", BODY_BYTES + 40_000)
 
         def begin(_):
             raw = Raw(server)
@@ -166,10 +171,7 @@ class SmallBodiesAtAHungRedis(Attack):
     def attack(self, server, stop):
         metadata = {f"{number:04x}": 1 for number in range(5_500)}
         body = json.dumps({"message": "x", "metadata": metadata}, separators=(",", ":")).encode()
-        head = (
-            f"POST /api/v1/tasks/{self.thread}/updates HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        ).encode()
+        head = post_head(server, f"/api/v1/tasks/{self.thread}/updates", len(body))
 
         def begin(_):
             raw = Raw(server)

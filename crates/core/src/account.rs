@@ -155,14 +155,15 @@ impl Account {
         self.bytes() + self.bytes_outside() > self.0.bound(Priority::Spare)
     }
 
-    /// Whether messages that are not complete hold so much that nothing more is read of such.
-    pub fn has_much_input(&self) -> bool {
-        self.bytes_of(Kind::Input) > self.0.bytes_max / 8
-    }
-
     /// Whether there is no room for anything that is about to be read.
     pub fn is_full(&self) -> bool {
         self.bytes() + self.bytes_outside() >= self.0.bound(Priority::Usual)
+    }
+
+    /// Whether nothing more is taken of messages that are not complete: all is full, or they hold an
+    /// eighth by themselves.
+    pub fn is_full_of_input(&self) -> bool {
+        self.is_full() || self.bytes_of(Kind::Input) > self.0.bytes_max / 8
     }
 
     /// The limit, in bytes.

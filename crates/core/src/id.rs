@@ -79,42 +79,33 @@ impl StreamId {
         }
     }
 
-    /// Reads the id from the bytes of a Redis reply.
+    /// Reads `ms-seq`, or `ms` alone, which means `ms-0` as in Redis. Digits only.
     pub fn parse_bytes(bytes: &[u8]) -> Option<Self> {
-        // Each entry that is read comes by here: as Redis writes it, it is read at one go.
-        let dash = bytes.iter().position(|byte| *byte == b'-');
-        if let Some(dash) = dash
-            && let (Some(ms), Some(seq)) = (digits(&bytes[..dash]), digits(&bytes[dash + 1..]))
-        {
-            return Some(Self { ms, seq });
+        match bytes.iter().position(|byte| *byte == b'-') {
+            Some(dash) => {
+                Some(Self { ms: number(&bytes[..dash])?, seq: number(&bytes[dash + 1..])? })
+            }
+            None => Some(Self { ms: number(bytes)?, seq: 0 }),
         }
-        std::str::from_utf8(bytes).ok()?.parse().ok()
     }
 }
 
-/// A number of so few digits that it fits; nothing where it is anything else.
-fn digits(bytes: &[u8]) -> Option<u64> {
-    if bytes.is_empty() || bytes.len() > 19 {
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
         return None;
     }
-    bytes.iter().try_fold(0, |number: u64, byte| {
-        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
     })
 }
 
 impl FromStr for StreamId {
     type Err = InvalidStreamId;
 
-    /// `ms-seq`, or `ms` alone, which means `ms-0` as in Redis. Digits only.
+    /// As [`StreamId::parse_bytes`].
     fn from_str(text: &str) -> Result<Self, InvalidStreamId> {
-        let number = |part: &str| -> Result<u64, InvalidStreamId> {
-            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            if digits { part.parse().map_err(|_| InvalidStreamId) } else { Err(InvalidStreamId) }
-        };
-        match text.split_once('-') {
-            Some((ms, seq)) => Ok(Self { ms: number(ms)?, seq: number(seq)? }),
-            None => Ok(Self { ms: number(text)?, seq: 0 }),
-        }
+        Self::parse_bytes(text.as_bytes()).ok_or(InvalidStreamId)
     }
 }
 

@@ -149,7 +149,7 @@ impl<T: Topic> Fanout<T> {
                 let decoder = Box::new(decoder);
                 busy.decoder = Some(Incomplete { decoder, charge, since_ms });
             }
-            if self.input_waits() {
+            if self.account.is_full_of_input() {
                 self.rest(key);
             }
         }
@@ -195,7 +195,7 @@ impl<T: Topic> Fanout<T> {
 
     /// A socket has rested. Where there is no memory for what it sends, it rests on.
     pub(super) fn rested(&mut self, key: Key) {
-        let waits = self.input_waits();
+        let waits = self.account.is_full_of_input();
         let Some(busy) = self.busy(key) else { return };
         if busy.paused.take_if(|paused| *paused == Paused::Resting).is_none() {
             return;
@@ -205,11 +205,6 @@ impl<T: Topic> Fanout<T> {
         }
         self.effects.push_back(super::Effect::Read(key));
         self.tidy(key);
-    }
-
-    /// Whether nothing more is taken of messages that are not complete.
-    fn input_waits(&self) -> bool {
-        self.account.is_full() || self.account.has_much_input()
     }
 
     fn keep_unread(&mut self, key: Key, input: &[u8]) {

@@ -7,6 +7,7 @@
 
 use std::io::IoSlice;
 
+use super::owed::Incomplete;
 use super::{
     Count, Fanout, Io, Phase, Sent, Settings, Socket, SocketState, Topic, Viewer, Watching, pop_if,
 };
@@ -87,8 +88,7 @@ impl<T: Topic> Fanout<T> {
         if self.clock.next_ms <= now_ms {
             let starved = self.account.starved();
             let somebody_waits = starved != std::mem::replace(&mut self.starved, starved);
-            self.memory_is_spent =
-                self.account.is_full() || self.account.has_much_input() || somebody_waits;
+            self.memory_is_spent = self.account.is_full_of_input() || somebody_waits;
             self.beat(io);
             self.close_overdue(io);
             self.look_at_stalled(io);
@@ -142,12 +142,12 @@ impl<T: Topic> Fanout<T> {
             let Some(key) = self.sockets.key_at(index) else { continue };
             let Some(socket) = self.sockets.get(key) else { continue };
             let incomplete = socket.busy.as_ref().and_then(|busy| busy.decoder.as_ref());
-            let since_ms = incomplete.map(|it| u64::from(now_ms.wrapping_sub(it.since_ms)));
-            let silent_ms = u64::from(now_ms.wrapping_sub(socket.seen_ms));
-            if let Some(since_ms) = since_ms {
-                self.close_if_stalled(key, since_ms, io);
+            if let Some(Incomplete { since_ms, .. }) = incomplete {
+                let open_ms = now_ms.wrapping_sub(*since_ms);
+                self.close_if_stalled(key, open_ms.into(), io);
             }
             let Some(socket) = self.sockets.get(key) else { continue };
+            let silent_ms = u64::from(now_ms.wrapping_sub(socket.seen_ms));
             if silent_ms < self.settings.viewer_timeout_ms || socket.state != SocketState::Open {
                 continue;
             }
