@@ -33,7 +33,9 @@ pub(super) fn expected_bytes<'a>(
     mut waiting: impl Iterator<Item = &'a Waiter>,
 ) -> usize {
     let pages = waiting.any(|waiter| matches!(waiter.wants, Wants::After(_)));
-    STATE_BYTES_USUAL + if pages { shared.config.limits.page_bytes_max } else { 0 }
+    // A page ends behind the entry with which it is full.
+    let page_bytes = shared.config.limits.page_bytes_max / 2 * 3;
+    STATE_BYTES_USUAL + if pages { page_bytes } else { 0 }
 }
 
 /// One read of the log and the answers that it gives.

@@ -69,7 +69,8 @@ pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Response {
     let route = Route::of(parts.uri.path(), api.config.diagnostics);
     let wanted = route.is_some_and(|route| route.takes_body(&parts.method));
     let limits = &api.config.limits;
-    let body = receive(&mut body, &parts.headers, wanted, limits, &api.account).await;
+    let queues = &api.gate.bodies;
+    let body = receive(&mut body, &parts.headers, wanted, limits, &api.account, queues).await;
     let cors = Cors::of(&parts.headers, &api.config.cors_origins);
     let mut answer = match body {
         Ok(body) => dispatch(&parts, route, body, api).await.unwrap_or_else(Response::from),

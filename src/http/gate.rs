@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use super::receive::Queues;
 use crate::config::Config;
 
 /// On the last files so many connections are served at a time, each for a moment.
@@ -29,6 +30,8 @@ pub(crate) struct Gate {
     /// that is free, so that such a number means that all below are taken.
     last_from: RawFd,
     last: Arc<Semaphore>,
+    /// Bodies that wait for room.
+    pub(super) bodies: Queues,
     /// A permit for each KiB of the bodies that are being published.
     published_kib: Semaphore,
 }
@@ -59,6 +62,7 @@ impl Gate {
             connections_max: config.limits.http_connections_max,
             last_from: RawFd::try_from(last_from).unwrap_or(RawFd::MAX),
             last: Arc::new(Semaphore::new(LAST_FILES)),
+            bodies: Queues::default(),
             published_kib: Semaphore::new(PUBLISHED_KIB_MAX as usize),
         }
     }

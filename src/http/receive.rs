@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderMap;
 use hyper::{StatusCode, header};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ApiError;
@@ -21,10 +22,16 @@ const DISCARDED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// The room that a body begins with.
 const FIRST_BYTES: usize = 1024;
-/// How long a body that waits for room pauses before it looks again: first so long, then longer, as
-/// thousands may wait.
-const ROOM_PAUSE_MIN: Duration = Duration::from_millis(20);
-const ROOM_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long the first of the bodies that wait for room pauses before it looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
+/// The bodies that wait for room, in the order in which they came: only the first of them looks
+/// whether there is some, and the next one follows at once. Small ones do not wait for large ones.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    small: Mutex<()>,
+    large: Mutex<()>,
+}
 
 /// A body, charged for as long as it is held.
 pub(super) struct Received {
@@ -45,6 +52,7 @@ pub(super) async fn receive(
     wanted: bool,
     limits: &Limits,
     account: &Account,
+    queues: &Queues,
 ) -> Result<Received, ApiError> {
     let deadline = Instant::now() + limits.body_timeout();
     let bytes_max = limits.body_bytes_max as u64;
@@ -61,7 +69,7 @@ pub(super) async fn receive(
     let mut held = Received { bytes: Vec::new(), charge, beside_bytes };
     if wanted && announced.lower() <= bytes_max {
         // Who waits for room holds nothing yet, and who has it can go on to the end.
-        held.make_room(announced.lower() as usize, room_max, deadline).await?;
+        held.make_room(announced.lower() as usize, room_max, deadline, queues).await?;
     }
     let mut length = 0;
     while let Some(frame) = next(body, deadline).await? {
@@ -72,7 +80,7 @@ pub(super) async fn receive(
         if !wanted || announced.lower().max(length) > bytes_max {
             held.let_go();
         } else {
-            held.make_room(frame.len(), room_max, deadline).await?;
+            held.make_room(frame.len(), room_max, deadline, queues).await?;
             held.bytes.extend_from_slice(&frame);
         }
     }
@@ -98,19 +106,20 @@ impl Received {
         more: usize,
         room_max: usize,
         deadline: Instant,
+        queues: &Queues,
     ) -> Result<(), ApiError> {
         let needed = self.bytes.len() + more;
         if needed <= self.bytes.capacity() && self.charge.bytes() > 0 {
             return Ok(());
         }
         // A large one gets all its room at once: many that have a part each could not go on.
-        let (room, priority) = if needed <= SMALL_BYTES_MAX {
+        let (room, priority, queue) = if needed <= SMALL_BYTES_MAX {
             let room = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES);
-            (room.min(SMALL_BYTES_MAX), Priority::Last)
+            (room.min(SMALL_BYTES_MAX), Priority::Last, &queues.small)
         } else {
-            (needed.max(room_max), Priority::Usual)
+            (needed.max(room_max), Priority::Usual, &queues.large)
         };
-        self.wait_for(self.beside_bytes + room, priority, deadline).await?;
+        self.wait_for(self.beside_bytes + room, priority, deadline, queue).await?;
         self.bytes.reserve_exact(room - self.bytes.len());
         Ok(())
     }
@@ -121,16 +130,16 @@ impl Received {
         bytes: usize,
         priority: Priority,
         deadline: Instant,
+        queue: &Mutex<()>,
     ) -> Result<(), ApiError> {
-        let mut pause = ROOM_PAUSE_MIN;
-        while !self.charge.grow(bytes, priority) {
-            if Instant::now() >= deadline {
-                return Err(ApiError::unavailable("the server's memory is spent, try again later"));
+        let waiting = async {
+            let _first = queue.lock().await;
+            while !self.charge.grow(bytes, priority) {
+                sleep(ROOM_PAUSE).await;
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(ROOM_PAUSE_MAX);
-        }
-        Ok(())
+        };
+        let spent = |_| ApiError::unavailable("the server's memory is spent, try again later");
+        timeout_at(deadline, waiting).await.map_err(spent)
     }
 }
 
