@@ -10,11 +10,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::account::Account;
 use crate::chunk::{Chunk, Unit};
+use crate::digits;
 use crate::entry::Entry;
 use crate::form::ws::put_text;
 use crate::gap::Gap;
 use crate::id::{StreamId, ThreadId};
-use crate::json::{put_string, put_value};
+use crate::json::{put_string, put_value, text};
 use crate::state::State;
 use crate::timestamp;
 
@@ -89,7 +90,7 @@ fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &
         }
         put_name(out, &name);
         if TEXT_MEMBERS.contains(&name.as_ref()) {
-            put_string(out, &String::from_utf8_lossy(value));
+            put_string(out, &text(value));
         } else {
             put_value(out, value);
         }
@@ -112,8 +113,7 @@ fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &
 /// The fields in the entry's order. A name that repeats keeps its first place and its last value,
 /// as in the dictionary that a Python client would make of the entry.
 fn fields(entry: &Entry) -> Vec<(Cow<'_, str>, &Bytes)> {
-    let mut fields: Vec<_> =
-        entry.fields.iter().map(|(name, value)| (String::from_utf8_lossy(name), value)).collect();
+    let mut fields: Vec<_> = entry.fields.iter().map(|(name, value)| (text(name), value)).collect();
     let repeats = |at: usize| fields[..at].iter().any(|(name, _)| *name == fields[at].0);
     if fields.len() <= FEW_FIELDS && !(1..fields.len()).any(repeats) {
         return fields;
@@ -150,7 +150,7 @@ pub fn put_initial_state(
         put_text_member(out, "thread_id", thread.as_str());
         if let Some(task) = &state.task {
             out.put_u8(b',');
-            put_text_member(out, "task_id", &String::from_utf8_lossy(&task.task_id));
+            put_text_member(out, "task_id", &text(&task.task_id));
         }
         out.put_u8(b',');
         put_optional_text(out, "status", state.status.as_deref());
@@ -164,7 +164,7 @@ pub fn put_initial_state(
         }
         out.put_slice(b"],");
         put_name(out, "updates_total");
-        out.put_slice(state.updates_total.to_string().as_bytes());
+        digits::put(out, state.updates_total);
         out.put_u8(b',');
         put_optional_value(out, "result", state.result.as_deref());
         out.put_u8(b',');
@@ -237,7 +237,7 @@ fn put_text_member(out: &mut BytesMut, name: &str, text: &str) {
 fn put_optional_text(out: &mut BytesMut, name: &str, raw: Option<&[u8]>) {
     put_name(out, name);
     match raw {
-        Some(raw) => put_string(out, &String::from_utf8_lossy(raw)),
+        Some(raw) => put_string(out, &text(raw)),
         None => out.put_slice(b"null"),
     }
 }
@@ -251,10 +251,10 @@ fn put_optional_value(out: &mut BytesMut, name: &str, raw: Option<&[u8]>) {
 }
 
 fn put_id(out: &mut BytesMut, name: &str, id: StreamId) {
-    use std::fmt::Write;
     put_name(out, name);
-    // Writing to memory does not fail.
-    _ = write!(out, "\"{id}\"");
+    out.put_u8(b'"');
+    id.put(out);
+    out.put_u8(b'"');
 }
 
 #[cfg(test)]

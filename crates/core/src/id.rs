@@ -7,6 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::{BufMut, BytesMut};
+
+use crate::digits;
+
 /// The longest thread id, in bytes (protocol §1).
 pub const THREAD_ID_BYTES_MAX: usize = 128;
 
@@ -83,21 +87,19 @@ impl StreamId {
     pub fn parse_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes.iter().position(|byte| *byte == b'-') {
             Some(dash) => {
-                Some(Self { ms: number(&bytes[..dash])?, seq: number(&bytes[dash + 1..])? })
+                let (ms, seq) = (&bytes[..dash], &bytes[dash + 1..]);
+                Some(Self { ms: digits::parse(ms)?, seq: digits::parse(seq)? })
             }
-            None => Some(Self { ms: number(bytes)?, seq: 0 }),
+            None => Some(Self { ms: digits::parse(bytes)?, seq: 0 }),
         }
     }
-}
 
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
+    /// Appends the id as text.
+    pub fn put(self, out: &mut BytesMut) {
+        digits::put(out, self.ms);
+        out.put_u8(b'-');
+        digits::put(out, self.seq);
     }
-    digits.iter().try_fold(0_u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 impl FromStr for StreamId {

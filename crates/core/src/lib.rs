@@ -6,6 +6,7 @@
 pub mod account;
 pub mod backoff;
 pub mod chunk;
+pub mod digits;
 pub mod encode;
 pub mod entry;
 pub mod facts;

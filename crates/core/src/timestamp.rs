@@ -12,16 +12,23 @@ pub fn from_ms(ms: u64) -> String {
     let ms = ms.min(MS_MAX);
     let at =
         UtcDateTime::from_unix_timestamp((ms / 1000) as i64).unwrap_or(UtcDateTime::UNIX_EPOCH);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}+00:00",
-        at.year(),
-        u8::from(at.month()),
-        at.day(),
-        at.hour(),
-        at.minute(),
-        at.second(),
-        ms % 1000
-    )
+    let mut text = String::with_capacity("2026-01-31T12:00:00.000+00:00".len());
+    for (number, digits, behind) in [
+        (at.year().unsigned_abs(), 4, "-"),
+        (u8::from(at.month()).into(), 2, "-"),
+        (at.day().into(), 2, "T"),
+        (at.hour().into(), 2, ":"),
+        (at.minute().into(), 2, ":"),
+        (at.second().into(), 2, "."),
+        ((ms % 1000) as u32, 3, "+00:00"),
+    ] {
+        // By hand: formatting with a width costs far more, and each entry needs a time.
+        for power in (0..digits).rev() {
+            text.push((b'0' + (number / 10_u32.pow(power) % 10) as u8) as char);
+        }
+        text.push_str(behind);
+    }
+    text
 }
 
 /// Microseconds since the epoch, of an ISO 8601 text; one without an offset is taken as UTC.

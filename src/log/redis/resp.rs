@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 
+use crate::core::digits;
+
 /// Values within values; Redis itself goes no deeper than five.
 const DEPTH_MAX: usize = 32;
 
@@ -138,19 +140,22 @@ impl<'a> Cursor<'a> {
     pub fn value(&mut self) -> Option<Value> {
         loop {
             let (kind, text, next) = line(self.bytes, self.at).ok()??;
-            let text = self.bytes.slice_ref(text);
             self.at = next;
-            match kind {
-                b'$' | b'!' | b'=' => return self.string(kind, &text),
-                b'*' | b'~' | b'>' => return Some(values(&text, Value::Values)),
-                b'%' => return Some(values(&text, Value::Pairs)),
-                b'|' => self.skip(length(&text).ok()?.unwrap_or(0).saturating_mul(2))?,
-                b'_' => return Some(Value::Null),
-                b'+' => return Some(Value::Text(text)),
-                b'-' => return Some(Value::Error(text)),
-                b'#' => return Some(Value::Line(Bytes::from_static(boolean(&text)))),
-                _ => return Some(Value::Line(text)),
-            }
+            let line = || self.bytes.slice_ref(text);
+            return Some(match kind {
+                b'$' | b'!' | b'=' => return self.string(kind, text),
+                b'*' | b'~' | b'>' => values(text, Value::Values),
+                b'%' => values(text, Value::Pairs),
+                b'|' => {
+                    self.skip(length(text).ok()?.unwrap_or(0).saturating_mul(2))?;
+                    continue;
+                }
+                b'_' => Value::Null,
+                b'+' => Value::Text(line()),
+                b'-' => Value::Error(line()),
+                b'#' => Value::Line(Bytes::from_static(boolean(text))),
+                _ => Value::Line(line()),
+            });
         }
     }
 
@@ -222,7 +227,7 @@ type Line<'a> = (u8, &'a [u8], usize);
 fn line(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, Malformed> {
     let Some(rest) = bytes.get(at..) else { return Ok(None) };
     let Some(&kind) = rest.first() else { return Ok(None) };
-    if !b"$*%>:+-_,#~!=(|".contains(&kind) {
+    if !is_kind(kind) {
         return Err(Malformed("a value of an unknown kind"));
     }
     match rest.iter().position(|byte| *byte == b'\n') {
@@ -233,13 +238,32 @@ fn line(bytes: &[u8], at: usize) -> Result<Option<Line<'_>>, Malformed> {
     }
 }
 
+fn is_kind(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'$' | b'*'
+            | b'%'
+            | b'>'
+            | b':'
+            | b'+'
+            | b'-'
+            | b'_'
+            | b','
+            | b'#'
+            | b'~'
+            | b'!'
+            | b'='
+            | b'('
+            | b'|'
+    )
+}
+
 /// A length; none where it says that there is nothing.
 fn length(text: &[u8]) -> Result<Option<usize>, Malformed> {
     if text == b"-1" {
         return Ok(None);
     }
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
-    match number {
+    match digits::parse(text) {
         Some(number) if number <= LENGTH_MAX => Ok(Some(number as usize)),
         _ => Err(Malformed("a length that is none")),
     }

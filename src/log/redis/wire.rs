@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use redis::ConnectionInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -14,6 +14,7 @@ use super::error::Failure;
 use super::resp::{Cursor, Malformed, Scanner, Value};
 use super::stream::{Stream, dial};
 use crate::core::account::Charge;
+use crate::core::digits;
 use crate::sys::quiet::Quiet;
 
 /// Room for what one read of the socket brings, at least.
@@ -251,31 +252,20 @@ impl Wire {
 
 /// Begins a command of so many words.
 pub(super) fn put_head(out: &mut BytesMut, words: usize) {
-    put_number(out, b'*', words);
+    put_length(out, b'*', words);
 }
 
 /// Puts a word of a command.
 pub(super) fn put_word(out: &mut BytesMut, word: &[u8]) {
-    put_number(out, b'$', word.len());
-    out.extend_from_slice(word);
-    out.extend_from_slice(b"\r\n");
+    put_length(out, b'$', word.len());
+    out.put_slice(word);
+    out.put_slice(b"\r\n");
 }
 
-fn put_number(out: &mut BytesMut, kind: u8, number: usize) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    let mut rest = number;
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&[kind]);
-    out.extend_from_slice(&digits[first..]);
-    out.extend_from_slice(b"\r\n");
+fn put_length(out: &mut BytesMut, kind: u8, length: usize) {
+    out.put_u8(kind);
+    digits::put(out, length as u64);
+    out.put_slice(b"\r\n");
 }
 
 fn no_redis(what: &str) -> String {

@@ -1,11 +1,10 @@
 //! `XREAD` and `XINFO STREAM`, as the tail sends them and as it reads the answers.
 
-use std::fmt::Write;
-
 use bytes::{Bytes, BytesMut};
 
 use super::resp::{Cursor, Value};
 use super::wire::{put_head, put_word};
+use crate::core::digits;
 use crate::id::StreamId;
 use crate::log::Entry;
 use crate::log::tail::Beginning;
@@ -18,24 +17,23 @@ pub(super) fn put<'a>(
     entries_max: usize,
     block_ms: Option<u64>,
 ) {
-    let mut text = String::new();
-    let mut put_display = |out: &mut BytesMut, value: &dyn std::fmt::Display| {
+    let mut text = BytesMut::new();
+    let mut put_written = |out: &mut BytesMut, write: &dyn Fn(&mut BytesMut)| {
         text.clear();
-        // Writing to a String does not fail.
-        _ = write!(text, "{value}");
-        put_word(out, text.as_bytes());
+        write(&mut text);
+        put_word(out, &text);
     };
     put_head(out, 4 + 2 * usize::from(block_ms.is_some()) + 2 * streams.len());
     put_word(out, b"XREAD");
     put_word(out, b"COUNT");
-    put_display(out, &entries_max);
+    put_written(out, &|text| digits::put(text, entries_max as u64));
     if let Some(block_ms) = block_ms {
         put_word(out, b"BLOCK");
-        put_display(out, &block_ms);
+        put_written(out, &|text| digits::put(text, block_ms));
     }
     put_word(out, b"STREAMS");
     streams.clone().for_each(|(key, _)| put_word(out, key));
-    streams.for_each(|(_, after)| put_display(out, &after));
+    streams.for_each(|(_, after)| put_written(out, &|text| after.put(text)));
 }
 
 /// Puts an `XINFO STREAM`.
@@ -165,7 +163,7 @@ fn facts(reply: &Bytes) -> Option<(u64, u64, StreamId)> {
 
 fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
     match cursor.value()? {
-        Value::Line(text) | Value::Text(text) => std::str::from_utf8(&text).ok()?.parse().ok(),
+        Value::Line(text) | Value::Text(text) => digits::parse(&text),
         _ => None,
     }
 }
