@@ -17,7 +17,7 @@ use crate::log::Log;
 use crate::log::tail::Hints;
 use crate::metrics::Metrics;
 use crate::supervise::Supervisor;
-use crate::topic::{Registry, Shrink, Topic};
+use crate::topic::{Recent, Registry, Shrink, Topic};
 
 /// How often the topics are asked to hold less.
 const SHRINK_INTERVAL_MS: u64 = 250;
@@ -178,14 +178,20 @@ impl Shared {
     }
 
     /// Appends chunks to a topic and tells the workers that have viewers of it.
-    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Arc<Chunk>>) {
-        self.change(topic, |log| chunks.into_iter().for_each(|chunk| log.append(chunk)));
+    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Arc<Chunk>>, entries: u64) {
+        self.change(topic, |recent| {
+            recent.entries_added = recent.entries_added.map(|added| added + entries);
+            if let Some(log) = &mut recent.log {
+                chunks.into_iter().for_each(|chunk| log.append(chunk));
+            }
+        });
     }
 
     /// Goes on behind a gap, of which `chunk` tells the viewers; where the stream is another one,
     /// in a new epoch.
     pub(crate) fn renew(&self, topic: &Arc<Topic>, chunk: Chunk, another_stream: bool) {
-        self.change(topic, |log| {
+        self.change(topic, |recent| {
+            let Some(log) = &mut recent.log else { return };
             log.renew(Arc::new(chunk));
             if another_stream {
                 log.begin_epoch();
@@ -193,12 +199,12 @@ impl Shared {
         });
     }
 
-    fn change(&self, topic: &Arc<Topic>, change: impl FnOnce(&mut crate::core::topic::TopicLog)) {
+    fn change(&self, topic: &Arc<Topic>, change: impl FnOnce(&mut Recent)) {
         {
             let mut recent = topic.recent.lock();
             recent.appended_ms = self.now_ms();
-            let Some(log) = recent.log.as_mut() else { return };
-            change(log);
+            change(&mut recent);
+            let Some(log) = &mut recent.log else { return };
             log.trim(self.topic_bytes_max());
         }
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {

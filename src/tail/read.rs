@@ -366,12 +366,9 @@ impl Tail {
     }
 
     pub(super) fn append(&self, topic: &Arc<Topic>, head: StreamId, new: &[Entry]) {
-        self.shared.metrics.entries_read.fetch_add(new.len() as u64, Relaxed);
-        {
-            let mut recent = topic.recent.lock();
-            recent.entries_added = recent.entries_added.map(|added| added + new.len() as u64);
-        }
-        let account = &self.shared.account;
-        self.shared.append(topic, encode::entries(account, &topic.thread, head, new));
+        let number = new.len() as u64;
+        self.shared.metrics.entries_read.fetch_add(number, Relaxed);
+        let chunks = encode::entries(&self.shared.account, &topic.thread, head, new);
+        self.shared.append(topic, chunks, number);
     }
 }

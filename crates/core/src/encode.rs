@@ -71,10 +71,17 @@ pub fn entries(
             units.push(Unit { end: out.len(), position: entry.id });
             previous = entry.id;
         }
-        chunks.push(Arc::new(Chunk::new(account, out.freeze(), units.into(), after)));
+        chunks.push(Arc::new(Chunk::new(account, exact(out), units.into(), after)));
         after = previous;
     }
     chunks
+}
+
+/// What was written, without much room behind it: it is held as long as its chunk, and very many
+/// are.
+fn exact(out: BytesMut) -> Bytes {
+    let spare = out.capacity() - out.len();
+    if spare > out.len() / 16 { Bytes::copy_from_slice(&out) } else { out.freeze() }
 }
 
 fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &Entry) {
