@@ -136,10 +136,10 @@ metrics! {
         gauge topics = "topics", "Streams that are watched.";
         gauge topics_bytes = "topics_bytes", "Bytes of recent updates held in memory.";
         gauge memory_bytes_max = "memory_bytes_max", "What all kinds of taskcast_memory_bytes may come to together.";
-        counter memory_refused = "memory_refused_total", "Times something waited, or was answered 503, because memory_bytes_max was reached.";
+        counter memory_refused = "memory_refused_total", "Requests answered 503 and viewers closed with 1013 because memory_bytes_max was reached.";
         gauge redis_up = "redis_up", "1 when every worker reaches Redis.";
         counter redis_round_trips = "redis_round_trips_total", "Commands for state, pages and publishing.";
-        counter redis_errors = "redis_errors_total", "Those of them that failed.";
+        counter redis_errors = "redis_errors_total", "Those of them that failed, but for what is asked again and what the one who asked got wrong.";
         counter state_reads = "state_reads_total", "Reads of a task's state.";
         counter page_reads = "page_reads_total", "Reads of a part of a stream.";
         counter panics = "panics_total", "Times a part of the server panicked.";

@@ -12,6 +12,7 @@ use crate::core::account::Account;
 use crate::core::chunk::Chunk;
 use crate::core::fanout::Answer;
 use crate::core::slots::Key;
+use crate::desk::Rooms;
 use crate::lane::Lane;
 use crate::log::Log;
 use crate::log::tail::Hints;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
     pub lane: Arc<Lane>,
+    /// Where desks wait for room for what they read.
+    pub rooms: Rooms,
     /// All that is held on behalf of others.
     pub account: Account,
     pub metrics: Metrics,
@@ -114,6 +117,7 @@ impl Shared {
             inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             tails: (0..=workers).map(|_| Mailbox::default()).collect(),
             lane,
+            rooms: Rooms::default(),
             account,
             shrunk_ms: AtomicU64::new(0),
             starved: AtomicU64::new(0),

@@ -54,8 +54,10 @@ pub(crate) enum Shrink {
 }
 
 /// How large reads of a topic are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Size {
+    /// They bring what such reads mostly bring.
+    Expected,
     /// A worker does them.
     Usual,
     /// The lane does them.
@@ -95,25 +97,28 @@ impl Topic {
     /// How large reads of it are.
     pub(crate) fn size(&self) -> Size {
         match self.size.load(Relaxed) {
-            0 => Size::Usual,
-            1 => Size::Large,
+            0 => Size::Expected,
+            1 => Size::Usual,
+            2 => Size::Large,
             _ => Size::Huge,
         }
     }
 
     /// A read was larger than this.
     pub(crate) fn exceeds(&self, size: Size) {
-        let next = if size == Size::Usual { Size::Large } else { Size::Huge };
+        let next = match size {
+            Size::Expected => Size::Usual,
+            Size::Usual => Size::Large,
+            Size::Large | Size::Huge => Size::Huge,
+        };
         self.size.fetch_max(next as u8, Relaxed);
     }
 
-    /// A large read of it was as small as a usual one: the next one is tried as such, unless the
-    /// lane reads its entries too.
-    pub(crate) fn fits(&self, size: Size) {
-        if size == Size::Large && self.owner() < self.on_worker.len() {
-            let (large, usual) = (Size::Large as u8, Size::Usual as u8);
+    /// A read of it was so small: the next one is tried as such, unless the lane reads its entries.
+    pub(crate) fn fits(&self, size: Size, smaller: Size) {
+        if smaller < size && self.owner() < self.on_worker.len() {
             // Where it is of another size by now, that is what counts.
-            _ = self.size.compare_exchange(large, usual, Relaxed, Relaxed);
+            _ = self.size.compare_exchange(size as u8, smaller as u8, Relaxed, Relaxed);
         }
     }
 
@@ -223,7 +228,7 @@ impl Registry {
             thread: thread.clone(),
             key: self.keys.stream(thread).into(),
             owner: AtomicUsize::new((hash % self.workers as u64) as usize),
-            size: AtomicU8::new(Size::Usual as u8),
+            size: AtomicU8::new(Size::Expected as u8),
             recent: Mutex::new(Recent { log: None, entries_added: None, appended_ms: 0 }),
             desks: Desks::default(),
             viewers: AtomicUsize::new(0),

@@ -36,8 +36,8 @@ macro_rules! limits {
 limits! {
     /// All memory that grows with what viewers, HTTP clients or Redis send.
     memory_bytes_max: usize = 536_870_912, min 1_048_576;
-    /// Where that is spent, a WebSocket that took no byte for so long is closed with 1013; and an
-    /// HTTP client that takes none of its response for so long is cut.
+    /// Where three quarters of memory_bytes_max are held, a WebSocket that took no byte for so long
+    /// is closed with 1013. An HTTP client that takes none of its response for so long is cut.
     stall_timeout_ms: u64 = 30_000, min 100;
     /// Bytes that the kernel keeps unsent for one socket; what is under way is not counted.
     unsent_bytes_max: usize = 131_072, min 4_096;
@@ -46,7 +46,7 @@ limits! {
 
     /// The longest message that a viewer may send; a longer one closes it with 1009.
     message_bytes_max: usize = 65_536, min 512;
-    /// The longest body of an HTTP request; a longer one is answered 413.
+    /// The longest body of an HTTP request, but never more than a quarter of memory_bytes_max; a longer one is answered 413.
     body_bytes_max: usize = 1_048_576, min 1_024;
     /// The longest head of an HTTP request.
     header_bytes_max: usize = 16_384, min 8_192;

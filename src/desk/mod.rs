@@ -6,6 +6,7 @@
 //! after the arrival of those that it answers.
 
 mod page;
+mod room;
 mod round;
 
 use std::pin::pin;
@@ -17,7 +18,6 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-use crate::core::account::{Charge, Kind, Priority};
 use crate::core::backoff::Backoff;
 use crate::core::fanout::{Answer, Refusal, Wants};
 use crate::core::slots::Key;
@@ -25,6 +25,8 @@ use crate::log::LogError;
 use crate::shared::{Shared, WorkerMessage};
 use crate::supervise::{self, Part};
 use crate::topic::{Size, Topic};
+use room::Room;
+pub(crate) use room::Rooms;
 use round::Round;
 
 /// The first pause in which arrivals are gathered; the next one is longer by [`GATHER_GROWTH`].
@@ -37,9 +39,8 @@ const GATHER_MS_PER_ARRIVAL: u64 = 2;
 /// How long until Redis is asked again after an error.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// How long until it is asked again whether there is room for an answer.
-const ROOM_PAUSE_MIN: Duration = Duration::from_millis(20);
-const ROOM_PAUSE_MAX: Duration = Duration::from_millis(160);
+/// How often those who wait in a queue look whether anybody still waits for them.
+const WANTED_PAUSE: Duration = Duration::from_millis(160);
 /// How long those who lag wait where Redis refuses: a right may be given back at once.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -233,7 +234,7 @@ async fn round(
     let desk = topic.desks.of(attaching);
     // Who waits for its turn holds nothing yet.
     let turn = match size {
-        Size::Usual => None,
+        Size::Expected | Size::Usual => None,
         Size::Large | Size::Huge => {
             let Some(turn) = turn(shared, desk, size == Size::Huge).await? else {
                 return Ok(false);
@@ -241,14 +242,13 @@ async fn round(
             Some(turn)
         }
     };
-    let expected_bytes = round::expected_bytes(shared, desk.lock().waiting.values());
-    let Some((charge, bytes_max)) = room(shared, desk, size, expected_bytes).await else {
+    let Some(Room { charge, fits, turn: _page }) = room::wait(shared, desk, size).await else {
         return Ok(false);
     };
     // They stay in the queue until they are answered, as each may leave meanwhile.
     let waiting: Vec<Waiter> = desk.lock().waiting.values().copied().collect();
-    let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, size, bytes_max);
-    if size == Size::Usual {
+    let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, size, fits);
+    if size <= Size::Usual {
         return round.run(charge).await;
     }
     let on_lane = async move {
@@ -264,60 +264,26 @@ async fn turn(
     desk: &Mutex<Desk>,
     alone: bool,
 ) -> Result<Option<OwnedSemaphorePermit>, LogError> {
-    let mut turn = pin!(shared.lane.turn(alone));
-    loop {
-        tokio::select! {
-            turn = &mut turn => return turn.map(Some),
-            // Dropped: it is only the pause.
-            () = sleep(ROOM_PAUSE_MAX) => {}
-        }
-        send_overdue_away(shared, desk);
-        if desk.lock().waiting.is_empty() {
-            return Ok(None);
-        }
-    }
+    wait_while_wanted(shared, desk, shared.lane.turn(alone)).await.transpose()
 }
 
-/// Waits for room for what is about to be read: no more may come than is held for it. Nothing where
-/// all have gone who waited for it.
-async fn room(
+/// Waits for something as long as somebody waits for the desk. Nothing where all have gone.
+async fn wait_while_wanted<T>(
     shared: &Shared,
     desk: &Mutex<Desk>,
-    size: Size,
-    expected_bytes: usize,
-) -> Option<(Charge, Option<usize>)> {
-    let account = &shared.account;
-    let usual_bytes_max = shared.config.limits.answer_bytes_max();
-    let large_bytes_max = account.bytes_max() / 8;
-    let spare = || account.reserve(Kind::Answers, usual_bytes_max, Priority::Spare);
-    if let Some(charge) = (size == Size::Usual).then(spare).flatten() {
-        return Some((charge, Some(usual_bytes_max)));
-    }
-    let (bytes_max, held_bytes) = match size {
-        // Where the account is small, less is known to fit than may come.
-        Size::Usual => (Some(expected_bytes), expected_bytes.min(large_bytes_max)),
-        Size::Large => (Some(large_bytes_max), large_bytes_max),
-        Size::Huge => (None, 0),
-    };
-    // Those who attach to something small do not wait for what large pages fill.
-    let small = held_bytes <= round::STATE_BYTES_USUAL;
-    let priority = if small { Priority::Last } else { Priority::Usual };
-    let mut pause = Backoff::new(ROOM_PAUSE_MIN, ROOM_PAUSE_MAX);
+    something: impl Future<Output = T>,
+) -> Option<T> {
+    let mut something = pin!(something);
     loop {
+        tokio::select! {
+            something = &mut something => return Some(something),
+            // Dropped: it is only the pause.
+            () = sleep(WANTED_PAUSE) => {}
+        }
         send_overdue_away(shared, desk);
         if desk.lock().waiting.is_empty() {
             return None;
         }
-        // Of what is too large for the account, one is held at a time.
-        let charge = match bytes_max {
-            Some(_) => account.reserve(Kind::Answers, held_bytes, priority),
-            None if account.bytes_outside() == 0 => Some(account.outside(Kind::Answers)),
-            None => None,
-        };
-        if let Some(charge) = charge {
-            return Some((charge, bytes_max));
-        }
-        sleep(pause.next_bound()).await;
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::page::{Found, Page};
+use super::room::{Expected, Fits};
 use super::{Waiter, tell};
 use crate::core::account::Charge;
 use crate::core::chunk::Chunk;
@@ -21,22 +22,8 @@ use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFact
 use crate::shared::{Shared, TailMessage};
 use crate::topic::{Size, Topic};
 
-/// What a state usually takes at most, in bytes.
-pub(super) const STATE_BYTES_USUAL: usize = 64 * 1024;
-
 /// Who was passed over that often has the next page begin at his position.
 const PASSED_OVER_MAX: u32 = 1;
-
-/// What a read for these is expected to take.
-pub(super) fn expected_bytes<'a>(
-    shared: &Shared,
-    mut waiting: impl Iterator<Item = &'a Waiter>,
-) -> usize {
-    let pages = waiting.any(|waiter| matches!(waiter.wants, Wants::After(_)));
-    // A page ends behind the entry with which it is full.
-    let page_bytes = shared.config.limits.page_bytes_max / 2 * 3;
-    STATE_BYTES_USUAL + if pages { page_bytes } else { 0 }
-}
 
 /// One read of the log and the answers that it gives.
 pub(super) struct Round {
@@ -45,8 +32,9 @@ pub(super) struct Round {
     attaching: bool,
     waiting: Vec<Waiter>,
     size: Size,
-    /// The most that an answer may be; none where it may be of any size.
-    bytes_max: Option<usize>,
+    /// What such a read mostly brings.
+    expected_bytes: usize,
+    fits: Fits,
     /// Somebody has to be asked for again.
     left: bool,
     /// The read brought the state, where there is one.
@@ -62,10 +50,22 @@ impl Round {
         attaching: bool,
         waiting: Vec<Waiter>,
         size: Size,
-        bytes_max: Option<usize>,
+        fits: Fits,
     ) -> Self {
-        let (left, read_state, epoch) = (false, false, 0);
-        Self { shared, topic, attaching, waiting, size, bytes_max, left, read_state, epoch }
+        let page_bytes_max = shared.config.limits.page_bytes_max;
+        let expected_bytes = Expected::of(waiting.iter(), page_bytes_max).bytes;
+        Self {
+            shared,
+            topic,
+            attaching,
+            waiting,
+            size,
+            expected_bytes,
+            fits,
+            left: false,
+            read_state: false,
+            epoch: 0,
+        }
     }
 
     /// `charge` is what is held for the answer of the log.
@@ -77,11 +77,13 @@ impl Round {
         self.epoch = epoch;
         let snapshot = self.read(wants).await?;
         let bytes = bytes_of(&snapshot);
-        if self.bytes_max.is_some() {
+        if self.fits.bytes_max.is_some() {
             charge.set(bytes);
         }
-        if bytes <= self.shared.config.limits.answer_bytes_max() {
-            self.topic.fits(self.size);
+        if bytes <= self.expected_bytes {
+            self.topic.fits(self.size, Size::Expected);
+        } else if bytes <= self.shared.config.limits.answer_bytes_max() {
+            self.topic.fits(self.size, Size::Usual);
         }
         if snapshot.stream.last_generated < head {
             // What is held is of another stream than what was read; the tail tells the viewers.
@@ -160,9 +162,9 @@ impl Round {
             page: first.map(|waiter| PageWants {
                 from: position_of(waiter),
                 entries_max: limits.page_entries_max,
-                bytes_max: limits.page_bytes_max as u64,
+                bytes_max: self.fits.page_bytes_max as u64,
             }),
-            bytes_max: self.bytes_max.map(|bytes| bytes as u64),
+            bytes_max: self.fits.bytes_max.map(|bytes| bytes as u64),
         }
     }
 
@@ -176,7 +178,7 @@ impl Round {
     async fn read(&self, wants: SnapshotWants) -> Result<Snapshot, LogError> {
         let mut pauses_ms = seam::PAUSES_MS.iter();
         loop {
-            let usual = self.size == Size::Usual;
+            let usual = self.size <= Size::Usual;
             let log = if usual { &self.shared.log } else { self.shared.lane.log() };
             let reading = log.snapshot(&self.topic.thread, wants);
             let Ok(read) = timeout_at(self.patience(), reading).await else {

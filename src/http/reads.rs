@@ -107,6 +107,9 @@ impl Reads {
         let mut told = self.join(subject);
         let begins = told.wait_for(|progress| !matches!(progress, Progress::Waiting));
         if timeout(self.0.patience, begins).await.is_err() {
+            if self.0.account.is_full() {
+                self.0.account.count_refused();
+            }
             return Err(ApiError::unavailable("others are in the way, try again later"));
         }
         // However large it is: each step of it has a time of its own.

@@ -36,7 +36,7 @@ pub(super) struct Queues {
 /// A body, charged for as long as it is held.
 pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
-    /// For them, and for what the connection holds beside them while they come.
+    /// For them, and for what was read of the socket beside them.
     charge: Charge,
     beside_bytes: usize,
 }
@@ -55,7 +55,10 @@ pub(super) async fn receive(
     queues: &Queues,
 ) -> Result<Received, ApiError> {
     let deadline = Instant::now() + limits.body_timeout();
-    let bytes_max = limits.body_bytes_max as u64;
+    let beside_bytes = if wanted { 2 * limits.header_bytes_max } else { 0 };
+    // What there can never be room for is too long, too.
+    let room_ever = account.most_of(Kind::Bodies).saturating_sub(beside_bytes);
+    let bytes_max = limits.body_bytes_max.min(room_ever) as u64;
     let announced = body.size_hint();
     let waits = headers.contains_key(header::EXPECT);
     if announced.lower() > bytes_max && (waits || announced.lower() > DISCARDED_BYTES_MAX) {
@@ -63,8 +66,6 @@ pub(super) async fn receive(
     }
     // Never more room than the body can fill.
     let room_max = announced.exact().unwrap_or(bytes_max).min(bytes_max) as usize;
-    // What was read of the socket, and the part of it that waits for room.
-    let beside_bytes = if wanted { 2 * limits.header_bytes_max } else { 0 };
     let charge = account.outside(Kind::Bodies);
     let mut held = Received { bytes: Vec::new(), charge, beside_bytes };
     if wanted && announced.lower() <= bytes_max {
@@ -138,8 +139,11 @@ impl Received {
                 sleep(ROOM_PAUSE).await;
             }
         };
-        let spent = |_| ApiError::unavailable("the server's memory is spent, try again later");
-        timeout_at(deadline, waiting).await.map_err(spent)
+        if timeout_at(deadline, waiting).await.is_err() {
+            self.charge.account().count_refused();
+            return Err(ApiError::unavailable("the server's memory is spent, try again later"));
+        }
+        Ok(())
     }
 }
 

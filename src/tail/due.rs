@@ -67,25 +67,29 @@ impl Due {
     }
 
     /// Takes the first streams of a group, so many at the most. `known` says what group a stream is
-    /// of now, and what is known of its entries; nothing where it is not watched any more.
+    /// of now, and what is known of its entries; nothing where it is not watched any more. Those that
+    /// are not wanted now wait behind the others.
     pub(super) fn take(
         &mut self,
         group: Group,
         streams_max: usize,
         known: impl Fn(&Bytes) -> Option<(Group, Load)>,
+        wanted: impl Fn(Load) -> bool,
     ) -> Vec<Candidate> {
         let mut taken = Vec::new();
-        while taken.len() < streams_max
-            && let Some(key) = self.queues[group as usize].pop_front()
-        {
+        for _ in 0..self.queues[group as usize].len() {
+            if taken.len() == streams_max {
+                break;
+            }
+            let Some(key) = self.queues[group as usize].pop_front() else { break };
             match known(&key) {
-                Some((now, load)) if now == group => {
-                    if let Some(why) = self.why.remove(&key) {
+                Some((now, load)) if self.why.contains_key(&key) => {
+                    if now == group && wanted(load) {
+                        let why = self.why.remove(&key).unwrap_or(Why::Other);
                         taken.push(Candidate { key, why, load });
+                    } else {
+                        self.queues[now as usize].push_back(key);
                     }
-                }
-                Some((now, _)) if self.why.contains_key(&key) => {
-                    self.queues[now as usize].push_back(key);
                 }
                 _ => _ = self.why.remove(&key),
             }
@@ -156,7 +160,7 @@ mod tests {
         let mut due = due(0..3);
         let mut seen = Vec::new();
         for _ in 0..6 {
-            let taken = due.take(Group::Usual, 1, usual);
+            let taken = due.take(Group::Usual, 1, usual, |_| true);
             for candidate in &taken {
                 due.insert(candidate.key.clone(), candidate.why, Group::Usual);
             }
@@ -168,11 +172,11 @@ mod tests {
     #[test]
     fn what_is_put_back_is_first() {
         let mut due = due(0..4);
-        let mut taken = due.take(Group::Usual, 3, usual);
+        let mut taken = due.take(Group::Usual, 3, usual, |_| true);
         let read = taken.remove(0);
         due.put_back(Group::Usual, taken);
         assert_eq!(read.key, key(0));
-        assert_eq!(keys(due.take(Group::Usual, 9, usual)), [1, 2, 3].map(key));
+        assert_eq!(keys(due.take(Group::Usual, 9, usual, |_| true)), [1, 2, 3].map(key));
         assert!(due.is_empty());
     }
 
@@ -181,12 +185,26 @@ mod tests {
         let mut due = due(0..1);
         due.insert(key(0), Why::Hint, Group::Usual);
         due.insert(key(0), Why::Sweep, Group::Usual);
-        assert_eq!(due.take(Group::Usual, 9, usual), [candidate(0, Why::Hint)]);
+        assert_eq!(due.take(Group::Usual, 9, usual, |_| true), [candidate(0, Why::Hint)]);
         due.remove(&key(0));
         due.insert(key(0), Why::Other, Group::Usual);
         due.remove(&key(0));
         due.insert(key(0), Why::Sweep, Group::Usual);
-        assert_eq!(due.take(Group::Usual, 9, usual), [candidate(0, Why::Sweep)]);
+        assert_eq!(due.take(Group::Usual, 9, usual, |_| true), [candidate(0, Why::Sweep)]);
+        assert!(due.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_wanted_now_stands_in_nobodys_way_and_is_not_forgotten() {
+        let mut due = due(0..3);
+        let mut large = Load::default();
+        large.brought(1 << 20, false);
+        let known =
+            |it: &Bytes| Some((Group::Usual, if *it == key(0) { large } else { Load::default() }));
+        let small = |load: Load| load != large;
+        assert_eq!(keys(due.take(Group::Usual, 9, known, small)), [1, 2].map(key));
+        assert!(due.take(Group::Usual, 9, known, small).is_empty() && !due.is_empty());
+        assert_eq!(keys(due.take(Group::Usual, 9, known, |_| true)), [key(0)]);
         assert!(due.is_empty());
     }
 
@@ -198,8 +216,8 @@ mod tests {
             it if *it == key(1) => None,
             it => usual(it),
         };
-        assert_eq!(keys(due.take(Group::Usual, 9, now)), [key(2)]);
-        assert_eq!(keys(due.take(Group::Alone, 9, now)), [key(0)]);
+        assert_eq!(keys(due.take(Group::Usual, 9, now, |_| true)), [key(2)]);
+        assert_eq!(keys(due.take(Group::Alone, 9, now, |_| true)), [key(0)]);
         assert!(due.is_empty());
     }
 }

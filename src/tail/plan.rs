@@ -55,6 +55,11 @@ impl Load {
         self.behind = false;
     }
 
+    /// Whether the smallest read of it is known to bring no more than this.
+    pub(super) fn brings_at_most(self, bytes: usize) -> bool {
+        self.entry_bytes().is_some_and(|entry| entry * ENTRIES_LEAST <= bytes)
+    }
+
     /// The size of its entries, if it is known.
     pub(super) fn entry_bytes(self) -> Option<usize> {
         (self.entry_bytes > 0).then_some(self.entry_bytes as usize)

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::Tail;
 use super::care::{Care, Tell};
 use super::due::{Group, Why};
-use super::plan::{Candidate, Plan};
+use super::plan::{Candidate, Load, Plan};
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::encode;
 use crate::id::StreamId;
@@ -32,6 +32,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where memory is spent, no read brings more, and what brings no more never waits.
 const LITTLE_BYTES: usize = 512 * 1024;
+
+/// Where all of it is spent, only streams are read that bring no more than this.
+const LEAST_BYTES: usize = 64 * 1024;
 
 /// What came long ago waits so long at the most where much is held: the viewers take what they were
 /// given first.
@@ -83,7 +86,9 @@ impl Tail {
             let streams_max = self.window.streams_of(group);
             let watched = &self.watched;
             let known = |key: &Bytes| watched.get(key).map(|it| (it.group(), it.load));
-            let candidates = self.due.take(group, streams_max, known);
+            let spent = self.shared.account.is_spent();
+            let wanted = |load: Load| !spent || load.brings_at_most(LEAST_BYTES);
+            let candidates = self.due.take(group, streams_max, known, wanted);
             if candidates.is_empty() {
                 continue;
             }
@@ -105,6 +110,9 @@ impl Tail {
     /// hold.
     fn read_bytes_max(&self, group: Group) -> usize {
         let account = &self.shared.account;
+        if account.is_spent() {
+            return LEAST_BYTES;
+        }
         let little = match group {
             Group::Usual => account.is_tight(),
             Group::Behind | Group::Alone => account.is_full(),

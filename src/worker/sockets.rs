@@ -165,6 +165,10 @@ impl Io for Sockets {
             Count::SendsBlocked => add(&metrics.sends_blocked, number),
             Count::PingsSent => add(&metrics.pings_sent, number),
             Count::Timeouts => add(&metrics.timeouts, number),
+            Count::Stalled => {
+                self.shared.account.count_refused();
+                tracing::warn!("stalled_viewer_closed");
+            }
         }
     }
 

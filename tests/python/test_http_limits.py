@@ -186,6 +186,14 @@ def test_bodies_that_do_not_go_on_are_bounded_by_the_account(start_server, redis
     eventually(lambda: charged(server) == 0, "what was held is given back")
 
 
+def test_a_body_for_which_there_never_is_room_is_too_long(start_server, redis_server):
+    server = start_server(redis_server, config=limits(memory_bytes_max=MIB))
+    status, _, body = request(server, "POST", "/api/v1/triage", {"query": "q" * 900_000})
+    assert status == 413 and "at most" in body["detail"]
+    assert request(server, "POST", "/api/v1/triage", {"query": "q" * 100_000})[0] == 202
+    assert server.metrics()["taskcast_memory_refused_total"] == 0
+
+
 def test_a_body_that_waits_for_room_goes_on_when_there_is_some(start_server, redis_server):
     server = start_server(redis_server, config=limits(memory_bytes_max=4 * MIB))
     body = json.dumps({"query": "q" * 900_000}).encode()

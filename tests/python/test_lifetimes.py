@@ -124,6 +124,9 @@ def test_who_reads_nothing_is_closed_where_memory_is_spent_and_others_are_not(
                 half.send(frame(TEXT, b"x" * 60_000)[:59_000])
             closed = 'taskcast_closes_total{code="1013"}'
             eventually(lambda: server.metrics()[closed] >= 1, "the end of who reads nothing")
+            metrics = server.metrics()
+            assert metrics["taskcast_memory_refused_total"] == metrics[closed]
+            assert "stalled_viewer_closed" in server.log
             reader.send_frame(PING, b"alive")
             while (got := reader.read_frame())[1] in (TEXT, PING):
                 pass

@@ -1,6 +1,7 @@
 """What the user of Redis may not do is said, and never taken for something that is not there."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -115,6 +116,18 @@ async def test_a_user_who_may_not_track_is_read_by_blocking(limited):
         assert (await receive(ws))["message"] == "by block"
     assert request(server, "GET", f"/api/v1/tasks/{worker.thread}/stream-info")[2]["mode"] == "block"
     assert "tracking_refused" in server.log
+
+
+def test_a_password_that_is_missing_is_said_once(start_redis, start_server):
+    redis_server = start_redis()
+    redis_server.client().config_set("requirepass", "SECRET")
+    server = start_server(redis_url=f"redis://127.0.0.1:{redis_server.port}/0", wait=False)
+    eventually(lambda: "NOAUTH" in server.log, "a word about the password in the log")
+    time.sleep(2)
+    assert "redis_back" not in server.log and "tail_connected" not in server.log
+    # The tails of both workers, and who asks for state.
+    assert server.log.count("NOAUTH") <= 4, server.log
+    assert request(server, "GET", "/readyz")[0] == 503
 
 
 def test_a_password_is_never_repeated(start_redis, start_server):

@@ -24,6 +24,8 @@ ATTACKS = [
     stalls.UnreadViewers,
     stalls.StalledResumes,
     stalls.StalledViewers,
+    stalls.OneFrameUnread,
+    stalls.LargeNewsUnread,
     stalls.UnknownInOutage,
     stalls.ResumeLoop,
     states.UnreadStates,

@@ -124,7 +124,6 @@ impl Account {
             of_kind.fetch_sub(bytes, Relaxed);
             self.0.starved.fetch_add(u64::from(priority != Priority::Spare), Relaxed);
         }
-        self.0.refused.fetch_add(u64::from(priority != Priority::Spare), Relaxed);
         None
     }
 
@@ -160,6 +159,17 @@ impl Account {
         self.bytes() + self.bytes_outside() >= self.0.bound(Priority::Usual)
     }
 
+    /// Whether more is held than all of it, by an eighth: what those who are live are given is
+    /// charged as it comes. Only what brings next to nothing is read then.
+    pub fn is_spent(&self) -> bool {
+        self.bytes() > self.0.bytes_max / 8 * 9
+    }
+
+    /// The most that there can be of a kind, in bytes.
+    pub fn most_of(&self, kind: Kind) -> usize {
+        self.0.bound_of(kind, Priority::Usual)
+    }
+
     /// Whether nothing more is taken of messages that are not complete: all is full, or they hold an
     /// eighth by themselves.
     pub fn is_full_of_input(&self) -> bool {
@@ -186,7 +196,12 @@ impl Account {
         self.0.starved.load(Relaxed)
     }
 
-    /// How often there was no room.
+    /// Somebody was sent away because there was no room.
+    pub fn count_refused(&self) {
+        self.0.refused.fetch_add(1, Relaxed);
+    }
+
+    /// How many were sent away because there was no room.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Relaxed)
     }
@@ -329,7 +344,10 @@ mod tests {
         let mut last = account.reserve(Kind::Bodies, 150, Priority::Last).unwrap();
         assert!(!last.grow(201, Priority::Last) && last.bytes() == 150);
         assert!(last.grow(200, Priority::Last));
-        assert_eq!((account.bytes(), account.refused()), (1000, 3));
+        assert!(account.bytes() == 1000 && !account.is_spent());
+        let news = account.charge(Kind::Chunks, 150);
+        assert!(account.is_spent());
+        drop(news);
         drop((first, live, last));
         assert_eq!(account.bytes(), 0);
     }
@@ -340,7 +358,7 @@ mod tests {
         let spare = account.reserve(Kind::Answers, 500, Priority::Spare).unwrap();
         assert!(!account.is_tight());
         assert!(account.reserve(Kind::Answers, 1, Priority::Spare).is_none());
-        assert_eq!((account.refused(), account.bytes()), (0, 500));
+        assert_eq!((account.starved(), account.bytes()), (0, 500));
         assert!(account.reserve(Kind::Answers, 1, Priority::Usual).is_some());
         drop(spare);
     }

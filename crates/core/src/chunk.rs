@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::{Buf, Bytes};
 
@@ -26,6 +27,8 @@ pub struct Chunk {
     /// The position of a viewer who has nothing of this chunk yet.
     pub after: StreamId,
     charge: Charge,
+    /// Bytes that were ever copied of it, for sockets that took a part of a frame.
+    copied: AtomicUsize,
 }
 
 /// Frames that belong together: one entry's, or a `gap` with the `initial_state` behind it.
@@ -46,7 +49,7 @@ impl Chunk {
         } else {
             account.charge(Kind::Chunks, size)
         };
-        Self { bytes, units, after, charge }
+        Self { bytes, units, after, charge, copied: AtomicUsize::new(0) }
     }
 
     /// A chunk of one unit, behind which a viewer stands at `position`.
@@ -78,13 +81,16 @@ impl Chunk {
 
     /// What is left of a unit, for a viewer whose socket took the rest.
     ///
-    /// A small remainder is copied: it must not keep a large chunk alive for one slow viewer. One
-    /// that is most of the chunk is shared.
+    /// It is copied, so that it does not keep a large chunk alive for one slow viewer; but all copies
+    /// together are never more than half of the chunk, however many viewers are slow: the others
+    /// share it.
     pub fn remainder(self: &Arc<Self>, left: Range<usize>) -> Rest {
-        if left.len() * 2 >= self.bytes.len() {
-            Rest::Shared(self.clone(), left)
-        } else {
+        let copies_max = self.bytes.len() / 2;
+        let with_this = |copied| Some(copied + left.len()).filter(|sum| *sum <= copies_max);
+        if self.copied.fetch_update(Relaxed, Relaxed, with_this).is_ok() {
             Rest::of(self.charge.account(), &self.bytes[left])
+        } else {
+            Rest::Shared(self.clone(), left)
         }
     }
 }
@@ -127,5 +133,23 @@ impl Rest {
                 !left.is_empty()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_slow_viewers_of_one_frame_hold_half_of_it_beside_it_at_the_most() {
+        let account = Account::new(1 << 20);
+        let bytes = Bytes::from(vec![b'x'; 1000]);
+        let chunk = Arc::new(Chunk::of_one(&account, bytes, StreamId::ZERO, StreamId::MAX));
+        for left in [1..1000, 600..1000, 990..1000] {
+            let rests: Vec<Rest> = (0..300).map(|_| chunk.remainder(left.clone())).collect();
+            assert!(rests.iter().all(|rest| *rest.slice() == chunk.bytes[left.clone()]));
+            assert!(account.bytes_of(Kind::Rests) <= 500);
+        }
+        assert_eq!(account.bytes_of(Kind::Rests), 0);
     }
 }

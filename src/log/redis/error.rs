@@ -109,6 +109,12 @@ impl Failure {
         Self { class: Class::of(text), text: text.to_owned() }
     }
 
+    /// Whether something is wrong with Redis or what it holds: neither is it asked again as a matter
+    /// of course, nor is it the fault of the one who asked.
+    pub(super) fn is_of_redis(&self) -> bool {
+        !matches!(self.class, Class::NoScript | Class::Late | Class::KeyUsed)
+    }
+
     /// A failure of the connection.
     pub(super) fn io(error: &io::Error) -> Self {
         let silent = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);

@@ -181,7 +181,8 @@ impl Link {
             }
             answer => {
                 *live.heard_of.lock() = Instant::now();
-                self.counters.errors.fetch_add(u64::from(answer.is_err()), Relaxed);
+                let failed = answer.as_ref().is_err_and(Failure::is_of_redis);
+                self.counters.errors.fetch_add(failed.into(), Relaxed);
                 answer
             }
         }

@@ -142,8 +142,12 @@ impl RedisTail {
     pub(in crate::log) async fn ping(&mut self) -> Result<(), Failure> {
         self.wire.put(&["PING"]);
         self.wire.send().await?;
-        self.reply().await?;
-        Ok(())
+        // Not as `ask` does: hints that come before the reply are taken.
+        let (Reply::Whole(reply) | Reply::Cut(reply, _)) = self.reply().await?;
+        match Cursor::new(&reply).value() {
+            Some(Value::Error(error)) => Err(Failure::answered(&String::from_utf8_lossy(&error))),
+            _ => Ok(()),
+        }
     }
 
     /// Reads streams, at most `entries_max` entries of each. The answers stand in the order of the

@@ -109,7 +109,8 @@ impl Wire {
         Ok(wire)
     }
 
-    /// Sends a command and waits until Redis has agreed.
+    /// Sends a command and waits until Redis has agreed. What it says unasked until then is let go:
+    /// this is for a connection that begins.
     ///
     /// # Errors
     /// Where it does not; if it answered so, the connection is fit for further use.

@@ -1,7 +1,7 @@
 //! Close: the closing handshake, and the drain that closes all sockets one after the other.
 
 use super::owed::Owed;
-use super::{Effect, Fanout, Io, Socket, SocketState, Topic, Watching};
+use super::{Count, Effect, Fanout, Io, Socket, SocketState, Topic, Watching};
 use crate::form::ws::{self, Opcode};
 use crate::slots::Key;
 
@@ -111,6 +111,7 @@ impl<T: Topic> Fanout<T> {
     /// The same, for one that takes nothing and whose memory is wanted.
     pub(super) fn close_stalled(&mut self, key: Key, io: &mut impl Io<Topic = T>) {
         io.count_close(1013);
+        io.count(Count::Stalled, 1);
         let close = ws::close(1013, "memory is spent and nothing was read, come back later");
         self.begin_close(key, &close, self.settings.close_timeout_ms, io);
     }

@@ -83,6 +83,8 @@ pub enum Count {
     PingsSent,
     /// Viewers that were dropped because they showed no sign of life.
     Timeouts,
+    /// Viewers that were closed because memory is spent and they took nothing.
+    Stalled,
 }
 
 /// What is to be done about something.
