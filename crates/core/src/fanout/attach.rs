@@ -93,10 +93,7 @@ impl Refusal {
         match self {
             Self::NotFound => (4004, "Thread not found"),
             Self::Refused => (1011, "Redis refuses, see the server's log"),
-            Self::Unavailable => (
-                1013,
-                "no answer in time: Redis is out of reach or memory is spent, try again later",
-            ),
+            Self::Unavailable => (1013, "Redis is out of reach, try again later"),
         }
     }
 }
