@@ -208,12 +208,19 @@ def test_a_body_that_waits_for_room_goes_on_when_there_is_some(start_server, red
         assert third.read_reply()[0] == 202
 
 
-def test_a_body_for_which_there_never_is_room_is_503(start_server, redis_server):
-    server = start_server(redis_server, config=limits(memory_bytes_max=MIB, body_timeout_ms=700))
-    with Raw(server) as raw:
-        raw.send(post("/api/v1/triage", 900_000) + b" " * 900_000)
+def test_a_body_for_which_there_is_no_room_in_its_time_is_503(start_server, redis_server):
+    server = start_server(redis_server, config=limits(memory_bytes_max=4 * MIB, body_timeout_ms=2000))
+    with Raw(server) as raw, Raw(server) as other:
+        # Its time has begun, and it holds little yet.
+        raw.send(b"POST /api/v1/triage HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n")
+        little = eventually(lambda: charged(server))
+        time.sleep(1)
+        other.send(post("/api/v1/triage", 600_000) + b" " * 500_000)
+        eventually(lambda: charged(server) > little + 500_000)
+        raw.send(f"{600_000:x}\r\n".encode() + b" " * 600_000)
         status, headers, body = raw.read_reply()
         assert status == 503 and headers["connection"] == "close" and "memory" in json.loads(body)["detail"]
+    assert server.metrics()["taskcast_memory_refused_total"] == 1
 
 
 def test_a_read_for_which_there_is_no_room_in_its_time_is_503(start_server, redis_server):
