@@ -69,6 +69,8 @@ pub(crate) struct Tail {
     window: Window,
     /// What was read last.
     group: Group,
+    /// Whether next streams are read that are known to bring little, if any are due.
+    little_first: bool,
     /// Until when what came long ago waits.
     patient_until: Option<Instant>,
     hinting: Hinting,
@@ -135,6 +137,7 @@ impl Tail {
             later: BinaryHeap::new(),
             refused_said: false,
             group: Group::default(),
+            little_first: false,
             patient_until: None,
             hinting: Hinting::new(preferred),
         }

@@ -82,13 +82,22 @@ impl Tail {
     /// What to read next; nothing where only such streams are due as wait for the viewers to take
     /// what they were given.
     fn plan(&mut self) -> Option<Plan> {
+        let spent = self.shared.account.is_spent();
+        // Where memory is tight, what may be large is read stream by stream: what is little does not
+        // wait until all of that is, but for one of them.
+        self.little_first = self.shared.account.is_tight() && !self.little_first;
         for group in self.group.then() {
             let streams_max = self.window.streams_of(group);
             let watched = &self.watched;
             let known = |key: &Bytes| watched.get(key).map(|it| (it.group(), it.load));
-            let spent = self.shared.account.is_spent();
-            let wanted = |load: Load| !spent || load.brings_at_most(LEAST_BYTES);
-            let candidates = self.due.take(group, streams_max, known, wanted);
+            let little = |load: Load| load.brings_at_most(LEAST_BYTES);
+            let mut candidates = Vec::new();
+            if self.little_first || spent {
+                candidates = self.due.take(group, streams_max, known, little);
+            }
+            if candidates.is_empty() && !spent {
+                candidates = self.due.take(group, streams_max, known, |_| true);
+            }
             if candidates.is_empty() {
                 continue;
             }
