@@ -152,8 +152,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool, panics: 
         };
         if served > 0 {
             supervise::turn(Part::Desk);
-            let size = topic.size();
-            match round(&shared, &topic, attaching, size).await {
+            match round(&shared, &topic, attaching).await {
                 Ok(left) => {
                     retry.reset();
                     refused_since = None;
@@ -163,10 +162,7 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool, panics: 
                         continue;
                     }
                 }
-                Err(LogError::TooLarge) => {
-                    topic.exceeds(size);
-                    continue;
-                }
+                Err(LogError::TooLarge) => continue,
                 Err(LogError::Refused(error)) => {
                     let since = *refused_since.get_or_insert_with(Instant::now);
                     if attaching || since.elapsed() >= REFUSED_PATIENCE {
@@ -229,9 +225,9 @@ async fn round(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
     attaching: bool,
-    size: Size,
 ) -> Result<bool, LogError> {
     let desk = topic.desks.of(attaching);
+    let size = topic.size();
     // Who waits for its turn holds nothing yet.
     let turn = match size {
         Size::Expected | Size::Usual => None,
@@ -242,20 +238,26 @@ async fn round(
             Some(turn)
         }
     };
-    let Some(Room { charge, fits, turn: _page }) = room::wait(shared, desk, size).await else {
+    let Some(Room { size, charge, fits, turn: _page }) = room::wait(shared, desk, size).await
+    else {
         return Ok(false);
     };
     // They stay in the queue until they are answered, as each may leave meanwhile.
     let waiting: Vec<Waiter> = desk.lock().waiting.values().copied().collect();
     let round = Round::new(shared.clone(), topic.clone(), attaching, waiting, size, fits);
-    if size <= Size::Usual {
-        return round.run(charge).await;
-    }
-    let on_lane = async move {
-        let _turn = turn;
+    let result = if size <= Size::Usual {
         round.run(charge).await
+    } else {
+        let on_lane = async move {
+            let _turn = turn;
+            round.run(charge).await
+        };
+        shared.lane.run(on_lane).await.and_then(|result| result)
     };
-    shared.lane.run(on_lane).await.and_then(|result| result)
+    if matches!(result, Err(LogError::TooLarge)) {
+        topic.exceeds(size);
+    }
+    result
 }
 
 /// Waits for the turn of a large read. Nothing where all have gone who waited for it.

@@ -28,8 +28,8 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// Pages that are read at once: more would hold room and come no sooner.
 const PAGES_AT_ONCE: usize = 16;
 
-/// The desks that wait for room, in the order in which they came: only the first of a queue looks
-/// whether there is some. States may stay half sent for long, and pages never: those who want a page
+/// The desks that wait for room, in the order in which they came: only the first of a queue, and of
+/// those who want pages as many as are read at once, look whether there is some. States may stay half sent for long, and pages never: those who want a page
 /// do not wait for those who want a state, and small states not for large ones.
 pub(crate) struct Rooms {
     pages: Arc<Semaphore>,
@@ -60,6 +60,8 @@ pub(super) struct Fits {
 
 /// Room, and for what.
 pub(super) struct Room {
+    /// What is larger than this does not fit.
+    pub(super) size: Size,
     pub(super) charge: Charge,
     pub(super) fits: Fits,
     /// Others wait for it to end.
@@ -104,7 +106,9 @@ pub(super) async fn wait(shared: &Shared, desk: &Mutex<Desk>, size: Size) -> Opt
     let fits = |bytes_max| Fits { bytes_max, page_bytes_max: limits.page_bytes_max };
     let spare = || account.reserve(Kind::Answers, usual_bytes_max, Priority::Spare);
     if let Some(charge) = (size <= Size::Usual).then(spare).flatten() {
-        return Some(Room { charge, fits: fits(Some(usual_bytes_max)), turn });
+        // As much as there is room for at the second try, where it is not to spare.
+        let fits = fits(Some(usual_bytes_max));
+        return Some(Room { size: Size::Usual, charge, fits, turn });
     }
     let large_bytes_max = account.bytes_max() / 8;
     let (bytes_max, held_bytes) = match size {
@@ -137,13 +141,13 @@ pub(super) async fn wait(shared: &Shared, desk: &Mutex<Desk>, size: Size) -> Opt
             None => None,
         };
         if let Some(charge) = charge {
-            return Some(Room { charge, fits: fits(bytes_max), turn });
+            return Some(Room { size, charge, fits: fits(bytes_max), turn });
         }
         let little = || account.reserve(Kind::Answers, LITTLE_ANSWER_BYTES, Priority::Last);
         if let Some(charge) = (pages_only && size == Size::Expected).then(little).flatten() {
             let page_bytes_max = LITTLE_PAGE_BYTES.min(limits.page_bytes_max);
             let fits = Fits { bytes_max: Some(LITTLE_ANSWER_BYTES), page_bytes_max };
-            return Some(Room { charge, fits, turn });
+            return Some(Room { size, charge, fits, turn });
         }
         sleep(ROOM_PAUSE).await;
     }
