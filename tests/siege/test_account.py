@@ -15,6 +15,9 @@ BESIDES_MIB = 96
 SOCKET_KIB = 24
 # How long is attacked.
 ATTACK_SECONDS = 3
+# The allocator gives back what was let go a moment later, and the account is asked over HTTP, a
+# moment after memory was looked at: what is compared is the most of each within a moment.
+MOMENT_SECONDS = 1
 # The recent logs of the innocent: some hundred small updates.
 INNOCENT_MIB = 1
 
@@ -30,17 +33,18 @@ def test_the_account_is_what_is_held(kind, start_siege):
     attack = kind()
     siege = start_siege([attack], *OPTIONS)
     siege.attack(attack)
-    # At the moment at which the process is largest.
-    grown, held = 0, 0
+    samples = []
     end = time.monotonic() + ATTACK_SECONDS
     while time.monotonic() < end:
-        now = siege.memory.growth(), siege.account_mib()
-        grown, held = max((grown, held), now, key=lambda sample: sample[0])
+        samples.append((time.monotonic(), siege.memory.growth(), siege.account_mib()))
         time.sleep(0.02)
     siege.leave()
     besides = BESIDES_MIB + attack.sockets * SOCKET_KIB / 1024
-    assert held > 0
-    assert grown - besides < held < grown + BESIDES_MIB
+    for at, grown, held in samples:
+        near = [sample for sample in samples if abs(sample[0] - at) <= MOMENT_SECONDS]
+        assert grown - besides < max(held for _, _, held in near), samples
+        assert held < max(grown for _, grown, _ in near) + BESIDES_MIB, samples
+    assert max(held for _, _, held in samples) > 0
     few = "an account of what the innocent hold"
     eventually(lambda: siege.account_mib() < INNOCENT_MIB, few)
     siege.end()
