@@ -83,6 +83,7 @@ pub mod clock;
 pub mod config;
 mod desk;
 mod http;
+mod intake;
 mod lane;
 mod listen;
 pub mod log;
@@ -95,6 +96,7 @@ mod supervise;
 pub mod sys;
 mod tail;
 mod topic;
+mod turn;
 mod worker;
 
 pub use taskcast_client as client;

@@ -14,7 +14,8 @@ use crate::core::fanout::Answer;
 use crate::core::slots::Key;
 use crate::desk::Rooms;
 use crate::lane::Lane;
-use crate::log::Log;
+use crate::core::judge::Known;
+use crate::log::{Log, Snapshot};
 use crate::log::tail::Hints;
 use crate::metrics::Metrics;
 use crate::supervise::Supervisor;
@@ -182,19 +183,26 @@ impl Shared {
     }
 
     /// Appends chunks to a topic and tells the workers that have viewers of it.
-    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Arc<Chunk>>, entries: u64) {
+    pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Arc<Chunk>>) {
         self.change(topic, |recent| {
-            recent.entries_added = recent.entries_added.map(|added| added + entries);
             if let Some(log) = &mut recent.log {
                 chunks.into_iter().for_each(|chunk| log.append(chunk));
             }
         });
     }
 
-    /// Goes on behind a gap, of which `chunk` tells the viewers; where the stream is another one,
-    /// in a new epoch.
-    pub(crate) fn renew(&self, topic: &Arc<Topic>, chunk: Chunk, another_stream: bool) {
+    /// Goes on behind a gap, of which `chunk` tells the viewers, from what was read then; where the
+    /// stream is another one, in a new epoch.
+    pub(crate) fn renew(
+        &self,
+        topic: &Arc<Topic>,
+        chunk: Chunk,
+        read: &Snapshot,
+        another_stream: bool,
+    ) {
         self.change(topic, |recent| {
+            recent.known = Known::all_of(read.stream);
+            recent.history = read.history;
             let Some(log) = &mut recent.log else { return };
             log.renew(Arc::new(chunk));
             if another_stream {

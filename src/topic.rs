@@ -13,9 +13,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::core::account::{Account, Charge, Kind};
+use crate::core::history::History;
+use crate::core::judge::Known;
 use crate::core::topic::TopicLog;
 use crate::desk::Desks;
 use crate::id::{Keys, StreamId, ThreadId};
+use crate::turn::Turns;
 
 /// What a topic takes, without what it holds: itself, its key, its places in maps, its desks.
 const TOPIC_BYTES: usize = 1024;
@@ -30,6 +33,7 @@ pub(crate) struct Topic {
     /// How large reads of its state or its entries are.
     size: AtomicU8,
     pub recent: Mutex<Recent>,
+    pub turns: Turns,
     pub desks: Desks,
     /// Viewers on all workers.
     pub viewers: AtomicUsize,
@@ -73,11 +77,15 @@ pub(crate) struct OnWorker {
 }
 
 /// What is known of the stream.
+#[derive(Default)]
 pub(crate) struct Recent {
     /// None until the first attach has read where the stream's end is.
     pub log: Option<TopicLog>,
-    /// How many entries the stream had ever been given when its last entry was the log's head.
-    pub entries_added: Option<u64>,
+    /// Up to where the stream was read, and what it told of itself then; of no meaning without a
+    /// log.
+    pub known: Known,
+    /// Where that was read.
+    pub history: History,
     /// When the log was last appended to, in milliseconds of the process' clock.
     pub appended_ms: u64,
 }
@@ -229,7 +237,8 @@ impl Registry {
             key: self.keys.stream(thread).into(),
             owner: AtomicUsize::new((hash % self.workers as u64) as usize),
             size: AtomicU8::new(Size::Expected as u8),
-            recent: Mutex::new(Recent { log: None, entries_added: None, appended_ms: 0 }),
+            recent: Mutex::new(Recent::default()),
+            turns: Turns::default(),
             desks: Desks::default(),
             viewers: AtomicUsize::new(0),
             lagging: AtomicUsize::new(0),

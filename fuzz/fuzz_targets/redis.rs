@@ -74,12 +74,12 @@ fn check_own_reader(thread: &ThreadId, input: &[u8]) {
     for (_, entries) in xread::streams(&message).unwrap_or_default() {
         check_entries(thread, &entries);
     }
-    xread::beginning(&message);
+    _ = xread::told(&mut Cursor::new(&message));
     for len in 0..end {
         // Where it breaks off, what is there is read.
         let part = message.slice(..len);
         _ = xread::streams(&part);
-        xread::beginning(&part);
+        _ = xread::told(&mut Cursor::new(&part));
     }
 }
 

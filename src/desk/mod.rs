@@ -65,7 +65,7 @@ pub(crate) struct Waiter {
     attaching: bool,
     /// The epoch that its position is of; none where that came from outside.
     epoch: Option<u32>,
-    /// Only a page can tell whether its position is honest.
+    /// The topic does not hold everything behind its position.
     needs_page: bool,
     /// Only the state can tell whether there is such a thread.
     needs_state: bool,
@@ -95,6 +95,11 @@ impl Waiter {
             passed_over: 0,
             deadline,
         }
+    }
+
+    /// Whether it wants a part of the stream, and not a state.
+    fn wants_page(&self) -> bool {
+        matches!(self.wants, Wants::After(_) | Wants::Retained)
     }
 
     fn key(&self) -> (usize, Key) {

@@ -18,30 +18,26 @@ pub(super) struct Page {
 
 /// Where a position is in a [`Page`].
 pub(super) enum Found<'a> {
-    /// What comes after it is in these chunks.
-    Here(&'a [Arc<Chunk>]),
-    /// It should be in this page, and is not: there is no such entry.
-    Nowhere,
-    /// It is before or behind this page.
+    /// What comes after it is in these chunks; whether its entry is there.
+    Here(&'a [Arc<Chunk>], bool),
+    /// Only a page that begins with it can tell.
     NotInThisPage,
 }
 
 impl Page {
     pub(super) fn find(&self, position: StreamId) -> Found<'_> {
-        let Some(from) = self.from else { return Found::NotInThisPage };
-        if position == from {
-            // `0-0` asks for everything that is retained and needs no entry.
-            let honest = self.anchored || position == StreamId::ZERO;
-            return if honest { Found::Here(&self.chunks) } else { Found::Nowhere };
+        if self.from == Some(position) {
+            return Found::Here(&self.chunks, self.anchored);
+        }
+        if self.from.is_none_or(|from| position < from) {
+            return Found::NotInThisPage;
         }
         let number = self.chunks.partition_point(|chunk| chunk.last() < position);
         match self.chunks.get(number) {
-            _ if position < from => Found::NotInThisPage,
             Some(chunk) if chunk.units.iter().any(|unit| unit.position == position) => {
-                Found::Here(&self.chunks[number..])
+                Found::Here(&self.chunks[number..], true)
             }
-            None if !self.whole => Found::NotInThisPage,
-            _ => Found::Nowhere,
+            _ => Found::NotInThisPage,
         }
     }
 }

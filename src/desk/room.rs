@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use super::{Desk, Waiter, send_overdue_away, wait_while_wanted};
 use crate::core::account::{Charge, Kind, Priority};
-use crate::core::fanout::Wants;
 use crate::shared::Shared;
 use crate::topic::Size;
 
@@ -80,7 +79,7 @@ impl Expected {
     pub(super) fn of<'a>(waiting: impl Iterator<Item = &'a Waiter>, page_bytes_max: usize) -> Self {
         let (mut has_page, mut has_state) = (false, false);
         for waiter in waiting {
-            let wants_page = matches!(waiter.wants, Wants::After(_));
+            let wants_page = waiter.wants_page();
             has_page |= wants_page;
             has_state |= waiter.needs_state || !wants_page;
         }

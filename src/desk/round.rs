@@ -14,13 +14,18 @@ use crate::core::account::Charge;
 use crate::core::chunk::Chunk;
 use crate::core::encode;
 use crate::core::fanout::{Answer, Refusal, Wants};
-use crate::core::gap::{GapReason, certainly_kept, gap, reason};
+use crate::core::gap::{GapReason, gap};
+use crate::core::judge::{self, Verdict};
+use crate::core::position::Position;
 use crate::core::seam::{self, Seam};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
+use crate::intake::{Intake, Judged, behind};
+use crate::log::tail::Told;
 use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
 use crate::shared::{Shared, TailMessage};
 use crate::topic::{Size, Topic};
+use crate::turn::Turn;
 
 /// Who was passed over that often has the next page begin at his position.
 const PASSED_OVER_MAX: u32 = 1;
@@ -72,10 +77,8 @@ impl Round {
     pub(super) async fn run(mut self, mut charge: Charge) -> Result<bool, LogError> {
         let wants = self.wants();
         self.read_state = wants.updates_max.is_some();
-        let of = |log: &TopicLog| (log.epoch(), log.head());
-        let (epoch, head) = self.topic.recent.lock().log.as_ref().map(of).unwrap_or_default();
-        self.epoch = epoch;
-        let snapshot = self.read(wants).await?;
+        // Nobody else reads the stream until this read is judged and answered.
+        let (snapshot, _turn) = self.read(wants).await?;
         let bytes = bytes_of(&snapshot);
         if self.fits.bytes_max.is_some() {
             charge.set(bytes);
@@ -85,36 +88,29 @@ impl Round {
         } else if bytes <= self.shared.config.limits.answer_bytes_max() {
             self.topic.fits(self.size, Size::Usual);
         }
-        if snapshot.stream.last_generated < head {
-            // What is held is of another stream than what was read; the tail tells the viewers.
-            self.tell_tail(TailMessage::Look);
-            return Err(LogError::Unavailable("the stream is another one".into()));
-        }
-        let position = self.start(&snapshot.stream);
+        let end = self.take_in(wants, &snapshot)?;
         let page = self.encode_page(wants, &snapshot);
         let mut encoded = None;
         for waiter in std::mem::take(&mut self.waiting) {
-            match waiter.wants {
+            let after = match waiter.wants {
                 Wants::State if !snapshot.thread_exists() => {
                     self.answer(&waiter, Answer::Refused(Refusal::NotFound));
-                }
-                Wants::After(_) if waiter.attaching && !snapshot.stream.exists => {
-                    // Without a stream only the state tells whether there is such a thread.
-                    if !self.read_state {
-                        self.ask_again(Waiter { needs_state: true, ..waiter });
-                    } else if snapshot.thread_exists() {
-                        let Wants::After(after) = waiter.wants else { continue };
-                        self.answer_after(waiter, after, &snapshot, &page, position);
-                    } else {
-                        self.answer(&waiter, Answer::Refused(Refusal::NotFound));
-                    }
-                }
-                Wants::After(after) => {
-                    self.answer_after(waiter, after, &snapshot, &page, position);
+                    continue;
                 }
                 Wants::State | Wants::Gap { .. } => {
-                    self.answer_state(&waiter, &snapshot, position, &mut encoded);
+                    self.answer_state(&waiter, &snapshot, &end, &mut encoded);
+                    continue;
                 }
+                Wants::Retained => None,
+                Wants::After(after) => Some(after),
+            };
+            // Without a stream only the state tells whether there is such a thread.
+            if waiter.attaching && !snapshot.stream.exists && !self.read_state {
+                self.ask_again(Waiter { needs_state: true, ..waiter });
+            } else if waiter.attaching && !snapshot.thread_exists() {
+                self.answer(&waiter, Answer::Refused(Refusal::NotFound));
+            } else {
+                self.answer_after(waiter, after, &snapshot.stream, &page, &end);
             }
         }
         Ok(self.left)
@@ -144,10 +140,11 @@ impl Round {
         let state = self
             .waiting
             .iter()
-            .any(|waiter| waiter.needs_state || !matches!(waiter.wants, Wants::After(_)));
+            .any(|waiter| waiter.needs_state || !waiter.wants_page());
         let paged = |waiter: &&Waiter| match waiter.wants {
             Wants::After(after) => waiter.needs_page || !held(after),
-            _ => false,
+            Wants::Retained => true,
+            Wants::State | Wants::Gap { .. } => false,
         };
         // The oldest position, so that one page serves as many as possible; but nobody is passed
         // over for ever.
@@ -155,12 +152,15 @@ impl Round {
         let of_those = || self.waiting.iter().filter(paged);
         let first = of_those().filter(overdue).max_by_key(|waiter| waiter.passed_over);
         let first = first.or_else(|| of_those().min_by_key(|waiter| position_of(waiter)));
+        // What the topic holds is enough where it goes to the end: what it lacks comes along.
+        let head = || recent.log.as_ref().filter(|_| !state).map(TopicLog::head);
+        let from = first.map(position_of).or_else(head);
         let limits = &self.shared.config.limits;
         SnapshotWants {
             updates_max: state.then_some(seam::UPDATES_READ),
             newest_max: if state { seam::ENTRIES_READ } else { 0 },
-            page: first.map(|waiter| PageWants {
-                from: position_of(waiter),
+            page: from.map(|from| PageWants {
+                from,
                 entries_max: limits.page_entries_max,
                 bytes_max: self.fits.page_bytes_max as u64,
             }),
@@ -175,48 +175,82 @@ impl Round {
     }
 
     /// Reads; where an update was written whose entry is still on its way, once or twice more.
-    async fn read(&self, wants: SnapshotWants) -> Result<Snapshot, LogError> {
+    async fn read(&self, wants: SnapshotWants) -> Result<(Snapshot, Turn), LogError> {
         let mut pauses_ms = seam::PAUSES_MS.iter();
         loop {
             let usual = self.size <= Size::Usual;
             let log = if usual { &self.shared.log } else { self.shared.lane.log() };
-            let reading = log.snapshot(&self.topic.thread, wants);
+            let turn = Turn::for_desk(&self.shared, &self.topic);
+            let reading = log.snapshot_in_turn(&self.topic.thread, wants, turn);
             let Ok(read) = timeout_at(self.patience(), reading).await else {
                 return Err(LogError::Unavailable("no answer in time".into()));
             };
-            let mut snapshot = read?;
+            let (mut snapshot, turn) = read?;
             match seam::close(&mut snapshot) {
-                Seam::Closed => return Ok(snapshot),
+                Seam::Closed => return Ok((snapshot, turn)),
                 Seam::Open => match pauses_ms.next() {
-                    Some(&pause_ms) => sleep(Duration::from_millis(pause_ms)).await,
-                    None => return Ok(snapshot),
+                    Some(&pause_ms) => {
+                        drop(turn);
+                        sleep(Duration::from_millis(pause_ms)).await;
+                    }
+                    None => return Ok((snapshot, turn)),
                 },
             }
         }
     }
 
-    /// The position of the state that was read. The topic's tail begins with the first attach.
-    fn start(&self, stream: &StreamFacts) -> StreamId {
-        let mut recent = self.topic.recent.lock();
-        let Some(log) = &recent.log else {
-            recent.log = Some(TopicLog::new(stream.last_generated));
-            recent.entries_added = stream.entries_added.or((!stream.exists).then_some(0));
-            self.tell_tail(TailMessage::Watch);
-            return stream.last_generated;
+    /// Takes what was read into the topic, of which it may be the beginning. Where that brings the
+    /// topic to the stream's end, nobody's state is ahead of it.
+    fn take_in(&mut self, wants: SnapshotWants, snapshot: &Snapshot) -> Result<End, LogError> {
+        let stream = &snapshot.stream;
+        let (head, nothing_new, goes_on) = {
+            let mut recent = self.topic.recent.lock();
+            if recent.log.is_none() {
+                recent.begin(*stream, snapshot.history);
+                self.tell_tail(TailMessage::Watch);
+            }
+            let head = recent.log.as_ref().map(TopicLog::head).unwrap_or_default();
+            let nothing_new = stream.last_generated == recent.known.position();
+            (head, nothing_new, snapshot.history.goes_on(recent.history))
         };
-        let head = log.head();
-        let has_all = match stream.last {
-            Some(last) => last <= head,
-            None if stream.last_generated == head => true,
-            // Without a new entry, the last id may have been moved on (`XSETID`).
-            None => stream.entries_added.is_some() && stream.entries_added == recent.entries_added,
+        let news = news(wants, snapshot, head);
+        let intake = Intake {
+            anchored: news.map_or(stream.last == Some(head), |news| news.anchored),
+            entries: news.map_or(&[], |news| news.entries),
+            more: news.is_none() && !nothing_new,
+            told: Told::Facts(*stream),
+            history: snapshot.history,
         };
-        if has_all && head <= stream.last_generated {
-            return head;
+        let behind = intake.more;
+        // Only the tail can tell whether the entry at the head is there still.
+        let in_doubt = behind && !goes_on;
+        let judged = match in_doubt {
+            true => Judged::Unproven,
+            false => self.shared.take_in(&self.topic, head, &intake),
+        };
+        if let Judged::Gap(reason) = judged {
+            if !self.read_state {
+                // The tail tells the viewers, with a state.
+                self.tell_tail(TailMessage::Look);
+                return Err(LogError::Unavailable("the stream is another one".into()));
+            }
+            self.shared.tell_gap(&self.topic, head, reason, snapshot);
+        } else if behind {
+            // The tail is behind this read.
+            self.tell_tail(TailMessage::Look);
         }
-        // The tail is behind this read, or the stream is another one: let it look.
-        self.tell_tail(TailMessage::Look);
-        stream.last.unwrap_or(stream.last_generated)
+        let recent = self.topic.recent.lock();
+        let Some(log) = &recent.log else {
+            return Err(LogError::Unavailable("the task was let go".into()));
+        };
+        self.epoch = log.epoch();
+        Ok(End {
+            position: match behind {
+                true => stream.last.unwrap_or(stream.last_generated),
+                false => stream.last_generated,
+            },
+            place: (!behind).then(|| log.end()),
+        })
     }
 
     fn tell_tail(&self, message: fn(Arc<Topic>) -> TailMessage) {
@@ -253,10 +287,10 @@ impl Round {
         &self,
         waiter: &Waiter,
         snapshot: &Snapshot,
-        position: StreamId,
+        end: &End,
         encoded: &mut Option<Arc<Chunk>>,
     ) {
-        let (thread, account) = (&self.topic.thread, &self.shared.account);
+        let (thread, account, position) = (&self.topic.thread, &self.shared.account, end.position);
         let state = encoded.get_or_insert_with(|| {
             let state = snapshot.state.clone().unwrap_or_default();
             let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
@@ -275,73 +309,131 @@ impl Round {
             }
             _ => state.clone(),
         };
-        self.answer(waiter, Answer::State { chunk, epoch: self.epoch });
+        let then = Some(end.standing_at(position));
+        self.answer(waiter, Answer::State { chunk, then, epoch: self.epoch });
     }
 
+    /// `after` is none where whatever is retained is wanted.
     fn answer_after(
         &mut self,
         mut waiter: Waiter,
-        after: StreamId,
-        snapshot: &Snapshot,
+        after: Option<StreamId>,
+        stream: &StreamFacts,
         page: &Page,
-        position: StreamId,
+        end: &End,
     ) {
-        let stream = &snapshot.stream;
+        let position = after.unwrap_or_default();
         if waiter.epoch.is_some_and(|epoch| epoch != self.epoch) {
             // The others were told already that the stream is another one.
-            waiter.wants = Wants::Gap { requested: after, reason: GapReason::Reset };
+            waiter.wants = Wants::Gap { requested: position, reason: GapReason::Reset };
             return self.ask_again(waiter);
         }
-        if after == stream.last_generated {
-            return self.answer_with(&waiter, Vec::new(), Some(position));
-        }
-        if after > stream.last_generated {
-            waiter.wants = Wants::Gap { requested: after, reason: GapReason::Reset };
-            return self.ask_again(waiter);
-        }
-        match page.find(after) {
-            Found::Here(chunks) => {
-                if waiter.attaching {
-                    self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
-                }
-                self.answer_with(&waiter, chunks.to_vec(), page.whole.then_some(position));
-            }
-            Found::Nowhere => {
-                waiter.wants = Wants::Gap { requested: after, reason: reason(after, stream) };
-                self.ask_again(waiter);
-            }
-            Found::NotInThisPage
-                if self.is_held(after, position) && certainly_kept(after, stream) =>
-            {
+        if let Some(place) = after.and_then(|after| self.place_of(after, stream, end)) {
+            if waiter.attaching && Some(place) != end.place {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
-                self.answer_with(&waiter, Vec::new(), None);
+            }
+            return self.answer_with(&waiter, Vec::new(), Some(Position::at_place(position, place)));
+        }
+        let (chunks, is_there) = match page.find(position) {
+            Found::Here(chunks, is_there) => (chunks, is_there),
+            // Nothing is behind it, whatever a page would show.
+            Found::NotInThisPage if position >= stream.last_generated && after.is_some() => {
+                (&[][..], false)
             }
             Found::NotInThisPage => {
                 waiter.needs_page = true;
                 waiter.passed_over += 1;
-                self.ask_again(waiter);
+                return self.ask_again(waiter);
             }
+        };
+        let verdict = match (after, waiter.epoch) {
+            (None, _) => Verdict::Complete,
+            (Some(after), Some(_)) => judge::behind(after, None, stream),
+            (Some(after), None) => judge::since(after, stream, is_there),
+        };
+        if let Verdict::Gap(reason) = verdict {
+            waiter.wants = Wants::Gap { requested: position, reason };
+            return self.ask_again(waiter);
         }
+        if waiter.attaching && !chunks.is_empty() {
+            self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
+        }
+        let last = match (chunks.last(), after) {
+            (Some(chunk), _) => chunk.last(),
+            (None, Some(after)) => after,
+            // Nothing is retained.
+            (None, None) => stream.last_generated,
+        };
+        let whole = page.whole || position >= stream.last_generated;
+        self.answer_with(&waiter, chunks.to_vec(), whole.then(|| end.standing_at(last)));
     }
 
-    fn answer_with(&self, waiter: &Waiter, chunks: Vec<Arc<Chunk>>, then: Option<StreamId>) {
+    fn answer_with(&self, waiter: &Waiter, chunks: Vec<Arc<Chunk>>, then: Option<Position>) {
         self.answer(waiter, Answer::After { chunks, then, epoch: self.epoch });
     }
 
-    /// Whether the topic holds everything from behind `after` up to `position`: it does not where
-    /// the tail is behind this read.
-    fn is_held(&self, after: StreamId, position: StreamId) -> bool {
+    /// The place in the topic's log from which on it holds just what the stream has behind a
+    /// position; none where it does not, or that is not known.
+    fn place_of(&self, position: StreamId, stream: &StreamFacts, end: &End) -> Option<u64> {
         let recent = self.topic.recent.lock();
-        let held = |log: &TopicLog| position <= log.head() && log.locate(after).is_some();
-        recent.log.as_ref().is_some_and(held)
+        let log = recent.log.as_ref().filter(|_| end.place.is_some())?;
+        let place = log.locate(position)?;
+        if Some(place) == end.place {
+            return Some(place);
+        }
+        // Of what was deleted by name, some may be held still.
+        let nothing_withdrawn = stream.deleted()? <= position;
+        let ordinal = recent.known.ordinal()?.checked_sub(log.units_from(place))?;
+        let complete = judge::behind(position, Some(ordinal), stream) == Verdict::Complete;
+        (nothing_withdrawn && complete).then_some(place)
     }
+}
+
+/// The end of the stream as it was read.
+struct End {
+    position: StreamId,
+    /// The end of the topic's log, where that has everything.
+    place: Option<u64>,
+}
+
+impl End {
+    /// Where somebody stands who was given everything, and this at last.
+    fn standing_at(&self, last: StreamId) -> Position {
+        match self.place {
+            Some(place) => Position::at_place(last, place),
+            None => Position::at(last),
+        }
+    }
+}
+
+/// What was read behind the topic's head, all of it.
+#[derive(Clone, Copy)]
+struct News<'a> {
+    /// The entry at the head is there.
+    anchored: bool,
+    entries: &'a [Entry],
+}
+
+/// The entries behind the head, where all of them were read.
+fn news(wants: SnapshotWants, snapshot: &Snapshot, head: StreamId) -> Option<News<'_>> {
+    let newest = &snapshot.newest[..];
+    let reach_back = newest.first().is_some_and(|first| first.id <= head)
+        || newest.len() as u64 == snapshot.stream.length;
+    let page_reaches = wants.page.is_some_and(|page| page.from <= head) && !snapshot.page_goes_on;
+    let read = match (wants.newest_max > 0 && reach_back, page_reaches) {
+        (true, _) => newest,
+        (false, true) => &snapshot.page,
+        (false, false) => return None,
+    };
+    let (before, entries) = read.split_at(read.len() - behind(read, head).len());
+    Some(News { anchored: before.last().is_some_and(|entry| entry.id == head), entries })
 }
 
 /// The position that a viewer stands at.
 fn position_of(waiter: &Waiter) -> StreamId {
     match waiter.wants {
         Wants::After(after) => after,
-        Wants::State | Wants::Gap { .. } => StreamId::ZERO,
+        Wants::State | Wants::Retained | Wants::Gap { .. } => StreamId::ZERO,
     }
 }
 

@@ -152,7 +152,7 @@ mod tests {
         let Some(Purpose::Task { thread: Ok(thread), since: Some(since) }) = purpose else {
             panic!("another purpose");
         };
-        assert_eq!((thread.as_str(), since.to_string().as_str()), ("t1", "5-0"));
+        assert_eq!((thread.as_str(), since.position().to_string().as_str()), ("t1", "5-0"));
     }
 
     #[test]

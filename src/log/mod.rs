@@ -226,6 +226,26 @@ impl Log {
         }
     }
 
+    /// As [`Log::snapshot`], once it is somebody's turn: he waits for it when nothing else keeps the
+    /// question back, and has it until the answer is there, and longer.
+    ///
+    /// # Errors
+    /// As [`Log::snapshot`].
+    pub(crate) async fn snapshot_in_turn<T>(
+        &self,
+        thread: &ThreadId,
+        wants: SnapshotWants,
+        turn: impl Future<Output = T>,
+    ) -> Result<(Snapshot, T), LogError> {
+        match &self.0 {
+            Kind::Redis(log) => log.snapshot_in_turn(thread, wants, turn).await,
+            Kind::Embedded(log) => {
+                let turn = turn.await;
+                Ok((log.snapshot(thread, wants), turn))
+            }
+        }
+    }
+
     /// How many bytes the state of a task has, about; for this, none of it is read.
     ///
     /// # Errors

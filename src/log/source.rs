@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::embedded::EmbeddedLog;
 use super::redis::tail::RedisTail;
 use super::redis::wire::Bounds;
-use super::tail::{Beginning, HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError};
+use super::tail::{HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError, Told};
 use super::{Kind, Log, LogError};
 use crate::core::account::Charge;
+use crate::core::history::History;
 use crate::id::StreamId;
 
 /// How a tail wants to read.
@@ -70,6 +71,25 @@ impl Source {
         match &self.0 {
             Of::Redis(tail) => tail.no_tracking.as_ref(),
             Of::Embedded { .. } => None,
+        }
+    }
+
+    /// Where it is read.
+    pub(crate) fn history(&self) -> History {
+        match &self.0 {
+            Of::Redis(tail) => tail.history,
+            Of::Embedded { log, .. } => log.history(),
+        }
+    }
+
+    /// Asks where it is read now.
+    ///
+    /// # Errors
+    /// The log does not answer.
+    pub(crate) async fn renew_history(&mut self) -> Result<(), LogError> {
+        match &mut self.0 {
+            Of::Redis(tail) => Ok(tail.renew_history().await?),
+            Of::Embedded { .. } => Ok(()),
         }
     }
 
@@ -136,9 +156,10 @@ impl Source {
             Of::Redis(tail) => tail.read(questions, entries_max).await,
             Of::Embedded { log, .. } => {
                 let read = |question: &Question| {
-                    let entries = log.read(&question.thread, question.after, entries_max as u64).1;
+                    let (facts, entries) =
+                        log.read(&question.thread, question.after, entries_max as u64);
                     let more = entries.len() == entries_max;
-                    Read::Entries { entries, beginning: Beginning::Unknown, more }
+                    Read::Entries { entries, told: Told::Facts(facts), more }
                 };
                 Ok(questions.iter().map(read).collect())
             }

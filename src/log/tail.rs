@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::id::{StreamId, ThreadId};
-use crate::log::Entry;
+use crate::log::{Entry, StreamFacts};
 
 /// How the hints come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,20 +116,20 @@ pub struct Question {
     pub key: Bytes,
     /// The position behind which it is read.
     pub after: StreamId,
-    /// Ask too how it began.
-    pub asks_beginning: bool,
+    /// Ask for all of its facts, and not for its length alone, which costs less.
+    pub asks_facts: bool,
 }
 
-/// How a stream began; Redis counts what it was given from version 7 on.
+/// What a stream told of itself, beside its entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Beginning {
-    /// It was not asked for, there is no stream yet, or something was taken out of it.
+pub enum Told {
+    /// Nothing.
     #[default]
-    Unknown,
-    /// This was the first entry that it was ever given: nothing was taken out of it yet.
-    FirstEver(StreamId),
-    /// All that it was ever given was taken out of it.
-    Emptied,
+    Nothing,
+    /// Its length, right after the entries were read: something may have come in between.
+    Length(u64),
+    /// Its facts, read in one step with the entries.
+    Facts(StreamFacts),
 }
 
 /// What is new in one stream.
@@ -139,8 +139,8 @@ pub enum Read {
     Entries {
         /// The entries, in the stream's order.
         entries: Vec<Entry>,
-        /// How the stream began, where it was asked for.
-        beginning: Beginning,
+        /// What it told of itself.
+        told: Told,
         /// There may be more behind them.
         more: bool,
     },

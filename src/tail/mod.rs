@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config;
 use crate::core::backoff::Backoff;
+use crate::core::history::History;
 use crate::log::source::{Source, SourceWants};
 use crate::log::tail::{HintMode, Hinted};
 use crate::log::{Log, LogError};
@@ -45,6 +46,9 @@ use share::Share;
 /// An idle tail reads at once. Each read wakes this thread twice and Redis once, which costs more
 /// than what is read; `loadtest wide` shows it.
 const READ_PAUSE: Duration = Duration::from_micros(800);
+
+/// Streams with larger entries are not asked for their facts with each read.
+const FACTS_ENTRY_BYTES_MAX: usize = 4096;
 
 /// Of an answer that grows to so many times what was asked for, about, only the beginning is taken.
 const ANSWER_GROWTH_MAX: usize = 2;
@@ -74,6 +78,8 @@ pub(crate) struct Tail {
     /// Until when what came long ago waits.
     patient_until: Option<Instant>,
     hinting: Hinting,
+    /// Redis may have another history now.
+    in_doubt: bool,
     reconnect: Backoff,
 }
 
@@ -87,6 +93,10 @@ struct Watched {
     care: Care,
     /// How often in a row a read of it alone was cut off.
     strikes: u8,
+    /// Entries were taken out of it of late: its length alone says little.
+    shrinks: bool,
+    /// How many were taken out of it, when it last told.
+    removed: Option<u64>,
     refusal: Option<Box<Refusal>>,
 }
 
@@ -140,6 +150,7 @@ impl Tail {
             little_first: false,
             patient_until: None,
             hinting: Hinting::new(preferred),
+            in_doubt: false,
         }
     }
 
@@ -297,7 +308,15 @@ impl Tail {
                     self.is_due(key, Why::Hint);
                 }
             }
-            Hinted::Everything => self.rescan(),
+            Hinted::Everything => {
+                // Redis may have been given another data set: counts say nothing any more.
+                for watched in self.watched.values() {
+                    watched.topic.recent.lock().history = History::default();
+                }
+                self.in_doubt = true;
+                self.log().disconnect();
+                self.rescan();
+            }
             Hinted::ConnectionLost => {
                 return Err(LogError::Unavailable("the connection was closed".into()));
             }
@@ -348,8 +367,16 @@ impl Watched {
             load: Load::default(),
             care: Care::None,
             strikes: 0,
+            shrinks: false,
+            removed: None,
             refusal: None,
         }
+    }
+
+    /// Whether to ask for its facts: they come with two of its entries.
+    fn asks_facts(&self, length_is_enough: bool) -> bool {
+        let small = self.load.entry_bytes().is_none_or(|bytes| bytes <= FACTS_ENTRY_BYTES_MAX);
+        small && (self.shrinks || !length_is_enough)
     }
 
     /// How it is read.

@@ -1,7 +1,6 @@
 //! Reading what is due: what one read gives of a stream goes to its topic, where the entry at the
 //! topic's head proves that nothing is missing before it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -14,12 +13,13 @@ use super::care::{Care, Tell};
 use super::due::{Group, Why};
 use super::plan::{Candidate, Load, Plan};
 use crate::core::account::{Charge, Kind, Priority};
-use crate::core::encode;
+use crate::core::history::History;
 use crate::id::StreamId;
+use crate::intake::{Intake, Judged, behind};
 use crate::log::source::Source;
-use crate::log::tail::{Beginning, Question, Read, ReadError};
+use crate::log::tail::{Question, Read, ReadError, Told};
 use crate::log::{Entry, LogError, SnapshotWants};
-use crate::topic::Topic;
+use crate::turn::Turn;
 
 /// After so many bytes of entries the thread's other tasks have their turn.
 const BYTES_PER_TURN: usize = 256 * 1024;
@@ -46,6 +46,9 @@ impl Tail {
     pub(super) async fn read_due(&mut self, source: &mut Source) -> Result<bool, LogError> {
         if self.due.is_empty() {
             return Ok(false);
+        }
+        if std::mem::take(&mut self.in_doubt) {
+            source.renew_history().await?;
         }
         self.window.begin();
         let turn_ends = Instant::now() + READ_TURN;
@@ -147,12 +150,14 @@ impl Tail {
             self.due.put_back(self.group, plan.streams);
             return Ok(());
         };
-        let now = Instant::now();
-        let (mut questions, mut whys) = (Vec::new(), Vec::new());
+        let (now, history) = (Instant::now(), source.history());
+        // Each stream is read by nobody else until its answer is taken in.
+        let (mut questions, mut whys, mut turns) = (Vec::new(), Vec::new(), Vec::new());
         for Candidate { key, why, .. } in plan.streams {
-            if let Some(question) = self.question(&key, now) {
+            if let Some((question, turn)) = self.question(&key, now, history) {
                 questions.push(question);
                 whys.push(why);
+                turns.push(turn);
             }
         }
         if questions.is_empty() {
@@ -163,7 +168,10 @@ impl Tail {
         let reads = self.ask(source, &questions, plan.entries).await;
         let charge = source.take_charge();
         match reads {
-            Ok(reads) => self.take_reads(&questions, &whys, reads, charge).await,
+            Ok(reads) => {
+                let asked = Asked { questions, whys, turns, history };
+                self.take_reads(asked, reads, charge).await
+            }
             Err(ReadError::CutOff(error)) => {
                 self.was_cut_off(&questions);
                 Err(LogError::Unavailable(error))
@@ -208,36 +216,41 @@ impl Tail {
             let head = self.watched.get(&question.key).and_then(|watched| watched.topic.head());
             let head = head.unwrap_or_default();
             let mut read = source.read_one(question, head).await?;
-            self.find_beginning(question, &mut read).await;
+            self.find_facts(question, head, source.history(), &mut read).await;
             return Ok(vec![read]);
         }
         source.read(questions, entries_max).await
     }
 
-    /// How a stream began whose entries are too large to be asked for twice. The facts say so too,
-    /// and are small.
-    async fn find_beginning(&self, question: &Question, read: &mut Read) {
-        let Read::Entries { entries, beginning, .. } = read else { return };
-        let [first] = &entries[..] else { return };
-        if !question.asks_beginning {
+    /// What a stream tells of itself whose entries are too large to be asked for twice. The facts
+    /// say whether anything is missing, and are small. They are read after the entry: what is taken
+    /// out in between makes them look worse, never better.
+    async fn find_facts(
+        &self,
+        question: &Question,
+        head: StreamId,
+        history: History,
+        read: &mut Read,
+    ) {
+        let Read::Entries { entries, told, .. } = read else { return };
+        if entries.first().is_none_or(|first| first.id == head) {
             return;
         }
         let facts = self.log().snapshot(&question.thread, SnapshotWants::default()).await;
         if let Ok(snapshot) = facts
-            && snapshot.stream.first == Some(first.id)
-            && snapshot.stream.entries_added == Some(snapshot.stream.length)
+            && snapshot.history.goes_on(history)
         {
-            *beginning = Beginning::FirstEver(first.id);
+            *told = Told::Facts(snapshot.stream);
         }
     }
 
     async fn take_reads(
         &mut self,
-        questions: &[Question],
-        whys: &[Why],
+        asked: Asked,
         reads: Vec<Read>,
         mut charge: Option<Charge>,
     ) -> Result<(), LogError> {
+        let Asked { questions, whys, turns, history } = asked;
         let bytes_of = |read: &Read| match read {
             Read::Entries { entries, .. } => entries.iter().map(Entry::bytes_len).sum(),
             _ => 0,
@@ -248,12 +261,13 @@ impl Tail {
         let too_much = reads.iter().any(broke_off);
         self.window.brought(held, too_much);
         let mut since_turn = 0;
-        for ((question, why), read) in questions.iter().zip(whys).zip(reads) {
+        for (((question, why), turn), read) in questions.iter().zip(whys).zip(turns).zip(reads) {
             if let Some(charge) = &mut charge {
                 charge.set(held);
             }
             let bytes = bytes_of(&read);
-            self.take_read(question, *why, read).await?;
+            self.take_read(question, why, read, history).await?;
+            drop(turn);
             held -= bytes;
             since_turn += bytes;
             if since_turn > BYTES_PER_TURN {
@@ -269,12 +283,13 @@ impl Tail {
         question: &Question,
         why: Why,
         read: Read,
+        history: History,
     ) -> Result<(), LogError> {
         let result = match read {
-            Read::Entries { entries, beginning, more } => {
+            Read::Entries { entries, told, more } => {
                 self.weigh(&question.key, &entries, more);
                 self.was_read(&question.key);
-                let news = self.take(question, entries, beginning, more).await;
+                let news = self.take(question, &entries, told, more, history).await;
                 news.map(|news| self.hinting.was_read(&question.key, why, news))
             }
             Read::WrongType => self.set_aside(&question.key).await,
@@ -313,18 +328,30 @@ impl Tail {
         }
     }
 
-    /// What to ask of a stream; nothing where it is not watched, or it is not known from where on.
-    fn question(&mut self, key: &Bytes, now: Instant) -> Option<Question> {
+    /// What to ask of a stream; nothing where it is not watched, it is not known from where on, or
+    /// somebody else reads it now.
+    fn question(
+        &mut self,
+        key: &Bytes,
+        now: Instant,
+        history: History,
+    ) -> Option<(Question, Turn)> {
         let watched = self.watched.get_mut(key)?;
-        let head = watched.topic.head()?;
+        let topic = &watched.topic;
+        let turn = Turn::for_tail(&self.shared, topic)?;
+        let (head, length_is_enough) = {
+            let recent = topic.recent.lock();
+            let head = recent.log.as_ref()?.head();
+            (head, recent.needs_no_facts(head, history))
+        };
         watched.read_at = now;
-        Some(Question {
-            thread: watched.topic.thread.clone(),
-            key: watched.topic.key.clone(),
+        let question = Question {
+            thread: topic.thread.clone(),
+            key: topic.key.clone(),
             after: head.predecessor(),
-            // It begins: nothing before its first entries proves those to be the first.
-            asks_beginning: head == StreamId::ZERO,
-        })
+            asks_facts: watched.asks_facts(length_is_enough),
+        };
+        Some((question, turn))
     }
 
     /// The key holds something else than a stream.
@@ -353,9 +380,10 @@ impl Tail {
     async fn take(
         &mut self,
         question: &Question,
-        entries: Vec<Entry>,
-        beginning: Beginning,
+        entries: &[Entry],
+        told: Told,
         more: bool,
+        history: History,
     ) -> Result<bool, LogError> {
         let key = &question.key;
         if more {
@@ -363,29 +391,33 @@ impl Tail {
         }
         let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
         watched.wrong_type = false;
-        let Some(head) = watched.topic.head() else { return Ok(false) };
         let topic = watched.topic.clone();
-        let new = match &entries[..] {
-            [first, new @ ..] if first.id == head => new,
-            // A stream that begins has no entry at its head.
-            [] if head == StreamId::ZERO && beginning != Beginning::Emptied => &[],
-            [first, ..]
-                if head == StreamId::ZERO && beginning == Beginning::FirstEver(first.id) =>
-            {
-                &entries
-            }
-            _ => return self.verify(key, &topic, head).await,
+        let Some(head) = topic.head() else { return Ok(false) };
+        let new = behind(entries, head);
+        let anchored = new.len() < entries.len();
+        let intake = Intake { anchored, entries: new, more, told, history };
+        let judged = self.shared.take_in(&topic, head, &intake);
+        watched.shrinks = match (told, judged) {
+            (Told::Facts(facts), _) => facts.removed() != std::mem::replace(&mut watched.removed, facts.removed()),
+            (Told::Length(_), Judged::Unproven) => true,
+            _ => watched.shrinks,
         };
-        if !new.is_empty() {
-            self.append(&topic, head, new);
+        match judged {
+            Judged::TakenIn => Ok(!new.is_empty()),
+            Judged::Unproven if !question.asks_facts && watched.asks_facts(false) => {
+                self.is_due(key.clone(), Why::Other);
+                Ok(false)
+            }
+            Judged::Unproven | Judged::Gap(_) => self.verify(key, &topic, head).await,
         }
-        Ok(!new.is_empty())
     }
+}
 
-    pub(super) fn append(&self, topic: &Arc<Topic>, head: StreamId, new: &[Entry]) {
-        let number = new.len() as u64;
-        self.shared.metrics.entries_read.fetch_add(number, Relaxed);
-        let chunks = encode::entries(&self.shared.account, &topic.thread, head, new);
-        self.shared.append(topic, chunks, number);
-    }
+/// What was asked.
+struct Asked {
+    questions: Vec<Question>,
+    whys: Vec<Why>,
+    turns: Vec<Turn>,
+    /// Where.
+    history: History,
 }

@@ -1,24 +1,22 @@
-//! What happens when the entry at the head is not there.
+//! What happens where a read does not prove that nothing is missing.
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Tail;
 use super::due::Why;
 use crate::core::account::Kind;
-use crate::core::chunk::Chunk;
-use crate::core::encode;
-use crate::core::gap::{self, GapReason};
-use crate::core::judge::{Verdict, added, judge};
 use crate::core::seam;
 use crate::id::StreamId;
-use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
+use crate::intake::{Intake, Judged, behind};
+use crate::log::tail::Told;
+use crate::log::{LogError, PageWants, SnapshotWants};
 use crate::topic::Topic;
 
 impl Tail {
-    /// The entry at the head is not there. Either it was trimmed after it was delivered and
-    /// nothing is missing, or the viewers are told of a gap.
+    /// Reads entries, facts and state in one step: either nothing is missing, or the viewers are
+    /// told of a gap. Whether there was something new.
     pub(super) async fn verify(
         &mut self,
         key: &Bytes,
@@ -45,42 +43,30 @@ impl Tail {
             }
             result => result?,
         };
-        let entries_added = topic.recent.lock().entries_added;
-        let reason = match judge(head, entries_added, &snapshot) {
-            Verdict::Complete => {
-                let page = &snapshot.page[..];
-                let anchored = page.first().is_some_and(|entry| entry.id == head);
-                let new = if anchored { &page[1..] } else { page };
-                if new.is_empty() {
-                    return Ok(false);
-                }
-                if snapshot.page_goes_on {
+        let entries = behind(&snapshot.page, head);
+        let intake = Intake {
+            anchored: entries.len() < snapshot.page.len(),
+            entries,
+            more: snapshot.page_goes_on,
+            told: Told::Facts(snapshot.stream),
+            history: snapshot.history,
+        };
+        match self.shared.take_in(topic, head, &intake) {
+            Judged::TakenIn => {
+                if intake.more {
                     self.is_due(key.clone(), Why::Other);
                 }
-                self.append(topic, head, new);
-                return Ok(true);
+                Ok(!intake.entries.is_empty())
             }
-            Verdict::Gap(reason) => reason,
-        };
-        seam::close(&mut snapshot);
-        self.tell_gap(topic, head, reason, &snapshot);
-        // The tail goes on from the position of that state.
-        self.is_due(key.clone(), Why::Other);
-        Ok(true)
-    }
-
-    /// Tells all viewers at the head of a gap: they go on from a new state.
-    fn tell_gap(&self, topic: &Arc<Topic>, head: StreamId, reason: GapReason, snapshot: &Snapshot) {
-        let position = snapshot.stream.last_generated;
-        let state = snapshot.state.clone().unwrap_or_default();
-        let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
-        encode::put_gap(&mut out, &topic.thread, &gap::gap(head, &snapshot.stream, reason));
-        encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
-        topic.recent.lock().entries_added = added(&snapshot.stream);
-        self.shared.metrics.count_gap(reason);
-        let thread_id = &topic.thread;
-        tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
-        let chunk = Chunk::of_one(&self.shared.account, out.freeze(), head, position);
-        self.shared.renew(topic, chunk, reason == GapReason::Reset);
+            // The facts are there.
+            Judged::Unproven => Ok(false),
+            Judged::Gap(reason) => {
+                seam::close(&mut snapshot);
+                self.shared.tell_gap(topic, head, reason, &snapshot);
+                // The tail goes on from the position of that state.
+                self.is_due(key.clone(), Why::Other);
+                Ok(true)
+            }
+        }
     }
 }

@@ -52,12 +52,21 @@ async def test_a_resume_gets_every_entry_after_its_position(server, ten, seen):
     assert_chained(frames, ids[seen - 1] if seen else "0-0")
 
 
-@pytest.mark.parametrize("zero", ["0", "0-0"])
-async def test_since_0_is_everything_retained(server, ten, zero):
+async def test_since_0_is_everything_retained(server, ten):
     worker, ids = ten
     worker.redis.xtrim(worker.stream, maxlen=4, approximate=False)
-    frames = await replay(server, worker, zero)
+    frames = await replay(server, worker, "0")
     assert [f["stream_id"] for f in frames] == ids[6:]
+
+
+async def test_0_0_is_the_position_before_the_first_entry_that_ever_was(server, ten):
+    worker, ids = ten
+    assert [f["stream_id"] for f in await replay(server, worker, "0-0")] == ids
+    worker.redis.xdel(worker.stream, ids[3])
+    kept = [id for id in ids if id != ids[3]]
+    assert [f["stream_id"] for f in await replay(server, worker, "0-0")] == kept
+    worker.redis.xtrim(worker.stream, maxlen=4, approximate=False)
+    await assert_gap(server, worker, "0-0", "trimmed")
 
 
 async def test_since_0_of_a_task_without_a_stream_is_nothing(server, worker):
@@ -119,9 +128,19 @@ async def test_the_entry_before_the_oldest_one_is_no_honest_position(server, ten
     await assert_gap(server, worker, ids[6], "trimmed")
 
 
-async def test_a_position_that_was_deleted(server, ten):
+async def test_a_position_that_was_deleted_last_is_honest(server, ten):
+    """It was in this stream, and nothing behind it was deleted."""
     worker, ids = ten
     worker.redis.xdel(worker.stream, ids[5])
+    frames = await replay(server, worker, ids[5])
+    assert [f["stream_id"] for f in frames] == ids[6:]
+    assert_chained(frames, ids[5])
+
+
+async def test_a_position_that_was_deleted_and_a_later_one_too(server, ten):
+    """Nothing tells it from one that never was in this stream."""
+    worker, ids = ten
+    worker.redis.xdel(worker.stream, ids[5], ids[7])
     await assert_gap(server, worker, ids[5], "deleted")
 
 

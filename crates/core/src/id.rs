@@ -83,6 +83,15 @@ impl StreamId {
         }
     }
 
+    /// The id right after this one; the greatest has none and stays.
+    pub fn successor(self) -> Self {
+        match (self.ms, self.seq) {
+            (u64::MAX, u64::MAX) => Self::MAX,
+            (ms, u64::MAX) => Self { ms: ms + 1, seq: 0 },
+            (ms, seq) => Self { ms, seq: seq + 1 },
+        }
+    }
+
     /// Reads `ms-seq`, or `ms` alone, which means `ms-0` as in Redis. Digits only.
     pub fn parse_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes.iter().position(|byte| *byte == b'-') {
@@ -217,6 +226,13 @@ mod tests {
         assert_eq!(StreamId { ms: 5, seq: 7 }.predecessor(), StreamId { ms: 5, seq: 6 });
         assert_eq!(StreamId { ms: 5, seq: 0 }.predecessor(), StreamId { ms: 4, seq: u64::MAX });
         assert_eq!(StreamId::ZERO.predecessor(), StreamId::ZERO);
+    }
+
+    #[test]
+    fn the_successor_is_the_smallest_greater_id() {
+        assert_eq!(StreamId { ms: 5, seq: 7 }.successor(), StreamId { ms: 5, seq: 8 });
+        assert_eq!(StreamId { ms: 4, seq: u64::MAX }.successor(), StreamId { ms: 5, seq: 0 });
+        assert_eq!(StreamId::MAX.successor(), StreamId::MAX);
     }
 
     #[test]

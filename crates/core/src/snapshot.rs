@@ -2,6 +2,7 @@
 
 use crate::entry::Entry;
 use crate::facts::StreamFacts;
+use crate::history::History;
 use crate::id::StreamId;
 use crate::state::State;
 
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub page_goes_on: bool,
     /// The log's clock, in milliseconds since the epoch.
     pub now_ms: u64,
+    /// Where it was read.
+    pub history: History,
 }
 
 impl Snapshot {

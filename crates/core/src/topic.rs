@@ -168,13 +168,21 @@ impl TopicLog {
         })
     }
 
+    /// How many units are held from a place on.
+    pub fn units_from(&self, place: u64) -> u64 {
+        let held = self.held.iter().rev().take_while(|held| held.end() > place);
+        held.map(|held| (held.chunk.units.len() - held.first_unit_from(place)) as u64).sum()
+    }
+
     /// Appends the chunks with the bytes from `place` on, for a viewer with everything up to
     /// `position`; false where some of them are not held.
     pub fn since(&self, position: StreamId, place: u64, run: &mut Vec<Held>) -> bool {
         let first = self.held.partition_point(|held| held.end() <= place);
         let complete = match self.held.get(first) {
             Some(held) => held.stands_at(place, position),
-            None => place == self.end && position == self.head,
+            // Whoever was told that nothing is behind his position may have another id there than
+            // the head: of entries that are gone, or that nobody was given.
+            None => place == self.end,
         };
         if complete {
             run.extend(self.held.iter().skip(first).cloned());

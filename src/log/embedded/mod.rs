@@ -23,6 +23,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::config::Limits;
+use crate::core::history::History;
 use crate::id::{StreamId, ThreadId};
 
 /// One task may take this part of `embedded_bytes_max`; its stream is trimmed to that.
@@ -30,6 +31,9 @@ const TASK_SHARE: usize = 8;
 
 /// Told of each thread that changed.
 pub type Listener = Box<dyn Fn(&ThreadId) + Send + Sync>;
+
+/// There is one past, that of this process.
+const HISTORY: &str = "embedded";
 
 /// The log in memory; all methods are short and never wait for anything but each other.
 pub struct EmbeddedLog {
@@ -42,6 +46,11 @@ impl EmbeddedLog {
     /// and `expiry_seconds`.
     pub fn new(limits: &Limits) -> Self {
         Self { tasks: Mutex::new(Tasks::new(limits)), listener: RwLock::new(None) }
+    }
+
+    /// Where everything is read.
+    pub fn history(&self) -> History {
+        History::of(HISTORY)
     }
 
     /// Sets who is told of each thread that changed, after the change and outside the lock.
@@ -161,7 +170,8 @@ impl Tasks {
     }
 
     fn snapshot(&self, thread: &ThreadId, wants: SnapshotWants, now_ms: u64) -> Snapshot {
-        let mut snapshot = Snapshot { now_ms, ..Snapshot::default() };
+        let history = History::of(HISTORY);
+        let mut snapshot = Snapshot { now_ms, history, ..Snapshot::default() };
         let Some(task) = self.living(thread, now_ms) else { return snapshot };
         snapshot.state = wants.updates_max.and_then(|updates_max| task.state(updates_max));
         if let Some(stream) = &task.stream {

@@ -16,9 +16,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Counters;
+use super::{history, reply};
 use super::connection::{Connector, Timeouts};
 use super::error::{Class, Failure};
 use super::script::Script;
+use crate::core::history::History;
 
 /// A connection that was not heard of for so long may be gone: Redis closes idle ones (`timeout`),
 /// and a restart is not noticed before something is asked.
@@ -49,6 +51,7 @@ type Made = Result<Live, Failure>;
 pub(super) struct Live {
     number: u64,
     connection: MultiplexedConnection,
+    history: History,
     heard_of: Arc<Mutex<Instant>>,
 }
 
@@ -102,12 +105,20 @@ impl Link {
     /// # Errors
     /// Of the class [`Class::Broken`] where the connection broke twice.
     pub(super) async fn ask(self: &Arc<Self>, command: &Cmd) -> Result<Value, Failure> {
-        match self.ask_on(&self.live().await?, command).await {
+        Ok(self.ask_somewhere(command).await?.0)
+    }
+
+    /// As [`Link::ask`]; also where it was answered.
+    async fn ask_somewhere(self: &Arc<Self>, command: &Cmd) -> Result<(Value, History), Failure> {
+        let mut live = self.live().await?;
+        let answer = match self.ask_on(&live, command).await {
             Err(failure) if failure.class == Class::Broken => {
-                self.ask_on(&self.live().await?, command).await
+                live = self.live().await?;
+                self.ask_on(&live, command).await
             }
             answer => answer,
-        }
+        };
+        Ok((answer?, live.history))
     }
 
     /// Runs a script that changes nothing, by its hash, or whole where Redis does not know it: it
@@ -118,9 +129,19 @@ impl Link {
         keys: &[String],
         args: &[String],
     ) -> Result<Value, Failure> {
-        match self.ask(&script.by_hash(keys, args)).await {
+        Ok(self.run_somewhere(script, keys, args).await?.0)
+    }
+
+    /// As [`Link::run`]; also where it was answered.
+    pub(super) async fn run_somewhere(
+        self: &Arc<Self>,
+        script: &Script,
+        keys: &[String],
+        args: &[String],
+    ) -> Result<(Value, History), Failure> {
+        match self.ask_somewhere(&script.by_hash(keys, args)).await {
             Err(failure) if failure.class == Class::NoScript => {
-                self.ask(&script.whole(keys, args)).await
+                self.ask_somewhere(&script.whole(keys, args)).await
             }
             answer => answer,
         }
@@ -249,8 +270,16 @@ impl Link {
 
     async fn make(&self, number: u64) -> Made {
         let connection = self.connector.connect().await?;
-        let live = Live { number, connection, heard_of: Arc::new(Mutex::new(Instant::now())) };
+        let heard_of = Arc::new(Mutex::new(Instant::now()));
+        let mut live = Live { number, connection, history: History::default(), heard_of };
         self.take_time(&self.ask_on(&live, &redis::cmd("TIME")).await?)?;
+        let mut sections = [None, None];
+        for (section, name) in sections.iter_mut().zip(history::SECTIONS) {
+            // Who may not ask learns nothing of it.
+            let answer = self.ask_on(&live, redis::cmd("INFO").arg(name)).await;
+            *section = answer.ok().and_then(reply::bytes);
+        }
+        live.history = history::of(sections);
         // Who may not ask learns it from the first redirection.
         if let Ok(info) = self.ask_on(&live, redis::cmd("INFO").arg("cluster")).await
             && redis::from_redis_value::<String>(info)

@@ -6,6 +6,7 @@
 mod attempts;
 pub mod connection;
 mod error;
+mod history;
 mod link;
 mod list;
 pub mod publish;
@@ -21,6 +22,7 @@ mod waiter;
 pub(in crate::log) mod wire;
 pub mod xread;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -152,6 +154,16 @@ impl RedisLog {
         thread: &ThreadId,
         wants: SnapshotWants,
     ) -> Result<Snapshot, LogError> {
+        Ok(self.snapshot_in_turn(thread, wants, ready(())).await?.0)
+    }
+
+    /// See [`Log::snapshot_in_turn`](crate::log::Log::snapshot_in_turn).
+    pub(crate) async fn snapshot_in_turn<T>(
+        &self,
+        thread: &ThreadId,
+        wants: SnapshotWants,
+        turn: impl Future<Output = T>,
+    ) -> Result<(Snapshot, T), LogError> {
         let keys = &self.options.keys;
         let prefix = keys.prefix();
         if wants.updates_max.is_some() {
@@ -182,8 +194,9 @@ impl RedisLog {
         ];
         let reading = self.link.in_time(async {
             let _room = self.room(wants).await;
-            let run = || self.link.run(&self.snapshot, &names, &args);
-            match run().await {
+            let turn = turn.await;
+            let run = || self.link.run_somewhere(&self.snapshot, &names, &args);
+            let answer = match run().await {
                 // Nothing else was under way, and it is not that Redis is away: it answers others.
                 Err(failure) if failure.class == Class::Broken && is_large(wants) => {
                     match self.link.measure_clock().await {
@@ -192,16 +205,17 @@ impl RedisLog {
                     }
                 }
                 answer => answer,
-            }
+            };
+            Ok((answer?, turn))
         });
         match reading.await? {
-            Value::Nil => Err(LogError::TooLarge),
-            answer => {
-                let snapshot = reply::snapshot(answer);
+            ((Value::Nil, _), _) => Err(LogError::TooLarge),
+            ((answer, history), turn) => {
+                let snapshot = Snapshot { history, ..reply::snapshot(answer) };
                 if wants.page.is_none() {
                     self.learn_size(snapshot.state.as_ref().map_or(0, |state| state.bytes_len()));
                 }
-                Ok(snapshot)
+                Ok((snapshot, turn))
             }
         }
     }

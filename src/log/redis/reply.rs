@@ -18,7 +18,8 @@ pub fn snapshot(reply: Value) -> Snapshot {
     newest.reverse();
     let page = entries(next());
     let page_goes_on = number(&next()) == Some(1);
-    Snapshot { stream, state, newest, page, page_goes_on, now_ms: now_us / 1000 }
+    let now_ms = now_us / 1000;
+    Snapshot { stream, state, newest, page, page_goes_on, now_ms, ..Snapshot::default() }
 }
 
 /// The facts of a stream, as our scripts give them.

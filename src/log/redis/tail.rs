@@ -4,6 +4,8 @@
 //! of the next change. What it tells is a hint; it only ever makes a read come sooner. Where
 //! tracking is refused, a second connection waits with `XREAD BLOCK` and makes the hints itself.
 
+mod read;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,20 +14,18 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::connection::Connector;
-use super::error::{Class, Failure};
+use super::error::Failure;
+use super::history;
 use super::resp::{Cursor, Value};
 use super::tracking::{self, Tracked};
 use super::waiter::Waiter;
 use super::wire::{Bounds, Received, TooLong, Wire};
 use super::xread;
 use crate::core::account::Charge;
+use crate::core::history::History;
 use crate::id::StreamId;
-use crate::log::Entry;
-use crate::log::tail::{Beginning, HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError};
+use crate::log::tail::{HintMode, Hinted, Hints, NoTracking};
 use crate::supervise::on_panic;
-
-/// A longer string in the answer to `XINFO STREAM` is let go.
-const INFO: Bounds = Bounds { string_bytes_max: 4096, message_bytes_max: usize::MAX };
 
 /// How often the Sentinels are asked who the master is.
 const MASTER_CHECK: Duration = Duration::from_secs(1);
@@ -35,6 +35,10 @@ pub(in crate::log) struct RedisTail {
     wire: Wire,
     /// How hints come on this connection.
     pub(in crate::log) mode: HintMode,
+    /// Where it reads.
+    pub(in crate::log) history: History,
+    /// Whether Redis lets this user do several things in one step, as far as is known.
+    may_multi: bool,
     /// Why it is not tracking, where that was wanted, and what Redis said.
     pub(in crate::log) no_tracking: Option<(NoTracking, String)>,
     /// Keys that Redis told of. Bounded by the number of watched streams: it tells of a key once
@@ -78,9 +82,11 @@ impl RedisTail {
                 (wire, HintMode::Block, Some(Waiter::start(waiting, hints.clone())))
             }
         };
-        Ok(Self {
+        let mut tail = Self {
             wire,
             mode,
+            history: History::default(),
+            may_multi: true,
             no_tracking,
             keys: HashSet::new(),
             everything: false,
@@ -88,7 +94,25 @@ impl RedisTail {
             hints,
             waiter,
             _master_watch: master_watch,
-        })
+        };
+        tail.renew_history().await?;
+        Ok(tail)
+    }
+
+    /// Asks which history the server has now.
+    ///
+    /// # Errors
+    /// Where it does not answer within the response timeout.
+    pub(in crate::log) async fn renew_history(&mut self) -> Result<(), Failure> {
+        history::SECTIONS.iter().for_each(|section| self.wire.put(&["INFO", section]));
+        self.wire.send().await?;
+        let mut sections = [None, None];
+        for section in &mut sections {
+            let (reply, _) = self.reply().await?.parts();
+            *section = Cursor::new(&reply).text();
+        }
+        self.history = history::of(sections);
+        Ok(())
     }
 
     /// Says which streams are watched, and from where; only [`HintMode::Block`] needs to know.
@@ -143,81 +167,11 @@ impl RedisTail {
         self.wire.put(&["PING"]);
         self.wire.send().await?;
         // Not as `ask` does: hints that come before the reply are taken.
-        let (Reply::Whole(reply) | Reply::Cut(reply, _)) = self.reply().await?;
+        let (reply, _) = self.reply().await?.parts();
         match Cursor::new(&reply).value() {
             Some(Value::Error(error)) => Err(Failure::answered(&String::from_utf8_lossy(&error))),
             _ => Ok(()),
         }
-    }
-
-    /// Reads streams, at most `entries_max` entries of each. The answers stand in the order of the
-    /// questions.
-    ///
-    /// # Errors
-    /// Nothing of it was read.
-    pub(in crate::log) async fn read(
-        &mut self,
-        questions: &[Question],
-        entries_max: usize,
-    ) -> Result<Vec<Read>, ReadError> {
-        match self.read_together(questions, entries_max).await {
-            Err(failure) if is_of_one_stream(&failure) => {}
-            result => return Ok(result?),
-        }
-        // One key fails the whole command: ask for each by itself.
-        let mut reads = Vec::with_capacity(questions.len());
-        for question in questions {
-            match self.read_together(std::slice::from_ref(question), entries_max).await {
-                Ok(read) => reads.extend(read),
-                Err(failure) if failure.class == Class::WrongType => reads.push(Read::WrongType),
-                Err(failure) if is_of_one_stream(&failure) => {
-                    reads.push(Read::Refused(failure.text));
-                }
-                Err(failure) => return Err(failure.into()),
-            }
-        }
-        Ok(reads)
-    }
-
-    /// Reads the one entry behind the head, and asks for the head by itself: each answer holds one
-    /// entry at the most. As of the head, the answer has only that it is still there.
-    ///
-    /// # Errors
-    /// Nothing was read.
-    pub(in crate::log) async fn read_one(
-        &mut self,
-        question: &Question,
-        head: StreamId,
-    ) -> Result<Read, ReadError> {
-        match self.try_read_one(&question.key, head).await {
-            Ok(entries) => {
-                let more = entries.len() > 1 || (head == StreamId::ZERO && !entries.is_empty());
-                Ok(Read::Entries { entries, beginning: Beginning::Unknown, more })
-            }
-            Err(failure) if failure.class == Class::WrongType => Ok(Read::WrongType),
-            Err(failure) if is_of_one_stream(&failure) => Ok(Read::Refused(failure.text)),
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
-    async fn try_read_one(&mut self, key: &Bytes, head: StreamId) -> Result<Vec<Entry>, Failure> {
-        xread::put(self.wire.out(), [(key, head)].into_iter(), 1, None);
-        self.wire.send().await?;
-        let (Reply::Whole(reply) | Reply::Cut(reply, _)) = self.reply().await?;
-        let streams = xread::streams(&reply).map_err(|error| Failure::answered(&error))?;
-        let next = streams.into_iter().flat_map(|(_, entries)| entries);
-        if head == StreamId::ZERO {
-            return Ok(next.collect());
-        }
-        // After the read: if the head is there now, it was there then.
-        xread::put(self.wire.out(), [(key, head.predecessor())].into_iter(), 1, None);
-        self.wire.send().await?;
-        self.wire.take_up_to(INFO);
-        let reply = self.reply().await;
-        self.wire.take_up_to(self.bounds);
-        let (Reply::Whole(reply) | Reply::Cut(reply, _)) = reply?;
-        let first = xread::first_id(&reply);
-        Ok(first.map(|id| Entry { id, fields: Vec::new() }).into_iter().chain(next).collect())
     }
 
     /// What is received from now on is charged here.
@@ -228,52 +182,6 @@ impl RedisTail {
     /// What was received is charged by somebody else from now on.
     pub(in crate::log) fn take_charge(&mut self) -> Option<Charge> {
         self.wire.take_charge()
-    }
-
-    async fn read_together(
-        &mut self,
-        questions: &[Question],
-        entries_max: usize,
-    ) -> Result<Vec<Read>, Failure> {
-        let streams = questions.iter().map(|question| (&question.key, question.after));
-        xread::put(self.wire.out(), streams, entries_max, None);
-        for question in questions.iter().filter(|question| question.asks_beginning) {
-            xread::put_info(self.wire.out(), &question.key);
-        }
-        self.wire.send().await?;
-        let reply = self.reply().await?;
-        let beginnings = self.beginnings(questions).await?;
-        let reply = match reply {
-            Reply::Whole(reply) => reply,
-            Reply::Cut(part, what) => {
-                return Ok(part_of(questions, &beginnings, &part, what, self.bounds));
-            }
-        };
-        let found = xread::streams(&reply).map_err(|error| Failure::answered(&error))?;
-        let mut found = found.into_iter().peekable();
-        let read = |(question, beginning): (&Question, _)| {
-            let entries = found.next_if(|(key, _)| *key == question.key);
-            let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
-            let more = entries.len() == entries_max;
-            Read::Entries { entries, beginning, more }
-        };
-        Ok(questions.iter().zip(beginnings).map(read).collect())
-    }
-
-    /// How those streams began that are asked for it. They are asked after the entries were read:
-    /// what is taken out between makes the answer look worse, never better.
-    async fn beginnings(&mut self, questions: &[Question]) -> Result<Vec<Beginning>, Failure> {
-        let mut beginnings = vec![Beginning::Unknown; questions.len()];
-        // That comes before the entries that are in the answer too, however large they are.
-        self.wire.take_up_to(INFO);
-        for (question, beginning) in questions.iter().zip(&mut beginnings) {
-            if question.asks_beginning {
-                let (Reply::Whole(reply) | Reply::Cut(reply, _)) = self.reply().await?;
-                *beginning = xread::beginning(&reply);
-            }
-        }
-        self.wire.take_up_to(self.bounds);
-        Ok(beginnings)
     }
 
     /// The next reply; pushes that come before it are taken.
@@ -311,61 +219,12 @@ enum Reply {
     Cut(Bytes, TooLong),
 }
 
-/// Whether an error may be about one of the streams only.
-fn is_of_one_stream(failure: &Failure) -> bool {
-    matches!(failure.class, Class::WrongType | Class::NoRightToKey | Class::Refused)
-}
-
-/// What can be said of the streams where the answer broke off.
-fn part_of(
-    questions: &[Question],
-    beginnings: &[Beginning],
-    part: &Bytes,
-    what: TooLong,
-    bounds: Bounds,
-) -> Vec<Read> {
-    let Ok(xread::Streams { whole, broken }) = xread::answer(part) else {
-        return questions.iter().map(|_| Read::NotRead).collect();
-    };
-    let is_long =
-        |entry: &Entry| entry.fields.iter().any(|(_, value)| value.len() > bounds.string_bytes_max);
-    // The string may have come whole while the answer was still incomplete.
-    let any_long = whole.iter().chain(&broken).any(|(_, entries)| entries.iter().any(is_long));
-    let long_in_broken = what == TooLong::String && !any_long;
-    let (mut whole, mut broken) = (whole.into_iter().peekable(), broken);
-    let alone = questions.len() == 1;
-    let read = |(question, beginning): (&Question, &Beginning)| {
-        if let Some((_, entries)) = whole.next_if(|(key, _)| *key == question.key) {
-            if entries.iter().any(is_long) {
-                return Read::TooLarge;
-            }
-            return Read::Entries { entries, beginning: *beginning, more: true };
-        }
-        let Some((_, entries)) = broken.take_if(|(key, _)| *key == question.key) else {
-            // Nothing new, where a later stream is in the answer; else it was not reached.
-            return Read::NotRead;
-        };
-        let news = entries.len() > usize::from(question.after != StreamId::ZERO);
-        if long_in_broken || entries.iter().any(is_long) || (alone && !news) {
-            Read::TooLarge
-        } else if news {
-            Read::Entries { entries, beginning: *beginning, more: true }
-        } else {
-            Read::BrokenOff
-        }
-    };
-    questions.iter().zip(beginnings).map(read).collect()
-}
-
-impl From<Failure> for ReadError {
-    fn from(failure: Failure) -> Self {
-        let text = failure.to_string();
-        match failure.class {
-            Class::Broken => Self::CutOff(text),
-            Class::Silent | Class::Passing | Class::Late | Class::Redirect => {
-                Self::Unavailable(text)
-            }
-            _ => Self::Refused(text),
+impl Reply {
+    /// What has come of it, and why no more.
+    fn parts(self) -> (Bytes, Option<TooLong>) {
+        match self {
+            Self::Whole(reply) => (reply, None),
+            Self::Cut(part, what) => (part, Some(what)),
         }
     }
 }

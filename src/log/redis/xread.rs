@@ -6,8 +6,8 @@ use super::resp::{Cursor, Value};
 use super::wire::{put_head, put_word};
 use crate::core::digits;
 use crate::id::StreamId;
-use crate::log::Entry;
-use crate::log::tail::Beginning;
+use crate::log::tail::Told;
+use crate::log::{Entry, StreamFacts};
 
 /// Puts an `XREAD` of these streams, each from behind a position, at most `entries_max` entries of
 /// each. With `block_ms` it waits so long for the first of them.
@@ -36,11 +36,11 @@ pub(super) fn put<'a>(
     streams.for_each(|(_, after)| put_written(out, &|text| after.put(text)));
 }
 
-/// Puts an `XINFO STREAM`.
-pub(super) fn put_info(out: &mut BytesMut, key: &Bytes) {
-    put_head(out, 3);
-    put_word(out, b"XINFO");
-    put_word(out, b"STREAM");
+/// Puts the question for what a stream tells of itself: all of its facts, or its length alone.
+pub(super) fn put_told(out: &mut BytesMut, key: &Bytes, facts: bool) {
+    let words: &[&[u8]] = if facts { &[b"XINFO", b"STREAM"] } else { &[b"XLEN"] };
+    put_head(out, words.len() + 1);
+    words.iter().for_each(|word| put_word(out, word));
     put_word(out, key);
 }
 
@@ -50,7 +50,7 @@ pub(super) fn put_info(out: &mut BytesMut, key: &Bytes) {
 /// # Errors
 /// What Redis said, code first.
 pub fn streams(reply: &Bytes) -> Result<Vec<(Bytes, Vec<Entry>)>, String> {
-    let Streams { mut whole, broken } = answer(reply)?;
+    let Streams { mut whole, broken, .. } = take_answer(&mut Cursor::new(reply))?;
     whole.extend(broken);
     Ok(whole)
 }
@@ -62,21 +62,22 @@ pub(super) struct Streams {
     pub(super) whole: Vec<(Bytes, Vec<Entry>)>,
     /// The stream in which it breaks off, with the entries that are there whole.
     pub(super) broken: Option<(Bytes, Vec<Entry>)>,
+    /// All of the answer is there.
+    pub(super) complete: bool,
 }
 
-/// Reads an answer or the beginning of one.
+/// Takes an answer or the beginning of one.
 ///
 /// # Errors
 /// What Redis said, code first.
-pub(super) fn answer(reply: &Bytes) -> Result<Streams, String> {
-    let mut found = Streams { whole: Vec::new(), broken: None };
-    let mut cursor = Cursor::new(reply);
-    let number = match cursor.value() {
+pub(super) fn take_answer(cursor: &mut Cursor<'_>) -> Result<Streams, String> {
+    let mut found = Streams { whole: Vec::new(), broken: None, complete: false };
+    let (number, pairs) = match cursor.value() {
         Some(Value::Error(error)) => return Err(String::from_utf8_lossy(&error).into_owned()),
-        Some(Value::Values(number) | Value::Pairs(number)) => number,
-        _ => 0,
+        Some(Value::Values(number)) => (number, false),
+        Some(Value::Pairs(number)) => (number, true),
+        _ => (0, false),
     };
-    let pairs = reply.first() == Some(&b'%');
     for _ in 0..number {
         // In version 2 of the protocol, each stream is an array of its key and its entries.
         if !pairs && cursor.values() != Some(2) {
@@ -84,13 +85,14 @@ pub(super) fn answer(reply: &Bytes) -> Result<Streams, String> {
         }
         let Some(key) = cursor.text() else { break };
         let mut entries = Vec::new();
-        if take_entries(&mut cursor, &mut entries).is_some() {
+        if take_entries(cursor, &mut entries).is_some() {
             found.whole.push((key, entries));
         } else {
             found.broken = Some((key, entries));
             break;
         }
     }
+    found.complete = found.whole.len() == number;
     Ok(found)
 }
 
@@ -128,37 +130,55 @@ pub(super) fn first_id(beginning: &Bytes) -> Option<StreamId> {
     StreamId::parse_bytes(&cursor.text()?)
 }
 
-/// How a stream began, from the answer to an `XINFO STREAM` or its first part.
-pub fn beginning(reply: &Bytes) -> Beginning {
-    facts(reply).map_or(Beginning::Unknown, |(length, added, first)| match length {
-        0 if added > 0 => Beginning::Emptied,
-        length if length == added && length > 0 => Beginning::FirstEver(first),
-        _ => Beginning::Unknown,
-    })
-}
-
-/// How many entries there are, how many there ever were, and the first one.
-fn facts(reply: &Bytes) -> Option<(u64, u64, StreamId)> {
-    let mut cursor = Cursor::new(reply);
+/// What a stream tells of itself, from the answer to `XLEN` or to `XINFO STREAM`; only what is
+/// whole counts.
+pub fn told(cursor: &mut Cursor<'_>) -> Option<Told> {
     let members = match cursor.value()? {
+        Value::Line(length) => return digits::parse(&length).map(Told::Length),
         Value::Pairs(number) => number,
         Value::Values(number) => number / 2,
-        _ => return None,
+        Value::Error(error) if error.starts_with(b"ERR no such key") => {
+            return Some(Told::Facts(StreamFacts::default()));
+        }
+        Value::Null | Value::Text(_) | Value::Error(_) => return None,
     };
-    let (mut length, mut added, mut first) = (None, None, None);
+    let mut facts = StreamFacts { exists: true, ..StreamFacts::default() };
+    let mut known = 0;
     for _ in 0..members {
         let name = cursor.text()?;
         match &name[..] {
-            b"length" => length = Some(number(&mut cursor)?),
-            b"entries-added" => added = Some(number(&mut cursor)?),
-            b"recorded-first-entry-id" => first = StreamId::parse_bytes(&cursor.text()?),
-            _ => cursor.skip(1)?,
+            b"length" => facts.length = number(cursor)?,
+            b"entries-added" => facts.entries_added = Some(number(cursor)?),
+            b"last-generated-id" => facts.last_generated = id(cursor)?,
+            b"max-deleted-entry-id" => facts.max_deleted = Some(id(cursor)?),
+            b"first-entry" => facts.first = id_of_entry(cursor)?,
+            b"last-entry" => facts.last = id_of_entry(cursor)?,
+            _ => {
+                cursor.skip(1)?;
+                continue;
+            }
         }
-        if let (Some(length), Some(added), Some(first)) = (length, added, first) {
-            return Some((length, added, first));
-        }
+        known += 1;
     }
-    None
+    // Length, last id and both entries: Redis 6 says no more.
+    (known >= 4).then_some(Told::Facts(facts))
+}
+
+fn id(cursor: &mut Cursor<'_>) -> Option<StreamId> {
+    StreamId::parse_bytes(&cursor.text()?)
+}
+
+/// The id of an entry, or none where there is none; nothing where that cannot be told.
+fn id_of_entry(cursor: &mut Cursor<'_>) -> Option<Option<StreamId>> {
+    match cursor.value()? {
+        Value::Null => Some(None),
+        Value::Values(2) => {
+            let id = id(cursor)?;
+            cursor.skip(1)?;
+            Some(Some(id))
+        }
+        _ => None,
+    }
 }
 
 fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
@@ -203,7 +223,8 @@ mod tests {
                  {stream}$1\r\nb\r\n*2\r\n*2\r\n$3\r\n1-0\r\n*2\r\n+f\r\n+v\r\n\
                  *2\r\n$3\r\n2-0\r\n*2\r\n+f\r\n$999\r\nxx"
             );
-            let found = answer(&text.clone().into()).unwrap();
+            let found = take_answer(&mut Cursor::new(&text.clone().into())).unwrap();
+            assert!(!found.complete);
             assert_eq!(found.whole, [(Bytes::from_static(b"a"), vec![entry(1, &[("f", "v")])])]);
             assert_eq!(
                 found.broken,
@@ -211,28 +232,36 @@ mod tests {
             );
             assert_eq!(first_id(&text.into()), Some(StreamId { ms: 1, seq: 0 }));
         }
-        let nothing = Streams { whole: vec![], broken: None };
-        assert_eq!(answer(&"%2\r\n$5\r\nab".into()), Ok(nothing));
+        let nothing = Streams { whole: vec![], broken: None, complete: false };
+        assert_eq!(take_answer(&mut Cursor::new(&"%2\r\n$5\r\nab".into())), Ok(nothing));
         assert_eq!(first_id(&"_\r\n".into()), None);
     }
 
     #[test]
-    fn it_is_known_how_a_stream_began() {
-        for head in ["%5", "*10"] {
-            let reply = |length| {
-                format!(
-                    "{head}\r\n+length\r\n:{length}\r\n+x\r\n*2\r\n+1-0\r\n*0\r\n\
-                     +entries-added\r\n:5\r\n+recorded-first-entry-id\r\n$3\r\n7-1\r\n\
-                     +first-entry\r\n*2\r\n$3\r\n7-1\r\n*2\r\n+f\r\n$999\r\n"
-                )
+    fn a_stream_tells_of_itself_in_both_versions_of_the_protocol() {
+        let told = |reply: &str| told(&mut Cursor::new(&Bytes::copy_from_slice(reply.as_bytes())));
+        assert_eq!(told(":7\r\n"), Some(Told::Length(7)));
+        assert_eq!(told("-ERR no such key\r\n"), Some(Told::Facts(StreamFacts::default())));
+        assert_eq!(told("-WRONGTYPE x\r\n"), None);
+        let id = |ms, seq| StreamId { ms, seq };
+        for head in ["%6", "*12"] {
+            let whole = format!(
+                "{head}\r\n+length\r\n:2\r\n+x\r\n*2\r\n+1-0\r\n*0\r\n\
+                 +last-generated-id\r\n$3\r\n9-1\r\n+entries-added\r\n:5\r\n\
+                 +first-entry\r\n*2\r\n$3\r\n7-1\r\n*2\r\n+f\r\n$1\r\nv\r\n+last-entry\r\n*-1\r\n"
+            );
+            let facts = StreamFacts {
+                exists: true,
+                length: 2,
+                last_generated: id(9, 1),
+                first: Some(id(7, 1)),
+                last: None,
+                entries_added: Some(5),
+                max_deleted: None,
             };
-            let first = StreamId { ms: 7, seq: 1 };
-            assert_eq!(beginning(&reply(5).into()), Beginning::FirstEver(first));
-            assert_eq!(beginning(&reply(4).into()), Beginning::Unknown);
-            assert_eq!(beginning(&reply(0).into()), Beginning::Emptied);
+            assert_eq!(told(&whole), Some(Told::Facts(facts)));
+            assert_eq!(told(&whole[..whole.len() - 8]), None);
         }
-        assert_eq!(beginning(&"*2\r\n+length\r\n:3\r\n".into()), Beginning::Unknown);
-        assert_eq!(beginning(&"-ERR no such key\r\n".into()), Beginning::Unknown);
     }
 
     #[test]

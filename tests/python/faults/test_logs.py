@@ -121,9 +121,8 @@ async def test_a_position_deleted_while_viewers_are_away(start_server, redis_ser
     viewers = await watch(server, worker, 2)
     last = await seen(viewers, worker)
     server.kill()
-    for n in range(5):
-        worker.update(f"new {n}")
-    worker.redis.xdel(worker.stream, last)
+    new = [worker.update(f"new {n}") for n in range(5)]
+    worker.redis.xdel(worker.stream, last, new[1])
     await asyncio.to_thread(server.start)
     await assert_everything(viewers, worker, gaps=["deleted"])
     assert all(len(viewer.gaps) == 1 for viewer in viewers)

@@ -53,6 +53,7 @@ async def test_caught_up_comes_behind_everything_that_redis_had(tail_server, red
 
 
 async def test_the_last_id_of_an_emptied_stream_may_be_moved_on(tail_server, redis_server):
+    """Another stream with as many entries would look the same: whoever watches is told a gap."""
     worker = Worker(redis_server.client())
     async with connect(tail_server, worker.thread) as watching:
         await initial(watching)
@@ -64,18 +65,20 @@ async def test_the_last_id_of_an_emptied_stream_may_be_moved_on(tail_server, red
         for since in (moved, "0"):
             async with connect(tail_server, worker.thread, since=since) as ws:
                 caught_up = await receive(ws)
-                assert kind(caught_up) == "caught_up", caught_up
+                assert (kind(caught_up), caught_up["stream_id"]) == ("caught_up", moved)
+        gap, state = await collect(watching, 2)
+        assert (kind(gap), gap["reason"], gap["requested"]) == ("gap", "reset", head)
+        assert (kind(state), state["stream_id"]) == ("initial_state", moved)
         async with connect(tail_server, worker.thread, since=moved) as ws:
-            position = (await receive(ws))["stream_id"]
+            assert (await receive(ws))["stream_id"] == moved
             worker.update("live")
-            assert_chained([await receive(ws)], position)
-        assert_chained([await receive(watching)], head)
+            assert_chained([await receive(ws)], moved)
+        assert_chained([await receive(watching)], moved)
 
 
 @pytest.mark.parametrize("taken_out", ["trimmed", "deleted"])
-async def test_a_stream_that_begins_and_is_emptied_in_one_step_is_told(
-    start_server, redis_server, taken_out
-):
+async def test_a_stream_that_begins_and_is_emptied_in_one_step(start_server, redis_server, taken_out):
+    """What was trimmed is told; what its publisher deleted by name nobody is owed."""
     for tail in ("block", "tracking"):
         options = ("--workers", "1", "--tail", tail, "--set", "limits.sweep_interval_ms=1000")
         server = start_server(redis_server, *options)
@@ -89,8 +92,11 @@ async def test_a_stream_that_begins_and_is_emptied_in_one_step_is_told(
             else:
                 step.xdel(worker.stream, "5-1")
             step.execute()
-            gap, state = await collect(ws, 2)
-            assert (kind(gap), gap["reason"], gap["requested"]) == ("gap", taken_out, "0-0")
-            assert (kind(state), state["stream_id"]) == ("initial_state", "5-1")
+            position = "0-0"
+            if taken_out == "trimmed":
+                gap, state = await collect(ws, 2)
+                assert (kind(gap), gap["reason"], gap["requested"]) == ("gap", "trimmed", "0-0")
+                assert (kind(state), state["stream_id"]) == ("initial_state", "5-1")
+                position = "5-1"
             worker.publish("event", id="6-1")
-            assert_chained([await receive(ws)], "5-1")
+            assert_chained([await receive(ws)], position)

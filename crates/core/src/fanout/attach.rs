@@ -16,6 +16,7 @@ use crate::gap::GapReason;
 use crate::id::{StreamId, ThreadId};
 use crate::position::{Position, Run};
 use crate::roster::Roster;
+use crate::since::Since;
 use crate::slots::Key;
 
 /// What a subscription takes: its viewer, its places in maps and queues, its question.
@@ -29,7 +30,7 @@ pub enum Purpose {
         /// The task.
         thread: Result<ThreadId, String>,
         /// The position.
-        since: Option<StreamId>,
+        since: Option<Since>,
     },
     /// Many tasks.
     Tasks,
@@ -42,6 +43,8 @@ pub enum Purpose {
 pub enum Wants {
     /// An `initial_state`.
     State,
+    /// Whatever is retained.
+    Retained,
     /// What comes after a position.
     After(StreamId),
     /// A `gap`, and an `initial_state` behind it.
@@ -60,6 +63,8 @@ pub enum Answer {
     State {
         /// The frames.
         chunk: Arc<Chunk>,
+        /// Behind them it stands here, if not just at their position.
+        then: Option<Position>,
         /// The epoch that its position is of.
         epoch: u32,
     },
@@ -67,8 +72,9 @@ pub enum Answer {
     After {
         /// The first one holds the position.
         chunks: Vec<Arc<Chunk>>,
-        /// Behind the chunks it stands here; none where the topic's log, or the next page, goes on.
-        then: Option<StreamId>,
+        /// Behind the chunks it stands here, and where that is the end of the topic's log, nothing is
+        /// behind it; none where the topic's log, or the next page, goes on.
+        then: Option<Position>,
         /// The epoch that its position is of.
         epoch: u32,
     },
@@ -148,7 +154,7 @@ impl<T: Topic> Fanout<T> {
         &mut self,
         key: Key,
         thread: ThreadId,
-        since: Option<StreamId>,
+        since: Option<Since>,
         io: &mut impl Io<Topic = T>,
     ) {
         let topic = io.join(&thread);
@@ -165,7 +171,7 @@ impl<T: Topic> Fanout<T> {
         &mut self,
         socket: Key,
         topic: T,
-        since: Option<StreamId>,
+        since: Option<Since>,
         io: &mut impl Io<Topic = T>,
     ) -> Key {
         let local = match self.by_thread.entry(topic.thread().clone()) {
@@ -194,7 +200,8 @@ impl<T: Topic> Fanout<T> {
             pending: false,
             lagging: false,
             ahead: false,
-            position: Position::at(since.unwrap_or_default()),
+            retained: since == Some(Since::Retained),
+            position: Position::at(since.map(Since::position).unwrap_or_default()),
             epoch: 0,
             received: None,
             page: None,
@@ -223,13 +230,15 @@ impl<T: Topic> Fanout<T> {
             many.asking += 1;
         }
         viewer.phase = Phase::Asking;
+        // Who comes with a position and has nothing yet may be given any stream.
+        let has_nothing = viewer.owes_caught_up && viewer.position.id == StreamId::ZERO;
         let wants = if viewer.attaching && !viewer.owes_caught_up {
             Wants::State
+        } else if viewer.retained && has_nothing {
+            Wants::Retained
         } else {
             Wants::After(viewer.position.id)
         };
-        // Who asked for everything that is retained and has nothing yet may be given any stream.
-        let has_nothing = viewer.owes_caught_up && viewer.position.id == StreamId::ZERO;
         self.effects.push_back(Effect::Ask {
             topic: local.topic.clone(),
             viewer: key,
@@ -256,11 +265,11 @@ impl<T: Topic> Fanout<T> {
                 viewer.phase = Phase::Refused(refusal);
                 None
             }
-            Answer::State { chunk, epoch } => {
+            Answer::State { chunk, then, epoch } => {
                 // Without its state it has to ask for it again.
                 viewer.phase =
                     if viewer.attaching && !room { Phase::Waiting } else { viewer.phase };
-                Some(Page { run: Run::of_state(chunk), then: None, state: Some(epoch) })
+                Some(Page { run: Run::of_state(chunk), then, state: Some(epoch) })
             }
             Answer::After { chunks, then, epoch } => {
                 viewer.epoch = epoch;
@@ -268,7 +277,7 @@ impl<T: Topic> Fanout<T> {
                 let after = viewer.position.id;
                 let run = Run::of_page(chunks, after);
                 if run.is_none() {
-                    viewer.position = Position::at(then.unwrap_or(after));
+                    viewer.position = then.unwrap_or(Position::at(after));
                 }
                 run.map(|run| Page { run, then, state: None })
             }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::id::StreamId;
+use crate::since::Since;
 
 /// A message that means something.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Request<'a> {
     Subscribe {
         /// The id as it was given; empty where there is none.
         thread: Cow<'a, str>,
-        since: Option<Result<StreamId, ()>>,
+        since: Option<Result<Since, ()>>,
     },
     Unsubscribe {
         thread: Cow<'a, str>,
@@ -155,6 +155,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::StreamId;
     use crate::fanout::owed::JSON_PONG;
     use crate::form::ws::{self, Opcode};
 
@@ -188,7 +189,7 @@ mod tests {
         let subscribe = |thread: &'static str, since| {
             Some(Request::Subscribe { thread: Cow::Borrowed(thread), since })
         };
-        let five = StreamId { ms: 5, seq: 0 };
+        let five = Since::After(StreamId { ms: 5, seq: 0 });
         for (text, message) in [
             (" {\"type\":\"ping\",\"x\":[{\"y\":[[1]]}]}", Some(Request::Ping)),
             ("{\"type\":\"pang\",\"type\":\"p\\u0069ng\"}", Some(Request::Ping)),

@@ -216,6 +216,8 @@ struct Viewer {
     attaching: bool,
     /// It resumed and has not been told yet that it has everything.
     owes_caught_up: bool,
+    /// As long as it has nothing, it is given whatever is retained.
+    retained: bool,
     /// It is among its socket's pending or waiting viewers.
     pending: bool,
     /// It is counted as lagging.
@@ -248,7 +250,7 @@ enum Phase {
 struct Page {
     run: Run,
     /// Where it stands behind the page, if not where the page ends.
-    then: Option<crate::id::StreamId>,
+    then: Option<Position>,
     /// It is a state, of this epoch: with it the viewer begins anew.
     state: Option<u32>,
 }

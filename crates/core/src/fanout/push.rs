@@ -49,7 +49,7 @@ impl<T: Topic> Fanout<T> {
             page.run.skip_to(place);
         }
         if page.run.is_empty() {
-            viewer.position = Position::at(page.then.unwrap_or(page.run.head()));
+            viewer.position = page.then.unwrap_or(Position::at(page.run.head()));
             return true;
         }
         let slices = page.run.slices(self.settings.slices_per_send_max);

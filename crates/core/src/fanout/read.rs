@@ -13,8 +13,9 @@ use crate::account::Kind;
 use crate::chunk::Rest;
 use crate::encode;
 use crate::form::ws::{self, Opcode};
-use crate::id::{StreamId, ThreadId};
+use crate::id::ThreadId;
 use crate::inbound::{Decoder, Inbound, Violation};
+use crate::since::Since;
 use crate::slots::Key;
 
 /// The longest message of a socket that gets back what it sends, in bytes.
@@ -259,7 +260,7 @@ impl<T: Topic> Fanout<T> {
         &mut self,
         key: Key,
         given: &str,
-        since: Option<Result<StreamId, ()>>,
+        since: Option<Result<Since, ()>>,
         io: &mut impl Io<Topic = T>,
     ) {
         let subscriptions_max = self.settings.socket_subscriptions_max;

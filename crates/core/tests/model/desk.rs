@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use taskcast_core::account::Account;
 use taskcast_core::fanout::{Answer, Refusal, Wants};
 use taskcast_core::id::StreamId;
+use taskcast_core::position::Position;
 
 use crate::stream::Stream;
 use crate::topic::Followed;
@@ -71,14 +72,14 @@ pub(crate) fn answer(
         return None;
     }
     let Wants::After(after) = question.wants else {
-        return Some(Answer::State { chunk: stream.state_chunk(account), epoch });
+        return Some(Answer::State { chunk: stream.state_chunk(account), then: None, epoch });
     };
     let another = question.epoch.is_some_and(|known| known != epoch);
     if another || !stream.is_honest(after) {
-        return Some(Answer::State { chunk: stream.gap_chunk(account, after), epoch });
+        return Some(Answer::State { chunk: stream.gap_chunk(account, after), then: None, epoch });
     }
     if after == position {
-        return Some(Answer::After { chunks: Vec::new(), then: Some(position), epoch });
+        return Some(Answer::After { chunks: Vec::new(), then: Some(Position::at(position)), epoch });
     }
     if after != StreamId::ZERO && log.locate(after).is_some() && random.random_bool(0.5) {
         return Some(Answer::After { chunks: Vec::new(), then: None, epoch });
@@ -91,5 +92,5 @@ pub(crate) fn answer(
             break;
         }
     }
-    Some(Answer::After { chunks, then: (ids.len() < entries_max).then_some(position), epoch })
+    Some(Answer::After { chunks, then: (ids.len() < entries_max).then_some(Position::at(position)), epoch })
 }
