@@ -11,13 +11,15 @@ use bytes::BytesMut;
 
 use crate::core::chunk::Chunk;
 use crate::core::encode;
+use crate::core::fanout::Batch;
 use crate::core::gap::{self, GapReason};
 use crate::core::history::History;
 use crate::core::judge::{Known, Verdict, since};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::log::tail::Told;
-use crate::log::{Entry, Snapshot, StreamFacts};
+use crate::log::{Entry, Snapshot, SnapshotWants, StreamFacts};
+use crate::seam;
 use crate::shared::Shared;
 use crate::topic::{Recent, Topic};
 
@@ -149,9 +151,54 @@ impl Shared {
         Judged::TakenIn
     }
 
-    /// Tells all viewers at the head of a gap: they go on from a new state.
-    pub(crate) fn tell_gap(&self, topic: &Arc<Topic>, head: StreamId, reason: GapReason, snapshot: &Snapshot) {
+    /// Brings a topic to the end of the stream as it was read, where all that is behind the head was
+    /// read. A topic that is new begins there.
+    pub(crate) fn bring_to_end(
+        &self,
+        topic: &Arc<Topic>,
+        wants: SnapshotWants,
+        snapshot: &Snapshot,
+    ) -> Brought {
+        let stream = &snapshot.stream;
+        let (head, nothing_new, goes_on) = {
+            let recent = topic.recent.lock();
+            let Some(log) = &recent.log else { return Brought::Nowhere };
+            let nothing_new = stream.last_generated == recent.known.position();
+            (log.head(), nothing_new, snapshot.history.goes_on(recent.history))
+        };
+        let news = news(wants, snapshot, head);
+        let behind = news.is_none() && !nothing_new;
+        if behind && !goes_on {
+            // Only who reads from the head on can tell whether its entry is there still.
+            return Brought::Behind;
+        }
+        let intake = Intake {
+            anchored: news.map_or(stream.last == Some(head), |news| news.anchored),
+            entries: news.map_or(&[], |news| news.entries),
+            more: behind,
+            told: Told::Facts(*stream),
+            history: snapshot.history,
+        };
+        match self.take_in(topic, head, &intake) {
+            Judged::Gap(reason) => Brought::Gap(head, reason),
+            _ if behind => Brought::Behind,
+            _ => Brought::ToEnd,
+        }
+    }
+
+    /// Tells all viewers at the head of a gap: they go on from a new state. The batch of those who
+    /// are given it, where something is withheld from it.
+    pub(crate) fn tell_gap(
+        self: &Arc<Self>,
+        topic: &Arc<Topic>,
+        head: StreamId,
+        reason: GapReason,
+        snapshot: &mut Snapshot,
+    ) -> Option<Batch> {
         let position = snapshot.stream.last_generated;
+        let another_stream = reason == GapReason::Reset;
+        let epoch = topic.recent.lock().log.as_ref()?.epoch() + u32::from(another_stream);
+        let batch = seam::settle(self, topic, snapshot, position, epoch);
         let state = snapshot.state.clone().unwrap_or_default();
         let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
         encode::put_gap(&mut out, &topic.thread, &gap::gap(head, &snapshot.stream, reason));
@@ -160,6 +207,43 @@ impl Shared {
         let thread_id = &topic.thread;
         tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
         let chunk = Chunk::of_one(&self.account, out.freeze(), head, position);
-        self.renew(topic, chunk, snapshot, reason == GapReason::Reset);
+        self.renew(topic, chunk, snapshot, another_stream, batch);
+        batch
     }
+}
+
+/// Where a topic is after something was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brought {
+    /// At the end of the stream.
+    ToEnd,
+    /// Behind it: not all was read that is behind its head.
+    Behind,
+    /// Something is missing behind its head.
+    Gap(StreamId, GapReason),
+    /// It has no log any more.
+    Nowhere,
+}
+
+/// What was read behind the topic's head, all of it.
+#[derive(Clone, Copy)]
+struct News<'a> {
+    /// The entry at the head is there.
+    anchored: bool,
+    entries: &'a [Entry],
+}
+
+/// The entries behind the head, where all of them were read.
+fn news(wants: SnapshotWants, snapshot: &Snapshot, head: StreamId) -> Option<News<'_>> {
+    let newest = &snapshot.newest[..];
+    let reach_back = newest.first().is_some_and(|first| first.id <= head)
+        || newest.len() as u64 == snapshot.stream.length;
+    let page_reaches = wants.page.is_some_and(|page| page.from <= head) && !snapshot.page_goes_on;
+    let read = match (wants.newest_max > 0 && reach_back, page_reaches) {
+        (true, _) => newest,
+        (false, true) => &snapshot.page,
+        (false, false) => return None,
+    };
+    let (before, entries) = read.split_at(read.len() - behind(read, head).len());
+    Some(News { anchored: before.last().is_some_and(|entry| entry.id == head), entries })
 }

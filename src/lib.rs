@@ -90,6 +90,7 @@ pub mod log;
 pub mod logging;
 pub mod metrics;
 pub mod publish;
+mod seam;
 pub mod server;
 mod shared;
 mod supervise;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::core::account::Account;
 use crate::core::chunk::Chunk;
-use crate::core::fanout::Answer;
+use crate::core::fanout::{Answer, Batch, Derived};
 use crate::core::slots::Key;
 use crate::desk::Rooms;
 use crate::lane::Lane;
@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     pub config: Arc<Config>,
     pub log: Log,
     pub topics: Registry,
-    /// For the viewers of each worker. Bounded by topics (a worker is told once of each) and by
-    /// viewers (each waits for one answer at the most).
+    /// For the viewers of each worker. Bounded by topics (a worker is told once of each), by viewers
+    /// (each waits for one answer at the most) and by states that were given of late.
     pub inboxes: Box<[Mailbox<WorkerMessage>]>,
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
@@ -69,6 +69,8 @@ pub(crate) enum WorkerMessage {
     Failed(Arc<Topic>),
     /// The desk's answer to a viewer.
     Answer(Key, Answer),
+    /// The viewers of a batch are owed something.
+    Derived(Arc<Topic>, Batch, Arc<Derived>),
 }
 
 /// For a tail.
@@ -199,12 +201,13 @@ impl Shared {
         chunk: Chunk,
         read: &Snapshot,
         another_stream: bool,
+        batch: Option<Batch>,
     ) {
         self.change(topic, |recent| {
             recent.known = Known::all_of(read.stream);
             recent.history = read.history;
             let Some(log) = &mut recent.log else { return };
-            log.renew(Arc::new(chunk));
+            log.renew(Arc::new(chunk), batch);
             if another_stream {
                 log.begin_epoch();
             }
@@ -222,6 +225,19 @@ impl Shared {
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {
             if on_worker.viewers.load(Relaxed) > 0 && !on_worker.told.swap(true, Relaxed) {
                 self.inboxes[worker].put(WorkerMessage::New(topic.clone()));
+            }
+        }
+    }
+
+    /// The viewers of a batch are owed something: those on each worker that has some.
+    pub(crate) fn derive(&self, topic: &Arc<Topic>, batch: Batch, derived: &Arc<Derived>) {
+        if let Some(log) = topic.recent.lock().log.as_mut() {
+            log.derive(batch, derived);
+        }
+        for (worker, on_worker) in topic.on_worker.iter().enumerate() {
+            if on_worker.viewers.load(Relaxed) > 0 {
+                let message = WorkerMessage::Derived(topic.clone(), batch, derived.clone());
+                self.inboxes[worker].put(message);
             }
         }
     }

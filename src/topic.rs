@@ -18,6 +18,7 @@ use crate::core::judge::Known;
 use crate::core::topic::TopicLog;
 use crate::desk::Desks;
 use crate::id::{Keys, StreamId, ThreadId};
+use crate::seam::Seam;
 use crate::turn::Turns;
 
 /// What a topic takes, without what it holds: itself, its key, its places in maps, its desks.
@@ -34,6 +35,7 @@ pub(crate) struct Topic {
     size: AtomicU8,
     pub recent: Mutex<Recent>,
     pub turns: Turns,
+    pub seam: Seam,
     pub desks: Desks,
     /// Viewers on all workers.
     pub viewers: AtomicUsize,
@@ -239,6 +241,7 @@ impl Registry {
             size: AtomicU8::new(Size::Expected as u8),
             recent: Mutex::new(Recent::default()),
             turns: Turns::default(),
+            seam: Seam::default(),
             desks: Desks::default(),
             viewers: AtomicUsize::new(0),
             lagging: AtomicUsize::new(0),

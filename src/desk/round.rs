@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::page::{Found, Page};
 use super::room::{Expected, Fits};
@@ -13,16 +12,16 @@ use super::{Waiter, tell};
 use crate::core::account::Charge;
 use crate::core::chunk::Chunk;
 use crate::core::encode;
-use crate::core::fanout::{Answer, Refusal, Wants};
+use crate::core::fanout::{Answer, Batch, Refusal, Wants};
 use crate::core::gap::{GapReason, gap};
 use crate::core::judge::{self, Verdict};
 use crate::core::position::Position;
-use crate::core::seam::{self, Seam};
+use crate::core::seam::{ENTRIES_READ, ENTRIES_READ_ON, UPDATES_READ, UPDATES_READ_ON};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
-use crate::intake::{Intake, Judged, behind};
-use crate::log::tail::Told;
+use crate::intake::Brought;
 use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
+use crate::seam;
 use crate::shared::{Shared, TailMessage};
 use crate::topic::{Size, Topic};
 use crate::turn::Turn;
@@ -44,8 +43,10 @@ pub(super) struct Round {
     left: bool,
     /// The read brought the state, where there is one.
     read_state: bool,
-    /// The topic's epoch before the read.
+    /// The topic's epoch.
     epoch: u32,
+    /// Of which batch they are who are answered.
+    batch: Option<Batch>,
 }
 
 impl Round {
@@ -70,15 +71,16 @@ impl Round {
             left: false,
             read_state: false,
             epoch: 0,
+            batch: None,
         }
     }
 
     /// `charge` is what is held for the answer of the log.
     pub(super) async fn run(mut self, mut charge: Charge) -> Result<bool, LogError> {
-        let wants = self.wants();
+        let mut wants = self.wants();
         self.read_state = wants.updates_max.is_some();
         // Nobody else reads the stream until this read is judged and answered.
-        let (snapshot, _turn) = self.read(wants).await?;
+        let (mut snapshot, _turn) = self.read(&mut wants).await?;
         let bytes = bytes_of(&snapshot);
         if self.fits.bytes_max.is_some() {
             charge.set(bytes);
@@ -88,7 +90,7 @@ impl Round {
         } else if bytes <= self.shared.config.limits.answer_bytes_max() {
             self.topic.fits(self.size, Size::Usual);
         }
-        let end = self.take_in(wants, &snapshot)?;
+        let end = self.bring_to_end(wants, &mut snapshot)?;
         let page = self.encode_page(wants, &snapshot);
         let mut encoded = None;
         for waiter in std::mem::take(&mut self.waiting) {
@@ -157,8 +159,8 @@ impl Round {
         let from = first.map(position_of).or_else(head);
         let limits = &self.shared.config.limits;
         SnapshotWants {
-            updates_max: state.then_some(seam::UPDATES_READ),
-            newest_max: if state { seam::ENTRIES_READ } else { 0 },
+            updates_max: state.then_some(UPDATES_READ),
+            newest_max: if state { ENTRIES_READ } else { 0 },
             page: from.map(|from| PageWants {
                 from,
                 entries_max: limits.page_entries_max,
@@ -174,83 +176,77 @@ impl Round {
         deadlines.min().unwrap_or_else(Instant::now)
     }
 
-    /// Reads; where an update was written whose entry is still on its way, once or twice more.
-    async fn read(&self, wants: SnapshotWants) -> Result<(Snapshot, Turn), LogError> {
-        let mut pauses_ms = seam::PAUSES_MS.iter();
-        loop {
-            let usual = self.size <= Size::Usual;
-            let log = if usual { &self.shared.log } else { self.shared.lane.log() };
-            let turn = Turn::for_desk(&self.shared, &self.topic);
-            let reading = log.snapshot_in_turn(&self.topic.thread, wants, turn);
-            let Ok(read) = timeout_at(self.patience(), reading).await else {
-                return Err(LogError::Unavailable("no answer in time".into()));
-            };
-            let (mut snapshot, turn) = read?;
-            match seam::close(&mut snapshot) {
-                Seam::Closed => return Ok((snapshot, turn)),
-                Seam::Open => match pauses_ms.next() {
-                    Some(&pause_ms) => {
-                        drop(turn);
-                        sleep(Duration::from_millis(pause_ms)).await;
-                    }
-                    None => return Ok((snapshot, turn)),
-                },
+    /// Reads, and reads on where that may prove more of what a state is to show.
+    async fn read(&self, wants: &mut SnapshotWants) -> Result<(Snapshot, Turn), LogError> {
+        let usual = self.size <= Size::Usual;
+        let log = if usual { &self.shared.log } else { self.shared.lane.log() };
+        let turn = Turn::for_desk(&self.shared, &self.topic);
+        let reading = log.snapshot_in_turn(&self.topic.thread, *wants, turn);
+        let late = || LogError::Unavailable("no answer in time".into());
+        let (snapshot, turn) = timeout_at(self.patience(), reading).await.map_err(|_| late())??;
+        if !self.read_state || !self.topic.seam.reads_on(&snapshot) {
+            return Ok((snapshot, turn));
+        }
+        let more = SnapshotWants {
+            updates_max: Some(UPDATES_READ_ON),
+            newest_max: ENTRIES_READ_ON,
+            ..*wants
+        };
+        let reading = log.snapshot(&self.topic.thread, more);
+        match timeout_at(self.patience(), reading).await {
+            Ok(Ok(snapshot)) => {
+                *wants = more;
+                Ok((snapshot, turn))
             }
+            // What was read first will do.
+            _ => Ok((snapshot, turn)),
         }
     }
 
-    /// Takes what was read into the topic, of which it may be the beginning. Where that brings the
-    /// topic to the stream's end, nobody's state is ahead of it.
-    fn take_in(&mut self, wants: SnapshotWants, snapshot: &Snapshot) -> Result<End, LogError> {
-        let stream = &snapshot.stream;
-        let (head, nothing_new, goes_on) = {
+    /// Brings the topic, of which this may be the beginning, to where the stream ended when it was
+    /// read: nobody's state is ahead of it then. Where something is missing, everybody is told so.
+    fn bring_to_end(
+        &mut self,
+        wants: SnapshotWants,
+        snapshot: &mut Snapshot,
+    ) -> Result<End, LogError> {
+        {
             let mut recent = self.topic.recent.lock();
             if recent.log.is_none() {
-                recent.begin(*stream, snapshot.history);
+                recent.begin(snapshot.stream, snapshot.history);
                 self.tell_tail(TailMessage::Watch);
             }
-            let head = recent.log.as_ref().map(TopicLog::head).unwrap_or_default();
-            let nothing_new = stream.last_generated == recent.known.position();
-            (head, nothing_new, snapshot.history.goes_on(recent.history))
-        };
-        let news = news(wants, snapshot, head);
-        let intake = Intake {
-            anchored: news.map_or(stream.last == Some(head), |news| news.anchored),
-            entries: news.map_or(&[], |news| news.entries),
-            more: news.is_none() && !nothing_new,
-            told: Told::Facts(*stream),
-            history: snapshot.history,
-        };
-        let behind = intake.more;
-        // Only the tail can tell whether the entry at the head is there still.
-        let in_doubt = behind && !goes_on;
-        let judged = match in_doubt {
-            true => Judged::Unproven,
-            false => self.shared.take_in(&self.topic, head, &intake),
-        };
-        if let Judged::Gap(reason) = judged {
-            if !self.read_state {
-                // The tail tells the viewers, with a state.
-                self.tell_tail(TailMessage::Look);
-                return Err(LogError::Unavailable("the stream is another one".into()));
-            }
-            self.shared.tell_gap(&self.topic, head, reason, snapshot);
-        } else if behind {
-            // The tail is behind this read.
+        }
+        let brought = self.shared.bring_to_end(&self.topic, wants, snapshot);
+        if brought != Brought::ToEnd {
             self.tell_tail(TailMessage::Look);
         }
-        let recent = self.topic.recent.lock();
-        let Some(log) = &recent.log else {
-            return Err(LogError::Unavailable("the task was let go".into()));
+        let mut settled = None;
+        if let Brought::Gap(head, reason) = brought {
+            if !self.read_state {
+                // The tail tells the viewers, with a state.
+                return Err(LogError::Unavailable("the stream is another one".into()));
+            }
+            settled = Some(self.shared.tell_gap(&self.topic, head, reason, snapshot));
+        }
+        let (epoch, log_end) = match &self.topic.recent.lock().log {
+            Some(log) => (log.epoch(), log.end()),
+            None => return Err(LogError::Unavailable("the task was let go".into())),
         };
-        self.epoch = log.epoch();
-        Ok(End {
-            position: match behind {
-                true => stream.last.unwrap_or(stream.last_generated),
-                false => stream.last_generated,
-            },
-            place: (!behind).then(|| log.end()),
-        })
+        self.epoch = epoch;
+        let stream = &snapshot.stream;
+        let (position, place) = match brought {
+            Brought::Behind => (stream.last.unwrap_or(stream.last_generated), None),
+            _ => (stream.last_generated, Some(log_end)),
+        };
+        self.batch = match settled {
+            Some(batch) => batch,
+            None if self.read_state => {
+                seam::settle(&self.shared, &self.topic, snapshot, position, epoch)
+            }
+            None => self.topic.seam.to_join(),
+        };
+        Ok(End { position, place })
     }
 
     fn tell_tail(&self, message: fn(Arc<Topic>) -> TailMessage) {
@@ -310,7 +306,7 @@ impl Round {
             _ => state.clone(),
         };
         let then = Some(end.standing_at(position));
-        self.answer(waiter, Answer::State { chunk, then, epoch: self.epoch });
+        self.answer(waiter, Answer::State { chunk, then, epoch: self.epoch, batch: self.batch });
     }
 
     /// `after` is none where whatever is retained is wanted.
@@ -369,7 +365,7 @@ impl Round {
     }
 
     fn answer_with(&self, waiter: &Waiter, chunks: Vec<Arc<Chunk>>, then: Option<Position>) {
-        self.answer(waiter, Answer::After { chunks, then, epoch: self.epoch });
+        self.answer(waiter, Answer::After { chunks, then, epoch: self.epoch, batch: self.batch });
     }
 
     /// The place in the topic's log from which on it holds just what the stream has behind a
@@ -404,29 +400,6 @@ impl End {
             None => Position::at(last),
         }
     }
-}
-
-/// What was read behind the topic's head, all of it.
-#[derive(Clone, Copy)]
-struct News<'a> {
-    /// The entry at the head is there.
-    anchored: bool,
-    entries: &'a [Entry],
-}
-
-/// The entries behind the head, where all of them were read.
-fn news(wants: SnapshotWants, snapshot: &Snapshot, head: StreamId) -> Option<News<'_>> {
-    let newest = &snapshot.newest[..];
-    let reach_back = newest.first().is_some_and(|first| first.id <= head)
-        || newest.len() as u64 == snapshot.stream.length;
-    let page_reaches = wants.page.is_some_and(|page| page.from <= head) && !snapshot.page_goes_on;
-    let read = match (wants.newest_max > 0 && reach_back, page_reaches) {
-        (true, _) => newest,
-        (false, true) => &snapshot.page,
-        (false, false) => return None,
-    };
-    let (before, entries) = read.split_at(read.len() - behind(read, head).len());
-    Some(News { anchored: before.last().is_some_and(|entry| entry.id == head), entries })
 }
 
 /// The position that a viewer stands at.

@@ -61,8 +61,7 @@ impl Tail {
             // The facts are there.
             Judged::Unproven => Ok(false),
             Judged::Gap(reason) => {
-                seam::close(&mut snapshot);
-                self.shared.tell_gap(topic, head, reason, &snapshot);
+                self.shared.tell_gap(topic, head, reason, &mut snapshot);
                 // The tail goes on from the position of that state.
                 self.is_due(key.clone(), Why::Other);
                 Ok(true)

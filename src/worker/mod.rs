@@ -184,6 +184,10 @@ impl Worker {
                     let topic = self.followed(topic);
                     self.fanout.failed(&topic, &mut self.sockets);
                 }
+                WorkerMessage::Derived(topic, batch, derived) => {
+                    let topic = self.followed(topic);
+                    self.fanout.derive(&topic, batch, &derived, &mut self.sockets);
+                }
                 WorkerMessage::Answer(viewer, answer) => {
                     self.fanout.answered(viewer, answer, &mut self.sockets);
                 }

@@ -2,6 +2,8 @@
 //!
 //! Entries are encoded once per process; everything here appends whole text frames to a buffer.
 
+mod derived;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::id::{StreamId, ThreadId};
 use crate::json::{put_string, put_value, text};
 use crate::state::State;
 use crate::timestamp;
+
+pub use derived::put_derived_update;
 
 /// Members that are JSON strings whatever they look like (protocol §3, "Values").
 const TEXT_MEMBERS: [&str; 8] = [

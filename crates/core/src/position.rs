@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::chunk::{Chunk, Rest};
 use crate::id::StreamId;
-use crate::topic::{Held, TopicLog};
+use crate::topic::{Held, Renewal, TopicLog};
 
 /// A viewer's position in the log: the stream id, and its place in the topic where that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Run {
     /// How many units the topic had ever been given when this was gathered; 0 for a page.
     appended: u64,
     epoch: u32,
+    /// It begins with a gap and a state that everybody is told.
+    renewal: Option<Renewal>,
 }
 
 impl Run {
@@ -78,6 +80,7 @@ impl Run {
         self.appended = log.appended();
         self.epoch = log.epoch();
         let complete = log.since(position.id, position.place, &mut self.held);
+        self.renewal = self.held.first().filter(|held| held.is_renewal()).map(|_| log.renewal().clone());
         self.count_units();
         complete
     }
@@ -93,7 +96,7 @@ impl Run {
         let head = chunk.last();
         let held = vec![Held::new(PAGE_ORIGIN, chunk)];
         let end = held[0].end();
-        let mut run = Self { held, place: PAGE_ORIGIN, end, head, units: 0, appended: 0, epoch: 0 };
+        let mut run = Self { held, place: PAGE_ORIGIN, end, head, units: 0, ..Self::default() };
         run.count_units();
         run
     }
@@ -113,7 +116,7 @@ impl Run {
                 held
             })
             .collect();
-        let mut run = Self { held, place, end, head, units: 0, appended: 0, epoch: 0 };
+        let mut run = Self { held, place, end, head, units: 0, ..Self::default() };
         run.skip_to(place);
         Some(run)
     }
@@ -134,6 +137,11 @@ impl Run {
     /// is; none for a page.
     pub fn reaches(&self) -> Option<(u64, u32)> {
         (self.appended > 0).then_some((self.appended, self.epoch))
+    }
+
+    /// Who is given the gap and the state that it begins with, if it does.
+    pub fn renewal(&self) -> Option<&Renewal> {
+        self.renewal.as_ref()
     }
 
     /// The place behind this run.

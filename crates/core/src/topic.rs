@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::chunk::Chunk;
+use crate::fanout::{Batch, Derived};
 use crate::id::StreamId;
 
 /// Places start here, so that older chunks can be put in front.
@@ -23,6 +24,16 @@ pub struct TopicLog {
     bytes: usize,
     appended: u64,
     epoch: u32,
+    renewal: Renewal,
+}
+
+/// Everybody who is given the gap that a log begins with, and the state in it.
+#[derive(Debug, Clone, Default)]
+pub struct Renewal {
+    /// Which batch that makes them, where something was withheld.
+    pub batch: Option<Batch>,
+    /// What of that they are to be told, once that is known.
+    pub derived: Option<Arc<Derived>>,
 }
 
 /// A chunk with its place in the topic's string of bytes.
@@ -40,6 +51,11 @@ impl Held {
     /// A chunk at a place.
     pub fn new(start: u64, chunk: Arc<Chunk>) -> Self {
         Self { start, chunk, renewed: false }
+    }
+
+    /// Whether it begins another stream.
+    pub fn is_renewal(&self) -> bool {
+        self.renewed
     }
 
     /// The number of the chunk's first unit that does not lie before a place.
@@ -63,7 +79,7 @@ impl Held {
 impl TopicLog {
     /// A log that holds nothing yet and whose head is at `head`.
     pub fn new(head: StreamId) -> Self {
-        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0, appended: 1, epoch: 0 }
+        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0, appended: 1, epoch: 0, renewal: Renewal::default() }
     }
 
     /// The position of a viewer who has everything.
@@ -112,9 +128,10 @@ impl TopicLog {
     }
 
     /// Begins another stream: forgets what is held and puts `chunk`, which tells the viewers at
-    /// the head so, in its place.
-    pub fn renew(&mut self, chunk: Arc<Chunk>) {
+    /// the head so, in its place. Something may have been withheld from the state in it.
+    pub fn renew(&mut self, chunk: Arc<Chunk>, batch: Option<Batch>) {
         self.release();
+        self.renewal = Renewal { batch, derived: None };
         self.push(chunk, true);
     }
 
@@ -166,6 +183,18 @@ impl TopicLog {
             }
             Some(held.start + held.chunk.offset_after(position)? as u64)
         })
+    }
+
+    /// Who is given the gap that the log begins with.
+    pub fn renewal(&self) -> &Renewal {
+        &self.renewal
+    }
+
+    /// The viewers of a batch are owed something: so are those who come to the gap later.
+    pub fn derive(&mut self, batch: Batch, derived: &Arc<Derived>) {
+        if self.renewal.batch == Some(batch) {
+            self.renewal.derived = Some(derived.clone());
+        }
     }
 
     /// How many units are held from a place on.
@@ -278,7 +307,7 @@ mod tests {
     fn nothing_continues_across_a_renewal() {
         let mut log = TopicLog::new(id(5));
         log.append(chunk(5, &[6]));
-        log.renew(chunk(6, &[2]));
+        log.renew(chunk(6, &[2]), None);
         assert_eq!(log.head(), id(2));
         assert_eq!(log.floor(), None);
         assert_eq!(log.locate(id(5)), None);

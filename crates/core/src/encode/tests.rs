@@ -194,3 +194,62 @@ proptest! {
         }
     }
 }
+
+fn derived(update: &str) -> String {
+    let mut out = BytesMut::new();
+    put_derived_update(&mut out, &thread(), StreamId { ms: 7, seq: 1 }, update.as_bytes());
+    payloads(&out).remove(0)
+}
+
+#[test]
+fn an_update_without_an_entry_keeps_its_members_and_gains_the_viewers_place() {
+    assert_eq!(
+        derived(
+            r#"{"timestamp": "then", "message":"\u00e4", "update_type":"progress", "metadata": {"a": 1E400 }}"#
+        ),
+        r#"{"update_type":"thread_update","thread_id":"t1","timestamp":"then","message":"\u00e4","type":"progress","metadata":{"a": 1E400 },"derived":true,"stream_id":"7-1"}"#
+    );
+}
+
+#[test]
+fn what_an_update_says_of_its_place_and_kind_is_ours() {
+    assert_eq!(
+        derived(
+            r#"{"stream_id":"9-9","prev_stream_id":1,"derived":false,"thread_id":[],"type":"own","update_type":"x","a":1,"a":2}"#
+        ),
+        r#"{"update_type":"thread_update","thread_id":"t1","type":"own","a":2,"derived":true,"stream_id":"7-1"}"#
+    );
+}
+
+#[test]
+fn an_update_of_any_form_is_told() {
+    for (update, data) in [("[1]", "[1]"), ("not json", "\"not json\""), ("", "\"\"")] {
+        assert_eq!(
+            derived(update),
+            format!(
+                r#"{{"update_type":"thread_update","thread_id":"t1","data":{data},"derived":true,"stream_id":"7-1"}}"#
+            )
+        );
+    }
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert!(derived(&deep).contains("\"a\":[[["));
+}
+
+proptest! {
+    #[test]
+    fn a_derived_frame_is_whole_whatever_the_update(
+        update in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            r#"\{("[a\\"u]{0,4}":[0-9a{}\[\]"]{0,4},?){0,4}\}"#.prop_map(String::into_bytes),
+        ]
+    ) {
+        let mut out = BytesMut::new();
+        put_derived_update(&mut out, &thread(), StreamId { ms: 7, seq: 1 }, &update);
+        let payloads = payloads(&out);
+        prop_assert_eq!(payloads.len(), 1);
+        let frame: Value = serde_json::from_str(&payloads[0]).unwrap();
+        prop_assert_eq!(&frame["stream_id"], "7-1");
+        prop_assert_eq!(&frame["derived"], true);
+        prop_assert_eq!(&frame["update_type"], "thread_update");
+    }
+}

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::read::Budget;
 use super::{
-    Count, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket, SocketState, Topic,
-    Viewer, Watching,
+    Batch, Count, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket,
+    SocketState, Topic, Viewer, Watching,
 };
 use crate::account::Kind;
 use crate::chunk::Chunk;
@@ -67,6 +67,8 @@ pub enum Answer {
         then: Option<Position>,
         /// The epoch that its position is of.
         epoch: u32,
+        /// Who else was given it, where something was withheld.
+        batch: Option<Batch>,
     },
     /// The viewer's position is honest, and these chunks come after it.
     After {
@@ -77,6 +79,9 @@ pub enum Answer {
         then: Option<Position>,
         /// The epoch that its position is of.
         epoch: u32,
+        /// Who is still to be told something by and by: it may have been withheld from this viewer
+        /// on a connection before.
+        batch: Option<Batch>,
     },
     /// It cannot have its task.
     Refused(Refusal),
@@ -205,6 +210,8 @@ impl<T: Topic> Fanout<T> {
             epoch: 0,
             received: None,
             page: None,
+            batch: None,
+            derived: None,
         });
         if let (Some(local), Some(joined)) =
             (self.topics.get_mut(local), self.viewers.get_mut(viewer))
@@ -265,21 +272,25 @@ impl<T: Topic> Fanout<T> {
                 viewer.phase = Phase::Refused(refusal);
                 None
             }
-            Answer::State { chunk, then, epoch } => {
+            Answer::State { chunk, then, epoch, batch } => {
                 // Without its state it has to ask for it again.
                 viewer.phase =
                     if viewer.attaching && !room { Phase::Waiting } else { viewer.phase };
-                Some(Page { run: Run::of_state(chunk), then, state: Some(epoch) })
+                (viewer.batch, viewer.derived) = (batch, None);
+                let run = Run::of_state(chunk);
+                Some(Page { run, then, state: Some(epoch), lasts: false })
             }
-            Answer::After { chunks, then, epoch } => {
+            Answer::After { chunks, then, epoch, batch } => {
+                if std::mem::take(&mut viewer.attaching) {
+                    viewer.batch = batch;
+                }
                 viewer.epoch = epoch;
-                viewer.attaching = false;
                 let after = viewer.position.id;
                 let run = Run::of_page(chunks, after);
                 if run.is_none() {
                     viewer.position = then.unwrap_or(Position::at(after));
                 }
-                run.map(|run| Page { run, then, state: None })
+                run.map(|run| Page { run, then, state: None, lasts: false })
             }
         };
         let let_go = page.is_some() && !room;

@@ -7,6 +7,7 @@
 use super::{Count, Fanout, Io, Pass, Phase, Sent, SocketState, Topic, Viewer};
 use crate::position::{Position, Run};
 use crate::slots::Key;
+use crate::topic::Renewal;
 
 /// Slices before the sockets are looked at again.
 const SLICES_PER_TURN: usize = 4;
@@ -92,7 +93,8 @@ impl<T: Topic> Fanout<T> {
     /// Where a viewer stands, if all it needs is a send from there.
     fn place_to_send_from(&self, key: Key) -> Option<(Position, Key)> {
         let viewer = self.viewers.get(key)?;
-        if viewer.phase != Phase::Following || viewer.page.is_some() || viewer.owes_caught_up {
+        let owed = viewer.page.is_some() || viewer.owes_caught_up || viewer.derived.is_some();
+        if viewer.phase != Phase::Following || owed {
             return None;
         }
         viewer.position.place()?;
@@ -181,6 +183,10 @@ impl Viewer {
         // Whatever a topic holds is of its present stream.
         if let Some((_, epoch)) = run.reaches().filter(|_| units > 0) {
             self.epoch = epoch;
+        }
+        if let Some(Renewal { batch, derived }) = run.renewal().filter(|_| units > 0) {
+            self.batch = batch.filter(|_| derived.is_none());
+            self.derived = derived.clone();
         }
         if let Some(received) = &mut self.received {
             *received += units as u64;

@@ -11,6 +11,7 @@
 //! | `leave` | how they leave, and what is told to those who cannot have their task |
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
 //! | `push` | one viewer gets whatever it lacks, or asks for it |
+//! | `derived` | what was withheld from a state and never got its entry is told |
 //! | `owed` | what a socket is owed before anything new, and how it goes on |
 //! | `read` | what viewers send, within their budgets |
 //! | `message` | what a message of a viewer says |
@@ -19,6 +20,7 @@
 
 mod attach;
 mod close;
+mod derived;
 mod flush;
 mod io;
 mod leave;
@@ -29,8 +31,10 @@ mod read;
 mod tick;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 pub use attach::{Answer, Purpose, Refusal, Wants};
+pub use derived::{Batch, Derived};
 pub use io::{Count, Effect, Io, Sent, Topic};
 pub use read::Appetite;
 
@@ -232,6 +236,10 @@ struct Viewer {
     received: Option<u64>,
     /// A state, or a part of the log, that was read for it.
     page: Option<Box<Page>>,
+    /// Something was withheld from it, and whom else from.
+    batch: Option<Batch>,
+    /// What of that it is to be told, once it has everything.
+    derived: Option<Arc<Derived>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,6 +261,8 @@ struct Page {
     then: Option<Position>,
     /// It is a state, of this epoch: with it the viewer begins anew.
     state: Option<u32>,
+    /// It cannot be read again.
+    lasts: bool,
 }
 
 impl<T: Topic> Fanout<T> {

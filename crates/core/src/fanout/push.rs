@@ -81,7 +81,7 @@ impl<T: Topic> Fanout<T> {
             Some(Lacks::Held) if run.is_empty() => {
                 viewer.has_all_of(&run);
                 self.caught_up(key, io);
-                false
+                self.take_derived(key)
             }
             Some(Lacks::Held) => {
                 let slices = run.slices(self.settings.slices_per_send_max);

@@ -236,7 +236,7 @@ impl<T: Topic> Fanout<T> {
 impl Viewer {
     /// Gives back what was read for it.
     fn release_page(&mut self) {
-        if self.page.take().is_some() {
+        if self.page.take_if(|page| !page.lasts).is_some() {
             self.position.forget_place();
             // Without its state it has to ask for it again.
             self.phase = if self.attaching { Phase::Waiting } else { self.phase };

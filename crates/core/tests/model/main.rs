@@ -22,6 +22,7 @@ use std::collections::{HashMap, VecDeque};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use taskcast_core::since::Since;
 use taskcast_core::account::{Account, Charge, Kind};
 use taskcast_core::fanout::{Answer, Appetite, Effect, Fanout, Purpose, Settings, Topic as _};
 use taskcast_core::id::StreamId;
@@ -216,6 +217,7 @@ impl World {
         let mut client = Client::new(room, whole_frames, is_single);
         let purpose = if is_single {
             client.expect(stream, since);
+            let since = since.map(Since::After);
             Purpose::Task { thread: Ok(topic::thread(stream)), since }
         } else {
             Purpose::Tasks

@@ -1,0 +1,205 @@
+//! What an update of the list, or an entry of the stream, says, as far as it identifies it.
+//!
+//! The publisher's own word for an update (`update_type`) is no part of that: in the thread layout the
+//! entry says `thread_update` instead. Values are compared parsed, as publishers write the same text
+//! or number differently in the two places; no metadata is `null` in the one and `{}` in the other.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::entry::Entry;
+use crate::id::StreamId;
+use crate::json::text;
+use crate::timestamp;
+
+/// Integers up to here are exact as floating-point numbers.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A message with its metadata, as a hash: what says the same is of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Class(u64);
+
+/// What an update of the list says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    /// None where it is no object with a message: it has no entry that could be known.
+    pub(super) class: Option<Class>,
+    /// Its time by its worker's clock, in microseconds since the epoch.
+    pub(super) at_us: Option<i64>,
+}
+
+/// What an entry with a message says. It is small, so that those that come while updates are withheld
+/// can be kept for the re-read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// The entry's.
+    pub id: StreamId,
+    pub(super) class: Class,
+    pub(super) at_us: Option<i64>,
+    /// Which task it is of, where it says so; a hash.
+    task: Option<u64>,
+}
+
+impl Said {
+    pub(super) fn by_update(update: &[u8]) -> Self {
+        let json = text(update);
+        let members: Members<'_> = serde_json::from_str(&json).unwrap_or_default();
+        let message = members.message.map(|raw| plain(raw.get()));
+        let metadata = members.metadata.and_then(|raw| metadata(raw.get()));
+        Self {
+            class: message.map(|message| Class::of(&message, metadata.as_ref())),
+            at_us: members.timestamp.and_then(|raw| timestamp::parse_us(&plain(raw.get()))),
+        }
+    }
+}
+
+impl Told {
+    /// None where the entry has no message: it tells of no update.
+    pub fn by(entry: &Entry) -> Option<Self> {
+        let field = |name: &str| {
+            let found = entry.fields.iter().rev().find(|(key, _)| key == name)?;
+            Some(text(&found.1))
+        };
+        let metadata = field("metadata").and_then(|raw| metadata(&raw));
+        Some(Self {
+            id: entry.id,
+            class: Class::of(&field("message")?, metadata.as_ref()),
+            at_us: field("timestamp").and_then(|raw| timestamp::parse_us(&raw)),
+            task: field("task_id").map(|id| hash(id.as_bytes())),
+        })
+    }
+
+    /// Whether it may be the entry of an update of this task's list; `None` is the thread layout, where
+    /// there is one list.
+    pub(super) fn is_of(&self, task_id: Option<&[u8]>) -> bool {
+        task_id.is_none_or(|id| self.task.is_none_or(|task| task == hash(id)))
+    }
+}
+
+impl Class {
+    fn of(message: &str, metadata: Option<&Value>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        message.hash(&mut hasher);
+        metadata.map(hash_of).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// A hash of bytes.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A string's text, and anything else as it is written: entries have strings only.
+fn plain(raw: &str) -> Cow<'_, str> {
+    let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match inner {
+        Some(inner) if !inner.contains('\\') => Cow::Borrowed(inner),
+        _ => serde_json::from_str(raw).map_or(Cow::Borrowed(raw), Cow::Owned),
+    }
+}
+
+/// Metadata that says something.
+fn metadata(raw: &str) -> Option<Value> {
+    // Most have none.
+    if matches!(raw, "{}" | "null") {
+        return None;
+    }
+    let value = serde_json::from_str(raw).ok()?;
+    match value {
+        Value::Null => None,
+        Value::Object(members) if members.is_empty() => None,
+        // What is text in the list is this text in the entry.
+        Value::String(inner) => metadata(&inner),
+        value => Some(value),
+    }
+}
+
+/// Equal for what is equal as JSON: the order of members and the way a number is written do not
+/// matter. The parser has bounded the depth.
+fn hash_of(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match value {
+        Value::Null => 0_u8.hash(&mut hasher),
+        Value::Bool(bool) => (1_u8, bool).hash(&mut hasher),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT_MAX => {
+                (2_u8, (float as i64).to_string()).hash(&mut hasher);
+            }
+            _ => (2_u8, number.to_string()).hash(&mut hasher),
+        },
+        Value::String(text) => (3_u8, text).hash(&mut hasher),
+        Value::Array(values) => {
+            4_u8.hash(&mut hasher);
+            values.iter().for_each(|value| hash_of(value).hash(&mut hasher));
+        }
+        Value::Object(members) => {
+            let of_member = |(name, value): (&String, &Value)| {
+                let mut hasher = DefaultHasher::new();
+                (name, hash_of(value)).hash(&mut hasher);
+                hasher.finish()
+            };
+            // A sum, as their order does not matter.
+            let sum = members.iter().map(of_member).fold(0, u64::wrapping_add);
+            (5_u8, members.len(), sum).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// The members of an update that identify it; of those that repeat the last one, as for a Python
+/// reader. Raw, so that metadata which nests too deep leaves the rest as it is.
+#[derive(Default)]
+struct Members<'a> {
+    message: Option<&'a RawValue>,
+    metadata: Option<&'a RawValue>,
+    timestamp: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Name {
+    Message,
+    Metadata,
+    Timestamp,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Members::default())
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for Members<'a> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an update")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(name) = map.next_key()? {
+            let kept = match name {
+                Name::Message => &mut self.message,
+                Name::Metadata => &mut self.metadata,
+                Name::Timestamp => &mut self.timestamp,
+                Name::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *kept = map.next_value::<Option<&RawValue>>()?;
+        }
+        Ok(self)
+    }
+}

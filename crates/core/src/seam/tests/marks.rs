@@ -1,0 +1,124 @@
+//! What this server saw before.
+
+use super::*;
+
+fn attached_at(list: List<'_>, now_ms: u64, memory: &Memory) -> (usize, usize) {
+    let read = Read { now_ms, ..read(list, &[]) };
+    let found = attach(&read, memory, Limits::default());
+    (found.shown.len(), found.withheld.len())
+}
+
+#[test]
+fn what_was_seen_two_seconds_ago_is_old() {
+    let updates = [update("a", 20), update("b", 10)];
+    let mut memory = Memory::default();
+    memory.saw(&list(&updates[..1]), NOW_MS);
+    assert_eq!(attached_at(list(&updates), NOW_MS + 1999, &memory), (0, 2));
+    assert_eq!(attached_at(list(&updates), NOW_MS + 2000, &memory), (1, 1));
+    assert_eq!(attached_at(list(&updates[..1]), NOW_MS + 2000, &memory), (1, 0));
+}
+
+#[test]
+fn what_was_waited_for_is_old_whatever_the_time() {
+    let updates = [update("a", 20), update("b", 10)];
+    let mut memory = Memory::default();
+    memory.waited_for(list(&updates[..1]).newest().unwrap());
+    assert_eq!(attached_at(list(&updates), NOW_MS, &memory), (1, 1));
+}
+
+#[test]
+fn one_reread_serves_all_who_saw_the_same_newest() {
+    let updates = [update("a", 20), update("b", 10)];
+    let mut memory = Memory::default();
+    memory.saw(&list(&updates[..1]), NOW_MS);
+    let due_ms = |list, memory: &Memory| {
+        let read = Read { now_ms: NOW_MS + 1500, ..read(list, &[]) };
+        let found = attach(&read, memory, Limits::default());
+        Batch::of(&found, &read, StreamId::ZERO, memory).unwrap().due_ms
+    };
+    assert_eq!(due_ms(list(&updates[..1]), &memory), NOW_MS + 2000);
+    assert_eq!(due_ms(list(&updates), &memory), NOW_MS + 3500);
+    memory.saw(&list(&updates[..1]), NOW_MS + 1000);
+    assert_eq!(due_ms(list(&updates[..1]), &memory), NOW_MS + 2000);
+}
+
+#[test]
+fn a_list_that_grows_all_the_time_has_old_updates_too_and_few_are_remembered() {
+    let updates: Vec<Bytes> = (0..400).map(|n| update(&n.to_string(), 10)).collect();
+    let mut memory = Memory::default();
+    for n in 1..400 {
+        let now_ms = NOW_MS + 10 * n as u64;
+        let (shown, withheld) = attached_at(list(&updates[..n]), now_ms, &memory);
+        if n > 220 {
+            assert!(shown == 10 && withheld <= 210, "{n}: {shown} {withheld}");
+        }
+        memory.saw(&list(&updates[..n]), now_ms);
+    }
+    assert!(size_of_val(&memory) <= 64);
+    assert!(format!("{memory:?}").matches("place").count() <= 22);
+}
+
+#[test]
+fn a_clock_that_goes_back_delays() {
+    let updates = [update("a", 20)];
+    let mut memory = Memory::default();
+    memory.saw(&list(&updates), NOW_MS + 60_000);
+    assert_eq!(attached_at(list(&updates), NOW_MS, &memory), (0, 1));
+    memory.saw(&list(&updates), NOW_MS);
+    assert_eq!(memory.old_at_ms(&list(&updates), NOW_MS), NOW_MS + 2000);
+    assert_eq!(attached_at(list(&updates), NOW_MS + 2000, &memory), (1, 0));
+}
+
+#[test]
+fn an_equal_update_that_comes_later_is_not_the_one_that_was_seen() {
+    let tick = update_without_time("tick");
+    let (one, two) = ([tick.clone()], [tick.clone(), tick]);
+    let mut memory = Memory::default();
+    memory.saw(&list(&one), NOW_MS);
+    assert_eq!(attached_at(list(&two), NOW_MS + 2000, &memory), (1, 1));
+    // Of a list that was cut, the place tells which it was.
+    let newest = List { total: 2, ..list(&one) };
+    assert_eq!(attached_at(newest, NOW_MS + 2000, &memory), (0, 1));
+}
+
+#[test]
+fn of_a_thread_list_that_loses_updates_the_oldest_that_is_equal_counts() {
+    let thread = |updates| List { total: 100, task_id: None, ..list(updates) };
+    let updates = [update("a", 20), update("b", 10), update("b", 10), update("c", 5)];
+    let mut memory = Memory::default();
+    memory.saw(&thread(&updates[..3]), NOW_MS);
+    assert_eq!(attached_at(thread(&updates), NOW_MS + 2000, &memory), (2, 2));
+    assert_eq!(attached_at(thread(&updates[3..]), NOW_MS + 2000, &memory), (0, 1));
+}
+
+#[test]
+fn another_tasks_list_is_another_list() {
+    let updates = [update("a", 20)];
+    let mut memory = Memory::default();
+    memory.saw(&list(&updates), NOW_MS);
+    let other = List { task_id: Some(b"other"), ..list(&updates) };
+    assert_eq!(attached_at(other, NOW_MS + 2000, &memory), (0, 1));
+}
+
+fn told_of(batch: &Batch, list: List<'_>, came: &[Entry]) -> usize {
+    let came: Vec<Told> = came.iter().filter_map(Told::by).collect();
+    let reread = Reread { list, entries: &came, position: StreamId::MAX };
+    super::super::reread(batch, &reread, Limits::default()).len()
+}
+
+#[test]
+fn where_it_cannot_be_told_what_was_pushed_the_withheld_are_told() {
+    let updates = [update_without_time("a")];
+    let read = read(list(&updates), &[]);
+    let memory = Memory::default();
+    let found = attach(&read, &memory, Limits::default());
+    let batch = Batch::of(&found, &read, StreamId::ZERO, &memory).unwrap();
+    let came = [coming("a", None)];
+    assert_eq!(told_of(&batch, list(&updates), &came), 0);
+    // More was pushed than was read,
+    let pushed = [update("b", 0)];
+    assert_eq!(told_of(&batch, List { total: 9, ..list(&pushed) }, &came), 1);
+    // or the list is another task's. Of one that was deleted and begun again all is known.
+    assert_eq!(told_of(&batch, list(&pushed), &came), 0);
+    assert_eq!(told_of(&batch, List { task_id: Some(b"other"), ..list(&updates) }, &came), 1);
+}
