@@ -74,6 +74,9 @@ impl Readers {
         self.away.push(self.reader.last);
 
         let same = truth(world.stream.as_ref(), self.reader.mark) != Truth::Other;
+        if world.failed_over {
+            counts.add("failovers");
+        }
         let again = world.failed_over || random.random_bool(0.05);
         let told = if again {
             self.reader = Reader::attach(world, facts, self.style);

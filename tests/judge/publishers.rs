@@ -32,7 +32,7 @@ fn gaps(
         if let Some(command) = after_each(number, &world) {
             world.apply(server, &command);
         }
-        if number % step != 0 {
+        if !number.is_multiple_of(step) {
             continue;
         }
         let facts = world.read(server).unwrap();
@@ -80,7 +80,8 @@ fn publishers_that_delete_by_name_cause_those_gaps_that_are_known() {
     for (step, all_but_three, all) in [(1, false, false), (2, false, true), (5, true, true)] {
         let reads = ENTRIES / step - 1;
         let expected = |told: bool| (if told { reads } else { 0 }, reads);
-        let every_other = |number: u64, _: &World| the_entry(number).filter(|_| number % 2 == 0);
+        let every_other =
+            |number: u64, _: &World| the_entry(number).filter(|_| number.is_multiple_of(2));
         assert_eq!(gaps(server, step, every_other), expected(false));
         let but_the_first = |number: u64, _: &World| the_entry(number).filter(|_| number > 1);
         assert_eq!(gaps(server, step, but_the_first), expected(false));

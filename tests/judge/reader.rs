@@ -8,7 +8,7 @@ use taskcast::id::StreamId;
 use taskcast::log::StreamFacts;
 
 use crate::counts::Counts;
-use crate::naive::{Entry, Number, Stream, Truth, truth};
+use crate::naive::{Entry, Fate, Number, Stream, Truth, truth};
 use crate::unnoticed;
 use crate::world::World;
 
@@ -167,8 +167,11 @@ impl Reader {
         counts: &mut Counts,
     ) -> Result<(), String> {
         match truth {
+            Truth::Whole if self.missed_withdrawn(world) => {
+                counts.add("follow: complete, though something was withdrawn unread");
+            }
             Truth::Whole if self.mark.is_none() && world.went > 0 => {
-                counts.add("follow: streams that came and went unnoticed, at 0-0");
+                counts.add("follow: another stream unnoticed, came and went while at 0-0");
             }
             Truth::Whole => {}
             Truth::Trimmed => return Err("follow hides that an entry was trimmed".into()),
@@ -178,6 +181,12 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    fn missed_withdrawn(&self, world: &World) -> bool {
+        let Some(stream) = &world.stream else { return false };
+        let read = stream.ordinal(self.mark).unwrap_or(0) as usize;
+        stream.history()[read..].iter().any(|entry| entry.fate == Fate::Withdrawn)
     }
 
     fn check_gap(
