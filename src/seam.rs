@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::fanout::{Batch as Number, Derived};
-use crate::core::seam::{self, Attach, Batch, List, Limits, Memory, Read, Reread, Told, attach, reread};
+use crate::core::seam::{
+    self, Attach, Batch, Limits, List, Memory, Read, Reread, Told, attach, reread,
+};
 use crate::id::StreamId;
 use crate::intake::{Brought, behind};
 use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
@@ -61,7 +63,8 @@ impl Inner {
     /// Updates that are withheld from others already are held once.
     fn intern(&self, snapshot: &mut Snapshot) {
         let updates = snapshot.state.iter_mut().flat_map(|state| &mut state.updates);
-        let withheld = || self.waiting.iter().rev().take(INTERN_BATCHES).flat_map(|it| it.batch.withheld());
+        let withheld =
+            || self.waiting.iter().rev().take(INTERN_BATCHES).flat_map(|it| it.batch.withheld());
         for update in updates {
             if let Some(held) = withheld().find(|held| *held == update) {
                 *update = held.clone();

@@ -139,10 +139,7 @@ impl Round {
     fn wants(&self) -> SnapshotWants {
         let recent = self.topic.recent.lock();
         let held = |position| recent.log.as_ref().is_some_and(|log| log.locate(position).is_some());
-        let state = self
-            .waiting
-            .iter()
-            .any(|waiter| waiter.needs_state || !waiter.wants_page());
+        let state = self.waiting.iter().any(|waiter| waiter.needs_state || !waiter.wants_page());
         let paged = |waiter: &&Waiter| match waiter.wants {
             Wants::After(after) => waiter.needs_page || !held(after),
             Wants::Retained => true,
@@ -328,7 +325,11 @@ impl Round {
             if waiter.attaching && Some(place) != end.place {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
             }
-            return self.answer_with(&waiter, Vec::new(), Some(Position::at_place(position, place)));
+            return self.answer_with(
+                &waiter,
+                Vec::new(),
+                Some(Position::at_place(position, place)),
+            );
         }
         let (chunks, is_there) = match page.find(position) {
             Found::Here(chunks, is_there) => (chunks, is_there),

@@ -398,7 +398,9 @@ impl Tail {
         let intake = Intake { anchored, entries: new, more, told, history };
         let judged = self.shared.take_in(&topic, head, &intake);
         watched.shrinks = match (told, judged) {
-            (Told::Facts(facts), _) => facts.removed() != std::mem::replace(&mut watched.removed, facts.removed()),
+            (Told::Facts(facts), _) => {
+                facts.removed() != std::mem::replace(&mut watched.removed, facts.removed())
+            }
             (Told::Length(_), Judged::Unproven) => true,
             _ => watched.shrinks,
         };

@@ -80,7 +80,8 @@ impl Run {
         self.appended = log.appended();
         self.epoch = log.epoch();
         let complete = log.since(position.id, position.place, &mut self.held);
-        self.renewal = self.held.first().filter(|held| held.is_renewal()).map(|_| log.renewal().clone());
+        self.renewal =
+            self.held.first().filter(|held| held.is_renewal()).map(|_| log.renewal().clone());
         self.count_units();
         complete
     }

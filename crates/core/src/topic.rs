@@ -79,7 +79,15 @@ impl Held {
 impl TopicLog {
     /// A log that holds nothing yet and whose head is at `head`.
     pub fn new(head: StreamId) -> Self {
-        Self { held: VecDeque::new(), end: ORIGIN, head, bytes: 0, appended: 1, epoch: 0, renewal: Renewal::default() }
+        Self {
+            held: VecDeque::new(),
+            end: ORIGIN,
+            head,
+            bytes: 0,
+            appended: 1,
+            epoch: 0,
+            renewal: Renewal::default(),
+        }
     }
 
     /// The position of a viewer who has everything.

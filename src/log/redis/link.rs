@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Counters;
-use super::{history, reply};
 use super::connection::{Connector, Timeouts};
 use super::error::{Class, Failure};
 use super::script::Script;
+use super::{history, reply};
 use crate::core::history::History;
 
 /// A connection that was not heard of for so long may be gone: Redis closes idle ones (`timeout`),

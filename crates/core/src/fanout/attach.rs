@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::read::Budget;
 use super::{
-    Batch, Count, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket,
-    SocketState, Topic, Viewer, Watching,
+    Batch, Count, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket, SocketState,
+    Topic, Viewer, Watching,
 };
 use crate::account::Kind;
 use crate::chunk::Chunk;

@@ -62,7 +62,9 @@ impl<T: Topic> Fanout<T> {
         io: &mut impl Io<Topic = T>,
     ) {
         let Some(&key) = self.by_thread.get(topic.thread()) else { return };
-        let Some(local) = self.topics.get(key).filter(|local| local.topic.is(topic)) else { return };
+        let Some(local) = self.topics.get(key).filter(|local| local.topic.is(topic)) else {
+            return;
+        };
         for viewer_key in local.roster.keys().to_vec() {
             let Some(viewer) = self.viewers.get_mut(viewer_key) else { continue };
             if viewer.batch == Some(batch) {

@@ -155,9 +155,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::StreamId;
     use crate::fanout::owed::JSON_PONG;
     use crate::form::ws::{self, Opcode};
+    use crate::id::StreamId;
 
     #[test]
     fn the_pong_is_a_whole_frame() {

@@ -72,14 +72,29 @@ pub(crate) fn answer(
         return None;
     }
     let Wants::After(after) = question.wants else {
-        return Some(Answer::State { chunk: stream.state_chunk(account), then: None, epoch, batch: None });
+        return Some(Answer::State {
+            chunk: stream.state_chunk(account),
+            then: None,
+            epoch,
+            batch: None,
+        });
     };
     let another = question.epoch.is_some_and(|known| known != epoch);
     if another || !stream.is_honest(after) {
-        return Some(Answer::State { chunk: stream.gap_chunk(account, after), then: None, epoch, batch: None });
+        return Some(Answer::State {
+            chunk: stream.gap_chunk(account, after),
+            then: None,
+            epoch,
+            batch: None,
+        });
     }
     if after == position {
-        return Some(Answer::After { chunks: Vec::new(), then: Some(Position::at(position)), epoch, batch: None });
+        return Some(Answer::After {
+            chunks: Vec::new(),
+            then: Some(Position::at(position)),
+            epoch,
+            batch: None,
+        });
     }
     if after != StreamId::ZERO && log.locate(after).is_some() && random.random_bool(0.5) {
         return Some(Answer::After { chunks: Vec::new(), then: None, epoch, batch: None });
@@ -92,5 +107,10 @@ pub(crate) fn answer(
             break;
         }
     }
-    Some(Answer::After { chunks, then: (ids.len() < entries_max).then_some(Position::at(position)), epoch, batch: None })
+    Some(Answer::After {
+        chunks,
+        then: (ids.len() < entries_max).then_some(Position::at(position)),
+        epoch,
+        batch: None,
+    })
 }

@@ -22,11 +22,11 @@ use std::collections::{HashMap, VecDeque};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use taskcast_core::since::Since;
 use taskcast_core::account::{Account, Charge, Kind};
 use taskcast_core::fanout::{Answer, Appetite, Effect, Fanout, Purpose, Settings, Topic as _};
 use taskcast_core::id::StreamId;
 use taskcast_core::position::{Position, Run};
+use taskcast_core::since::Since;
 use taskcast_core::slots::Key;
 use taskcast_core::topic::TopicLog;
 
