@@ -1,5 +1,6 @@
 """Fixtures of the fault suite: a seed that is printed, and viewers that leave with the test."""
 
+import contextlib
 import os
 import random
 
@@ -7,6 +8,8 @@ import pytest
 import pytest_asyncio
 
 import oracle
+import processes
+import support
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -19,10 +22,28 @@ def rng():
     return random.Random(seed)
 
 
+@pytest.fixture(scope="module", params=["tracking", "block"])
+def either_tail(request, redis_server):
+    """A server that notices changes in this way, and looks for what nobody hinted at each second."""
+    sweep = "limits.sweep_interval_ms=1000"
+    server = processes.Taskcast(
+        redis_server, "--workers", "1", "--tail", request.param, "--set", sweep
+    )
+    yield server
+    server.remove()
+
+
 @pytest.fixture
 def durable_redis(start_redis):
     """A Redis that loses nothing it acknowledged."""
     return start_redis(*DURABLE)
+
+
+@pytest_asyncio.fixture
+async def viewers():
+    """`await viewers(server, thread, since=…)`: a connection that ends with the test."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield lambda *args, **options: stack.enter_async_context(support.connect(*args, **options))
 
 
 @pytest_asyncio.fixture
