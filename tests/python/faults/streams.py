@@ -69,7 +69,7 @@ async def entries_come(ws, ids, position):
 
 async def walk(ws, position, ids):
     """Follows the viewer to the last of these entries, none of which it may miss without being told.
-    Returns the reasons of the gaps."""
+    Who resumed may be told `caught_up` on the way. Returns the reasons of the gaps."""
     gaps = []
     while position != ids[-1]:
         frame = await receive(ws)
@@ -79,6 +79,8 @@ async def walk(ws, position, ids):
             state = await receive(ws)
             assert state["update_type"] == "initial_state", state
             position = state["stream_id"]
+        elif frame["update_type"] == "caught_up":
+            assert frame["stream_id"] == position and not gaps, frame
         else:
             expected = next(id for id in ids if in_order(id) > in_order(position))
             assert (frame.get("stream_id"), frame.get("prev_stream_id")) == (expected, position), frame
