@@ -5,7 +5,7 @@ of it.
 throughout: `30` is `30-0`.
 """
 
-from support import collect, in_order, receive
+from support import in_order, initial, receive
 
 
 def commands(key, text):
@@ -48,13 +48,14 @@ def facts(worker):
 
 async def gap_is_told(ws, worker, requested, reason):
     """The next two frames are a gap and the state at the stream's end, which is returned."""
-    gap, state = await collect(ws, 2)
     first, last, end = facts(worker)
+    gap = await receive(ws)
     assert gap == {
         "update_type": "gap", "thread_id": worker.thread, "requested": full(requested),
         "first": first, "last": last, "reason": reason,
-    }
-    assert (state["update_type"], state["stream_id"]) == ("initial_state", end), state
+    }, gap
+    state = await initial(ws)
+    assert state["stream_id"] == end, state
     return end
 
 
@@ -76,9 +77,7 @@ async def walk(ws, position, ids):
         if frame["update_type"] == "gap":
             assert frame["requested"] == position, frame
             gaps.append(frame["reason"])
-            state = await receive(ws)
-            assert state["update_type"] == "initial_state", state
-            position = state["stream_id"]
+            position = (await initial(ws))["stream_id"]
         elif frame["update_type"] == "caught_up":
             assert frame["stream_id"] == position and not gaps, frame
         else:

@@ -17,7 +17,11 @@ SAME = ("2", "1 2")
 HIGHER = ("10 20 30", "40 50 60 70")
 SHORTER = ("10 20 30", "40")
 AROUND = ("100", "50 99 160")
-PAIRS = {"lower": LOWER, "same": SAME, "higher": HIGHER, "shorter": SHORTER, "around": AROUND}
+SAME_END = ("10 20 30", "5 6 30 40")
+PAIRS = {
+    "lower": LOWER, "same": SAME, "same end": SAME_END, "higher": HIGHER, "shorter": SHORTER,
+    "around": AROUND,
+}
 
 
 def added(ids):

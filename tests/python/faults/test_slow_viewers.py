@@ -1,0 +1,186 @@
+"""Viewers who lag where a stream is trimmed or replaced: one gap, and then everything after it."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from oracle import new_worker
+from processes import Taskcast, request
+from rawsocket import TEXT, Raw
+from streams import do, full, gap_is_told, walk
+from support import connect, initial, receive, task_path
+
+# A topic holds less than what a viewer lags by here, so that it is read for the viewer.
+SMALL = "limits.topic_bytes_max=65536"
+# More than the kernel keeps for a viewer who does not read.
+LARGE_BYTES = 20_000
+LARGE_COUNT = 300
+RECEIVE_BYTES = 16_384
+
+
+@pytest.fixture(scope="module", params=["tracking", "block"])
+def server(request, redis_server):
+    server = Taskcast(redis_server, "--workers", "1", "--tail", request.param, "--set", SMALL)
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def worker(redis_server):
+    return new_worker(redis_server)
+
+
+def fill(worker, begin, count=LARGE_COUNT, trim=()):
+    """So many large entries. Returns their ids."""
+    with worker.redis.pipeline(transaction=False) as pipe:
+        for id in range(begin, begin + count):
+            fields = ("update_type", "event", "n", id, "padding", "x" * LARGE_BYTES)
+            pipe.execute_command("XADD", worker.stream, *trim, f"{id}-0", *fields)
+        pipe.execute()
+    return [full(id) for id in range(begin, begin + count)]
+
+
+class Slow:
+    """A viewer that reads as much as it is told to, for `walk` and `receive`."""
+
+    def __init__(self, server, path):
+        self.raw = Raw(server, RECEIVE_BYTES).open(path)
+
+    async def recv(self):
+        return json.dumps(await asyncio.to_thread(self.raw.read_json))
+
+
+@contextlib.contextmanager
+def slow(server, path):
+    viewer = Slow(server, path)
+    with viewer.raw:
+        yield viewer
+
+
+async def test_a_slow_viewer_who_has_nothing_yet_is_told_of_what_was_trimmed(server, worker):
+    """It stands at 0-0, and another task fills its socket meanwhile."""
+    other = new_worker(server.redis_server)
+    async with connect(server, worker.thread) as prompt, connect(server, other.thread) as of_other:
+        await initial(prompt), await initial(of_other)
+        with slow(server, "/api/v1/ws") as viewer:
+            for thread in (worker.thread, other.thread):
+                subscribe = {"type": "subscribe", "thread_id": thread}
+                viewer.raw.send_frame(TEXT, json.dumps(subscribe))
+                await initial(viewer)
+            filling = fill(other, 1)
+            assert await walk(of_other, "0-0", filling) == []
+            ids = fill(worker, 1, 50)
+            assert await walk(prompt, "0-0", ids) == []
+            do(worker, "XTRIM MAXLEN 2")
+            only = Only(viewer, worker.thread)
+            await gap_is_told(only, worker, 0, "trimmed")
+            do(worker, "XADD 900; XADD 901")
+            assert await walk(only, ids[-1], ["900-0", "901-0"]) == []
+
+
+class Only:
+    """The frames of one task among those of several."""
+
+    def __init__(self, viewer, thread):
+        self.viewer, self.thread = viewer, thread
+
+    async def recv(self):
+        while json.loads(text := await self.viewer.recv())["thread_id"] != self.thread:
+            pass
+        return text
+
+
+async def test_who_lags_again_behind_a_reset_is_not_told_a_second_time(server, worker):
+    do(worker, "XADD 1; XADD 2; XADD 3")
+    async with connect(server, worker.thread) as prompt:
+        await initial(prompt)
+        with slow(server, task_path(worker.thread)) as viewer:
+            await initial(viewer)
+            do(worker, "DEL; XADD 101; XADD 102; XADD 103; XADD 104")
+            at = await gap_is_told(prompt, worker, 3, "reset")
+            assert await gap_is_told(viewer, worker, 3, "reset") == at
+            ids = fill(worker, 1000)
+            assert await walk(prompt, at, ids) == []
+            # A part, and it lags again.
+            assert await walk(viewer, at, ids[:40]) == []
+            more = fill(worker, 2000)
+            assert await walk(prompt, ids[-1], more) == []
+            assert await walk(viewer, ids[39], ids[40:] + more) == []
+            do(worker, "XADD 9000")
+            assert await walk(viewer, more[-1], ["9000-0"]) == []
+
+
+async def test_who_lags_while_a_stream_is_replaced_is_told_once(server, worker):
+    """What it gets of the first stream is the beginning of what it lacks; then one gap."""
+    do(worker, "XADD 1")
+    async with connect(server, worker.thread) as prompt:
+        await initial(prompt)
+        with slow(server, task_path(worker.thread)) as viewer:
+            await initial(viewer)
+            old = fill(worker, 1000)
+            assert await walk(prompt, "1-0", old) == []
+            do(worker, "DEL; XADD 5000; XADD 5001")
+            at = await gap_is_told(prompt, worker, old[-1], "reset")
+            ids = fill(worker, 6000)
+            assert await walk(prompt, at, ids) == []
+            await to_the_gap(viewer, old)
+            at, after = (await initial(viewer))["stream_id"], ["5001-0", *ids]
+            # A part of what follows, if there is any, and it lags again.
+            part = after[after.index(at) :][:20]
+            assert await walk(viewer, at, part) == []
+            more = fill(worker, 7000)
+            assert await walk(prompt, ids[-1], more) == []
+            assert await walk(viewer, part[-1], [*after, *more]) == []
+
+
+async def to_the_gap(viewer, ids):
+    """The entries before the gap, in their order and without a hole."""
+    position, coming = "1-0", iter(ids)
+    while (frame := await receive(viewer))["update_type"] != "gap":
+        assert (frame["stream_id"], frame["prev_stream_id"]) == (next(coming), position)
+        position = frame["stream_id"]
+    assert (frame["requested"], frame["reason"]) == (position, "reset"), frame
+    # Else it did not lag.
+    assert position != ids[-1]
+
+
+async def test_who_lags_behind_trims_is_told_once_and_gets_what_is_kept(server, worker):
+    """Each hole is told once: two trims, each while the viewer lags."""
+    do(worker, "XADD 1")
+    async with connect(server, worker.thread) as prompt:
+        await initial(prompt)
+        with slow(server, task_path(worker.thread)) as viewer:
+            position, at = (await initial(viewer))["stream_id"], "1-0"
+            for begin in (1000, 2000):
+                ids = fill(worker, begin)
+                assert await walk(prompt, at, ids) == []
+                do(worker, "XTRIM MAXLEN 3")
+                at = ids[-1]
+                assert await walk(viewer, position, ids) == ["trimmed"]
+                position = at
+            do(worker, "XADD 9000")
+            assert await walk(viewer, position, ["9000-0"]) == []
+
+
+async def test_a_slow_viewer_of_the_embedded_log_is_told_of_what_was_trimmed():
+    server = Taskcast(None, "--embedded", "--set", "limits.stream_length_max=5", "--set", SMALL)
+    try:
+        thread = request(server, "POST", "/api/v1/triage", {"query": "q"})[2]["thread_id"]
+        path, body = f"/api/v1/tasks/{thread}/updates", {"message": "x" * LARGE_BYTES}
+        async with connect(server, thread) as prompt:
+            at = (await initial(prompt))["stream_id"]
+            with slow(server, task_path(thread)) as viewer:
+                position = (await initial(viewer))["stream_id"]
+                for _ in range(2):
+                    ids = []
+                    for _ in range(LARGE_COUNT):
+                        ids.append(request(server, "POST", path, body)[2]["stream_id"])
+                        assert await walk(prompt, at, ids[-1:]) == []
+                        at = ids[-1]
+                    # The log is trimmed all the time, so there may be several holes.
+                    assert set(await walk(viewer, position, ids)) == {"trimmed"}
+                    position = at
+    finally:
+        server.remove()
