@@ -67,11 +67,14 @@ async def comes_as_its_entry(ws, item, stream_id, position):
 
 
 async def comes_derived(ws, item, position):
-    """The next frame tells an update that has no entry; `position` is the viewer's (protocol §3.2)."""
-    frame = await receive(ws)
+    """The next frame tells an update that has no entry."""
+    assert_derived(await receive(ws), item, position)
+
+
+def assert_derived(frame, item, position):
+    """`position` is the viewer's; such a frame is no part of the chain (protocol §3.2)."""
     assert frame["update_type"] == "thread_update" and frame.get("derived") is True, frame
     assert frame["stream_id"] == position and "prev_stream_id" not in frame, frame
     # `update_type` is the frame's.
     members = {name: value for name, value in item.items() if name != "update_type"}
     assert {name: frame.get(name) for name in members} == members, frame
-    return frame
