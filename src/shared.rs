@@ -75,9 +75,9 @@ pub(crate) enum WorkerMessage {
 
 /// For a tail.
 pub(crate) enum TailMessage {
-    /// Watch this topic from its head on.
+    /// Watch this topic from its head on; look at it now.
     Watch(Arc<Topic>),
-    /// Look at this topic now.
+    /// The same, and its stream may be another one than it was.
     Look(Arc<Topic>),
 }
 

@@ -75,7 +75,7 @@ impl Drop for Turn {
         };
         if tail_waits {
             let owner = self.topic.owner();
-            self.shared.tails[owner].put(TailMessage::Look(self.topic.clone()));
+            self.shared.tails[owner].put(TailMessage::Watch(self.topic.clone()));
         }
         self.topic.turns.done.notify_waiters();
     }

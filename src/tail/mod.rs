@@ -12,8 +12,11 @@ mod hints;
 mod plan;
 mod read;
 mod share;
+mod spare;
 mod sweep;
+mod take;
 mod verify;
+mod watched;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -35,20 +38,17 @@ use crate::log::{Log, LogError};
 use crate::shared::{Shared, TailMessage};
 use crate::supervise::{self, Part};
 use crate::sys::pause::Pause;
-use crate::topic::Topic;
-use care::{Care, Refusal};
 use due::{Due, Group, Why};
 use hints::Hinting;
-use plan::{Load, Window};
+use plan::Window;
 use share::Share;
+use spare::SpareFacts;
+use watched::Watched;
 
 /// How long the tail rests after it has read: under load, what changes meanwhile is read together.
 /// An idle tail reads at once. Each read wakes this thread twice and Redis once, which costs more
 /// than what is read; `loadtest wide` shows it.
 const READ_PAUSE: Duration = Duration::from_micros(800);
-
-/// Streams with larger entries are not asked for their facts with each read.
-const FACTS_ENTRY_BYTES_MAX: usize = 4096;
 
 /// Of an answer that grows to so many times what was asked for, about, only the beginning is taken.
 const ANSWER_GROWTH_MAX: usize = 2;
@@ -80,24 +80,8 @@ pub(crate) struct Tail {
     hinting: Hinting,
     /// Redis may have another history now.
     in_doubt: bool,
+    spare_facts: SpareFacts,
     reconnect: Backoff,
-}
-
-struct Watched {
-    topic: Arc<Topic>,
-    /// What is under the key is no stream; it is read alone, and when Redis tells of a change.
-    wrong_type: bool,
-    /// When it was read; the sweep reads what was not for long.
-    read_at: Instant,
-    load: Load,
-    care: Care,
-    /// How often in a row a read of it alone was cut off.
-    strikes: u8,
-    /// Entries were taken out of it of late: its length alone says little.
-    shrinks: bool,
-    /// How many were taken out of it, when it last told.
-    removed: Option<u64>,
-    refusal: Option<Box<Refusal>>,
 }
 
 /// Why a tail does not follow its streams over a connection any more.
@@ -151,6 +135,7 @@ impl Tail {
             patient_until: None,
             hinting: Hinting::new(preferred),
             in_doubt: false,
+            spare_facts: SpareFacts::default(),
         }
     }
 
@@ -336,6 +321,7 @@ impl Tail {
 
     fn take_messages(&mut self) {
         for message in self.shared.clone().tails[self.number].take() {
+            let looks = matches!(message, TailMessage::Look(_));
             let (TailMessage::Watch(topic) | TailMessage::Look(topic)) = message;
             // A desk may speak for a topic that was retired, and made anew, in the meantime; or
             // for one that has gone to the lane.
@@ -347,6 +333,9 @@ impl Tail {
             if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
                 self.watched.insert(key.clone(), Watched::new(topic));
             }
+            if looks && let Some(watched) = self.watched.get_mut(&key) {
+                watched.in_doubt = true;
+            }
             self.is_due(key, Why::Other);
         }
     }
@@ -355,37 +344,6 @@ impl Tail {
         self.shared.metrics.rescans.fetch_add(1, Relaxed);
         let keys: Vec<Bytes> = self.watched.keys().cloned().collect();
         keys.into_iter().for_each(|key| self.is_due(key, Why::Other));
-    }
-}
-
-impl Watched {
-    fn new(topic: Arc<Topic>) -> Self {
-        Self {
-            topic,
-            wrong_type: false,
-            read_at: Instant::now(),
-            load: Load::default(),
-            care: Care::None,
-            strikes: 0,
-            shrinks: false,
-            removed: None,
-            refusal: None,
-        }
-    }
-
-    /// Whether to ask for its facts: they come with two of its entries.
-    fn asks_facts(&self, length_is_enough: bool) -> bool {
-        let small = self.load.entry_bytes().is_none_or(|bytes| bytes <= FACTS_ENTRY_BYTES_MAX);
-        small && (self.shrinks || !length_is_enough)
-    }
-
-    /// How it is read.
-    fn group(&self) -> Group {
-        match (self.wrong_type || self.care > Care::None, self.load.behind) {
-            (true, _) => Group::Alone,
-            (false, true) => Group::Behind,
-            (false, false) => Group::Usual,
-        }
     }
 }
 

@@ -9,20 +9,16 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::Tail;
-use super::care::{Care, Tell};
+use super::care::Care;
 use super::due::{Group, Why};
 use super::plan::{Candidate, Load, Plan};
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::history::History;
 use crate::id::StreamId;
-use crate::intake::{Intake, Judged, behind};
 use crate::log::source::Source;
 use crate::log::tail::{Question, Read, ReadError, Told};
-use crate::log::{Entry, LogError, SnapshotWants};
+use crate::log::{LogError, SnapshotWants};
 use crate::turn::Turn;
-
-/// After so many bytes of entries the thread's other tasks have their turn.
-const BYTES_PER_TURN: usize = 256 * 1024;
 
 /// After so long the tail's other work has its turn, however much is left to read.
 const READ_TURN: Duration = Duration::from_millis(50);
@@ -154,7 +150,7 @@ impl Tail {
         // Each stream is read by nobody else until its answer is taken in.
         let (mut questions, mut whys, mut turns) = (Vec::new(), Vec::new(), Vec::new());
         for Candidate { key, why, .. } in plan.streams {
-            if let Some((question, turn)) = self.question(&key, now, history) {
+            if let Some((question, turn)) = self.question(&key, why, now, history) {
                 questions.push(question);
                 whys.push(why);
                 turns.push(turn);
@@ -244,95 +240,12 @@ impl Tail {
         }
     }
 
-    async fn take_reads(
-        &mut self,
-        asked: Asked,
-        reads: Vec<Read>,
-        mut charge: Option<Charge>,
-    ) -> Result<(), LogError> {
-        let Asked { questions, whys, turns, history } = asked;
-        let bytes_of = |read: &Read| match read {
-            Read::Entries { entries, .. } => entries.iter().map(Entry::bytes_len).sum(),
-            _ => 0,
-        };
-        let mut held: usize = reads.iter().map(bytes_of).sum();
-        let broke_off =
-            |read: &Read| matches!(read, Read::TooLarge | Read::BrokenOff | Read::NotRead);
-        let too_much = reads.iter().any(broke_off);
-        self.window.brought(held, too_much);
-        let mut since_turn = 0;
-        for (((question, why), turn), read) in questions.iter().zip(whys).zip(turns).zip(reads) {
-            if let Some(charge) = &mut charge {
-                charge.set(held);
-            }
-            let bytes = bytes_of(&read);
-            self.take_read(question, why, read, history).await?;
-            drop(turn);
-            held -= bytes;
-            since_turn += bytes;
-            if since_turn > BYTES_PER_TURN {
-                since_turn = 0;
-                tokio::task::yield_now().await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn take_read(
-        &mut self,
-        question: &Question,
-        why: Why,
-        read: Read,
-        history: History,
-    ) -> Result<(), LogError> {
-        let result = match read {
-            Read::Entries { entries, told, more } => {
-                self.weigh(&question.key, &entries, more);
-                self.was_read(&question.key);
-                let news = self.take(question, &entries, told, more, history).await;
-                news.map(|news| self.hinting.was_read(&question.key, why, news))
-            }
-            Read::WrongType => self.set_aside(&question.key).await,
-            Read::TooLarge => {
-                self.give_to_lane(&question.key);
-                Ok(())
-            }
-            Read::BrokenOff => {
-                if let Some(watched) = self.watched.get_mut(&question.key) {
-                    watched.care = watched.care.max(Care::Alone);
-                }
-                self.is_due(question.key.clone(), why);
-                Ok(())
-            }
-            Read::NotRead => {
-                self.is_due(question.key.clone(), why);
-                Ok(())
-            }
-            Read::Refused(error) => Err(LogError::Refused(error)),
-        };
-        match result {
-            Err(LogError::Refused(error)) => {
-                self.refused(&question.key, &error, Tell::Later);
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    /// Learns how large a stream's entries are. The one at the head is as good for that as others.
-    fn weigh(&mut self, key: &Bytes, entries: &[Entry], more: bool) {
-        let Some(watched) = self.watched.get_mut(key) else { return };
-        match entries.iter().map(Entry::bytes_len).max() {
-            Some(bytes) => watched.load.brought(bytes, more),
-            None => watched.load.brought_nothing(),
-        }
-    }
-
     /// What to ask of a stream; nothing where it is not watched, it is not known from where on, or
     /// somebody else reads it now.
     fn question(
         &mut self,
         key: &Bytes,
+        why: Why,
         now: Instant,
         history: History,
     ) -> Option<(Question, Turn)> {
@@ -349,77 +262,18 @@ impl Tail {
             thread: topic.thread.clone(),
             key: topic.key.clone(),
             after: head.predecessor(),
-            asks_facts: watched.asks_facts(length_is_enough),
+            asks_facts: watched.may_ask_facts()
+                && (watched.in_doubt || !length_is_enough || self.spare_facts.take(why, now)),
         };
         Some((question, turn))
-    }
-
-    /// The key holds something else than a stream.
-    async fn set_aside(&mut self, key: &Bytes) -> Result<(), LogError> {
-        let Some(watched) = self.watched.get_mut(key) else { return Ok(()) };
-        if std::mem::replace(&mut watched.wrong_type, true) {
-            return Ok(());
-        }
-        let topic = watched.topic.clone();
-        tracing::warn!(thread_id = %topic.thread, "stream_key_holds_something_else");
-        if let Some(head) = topic.head() {
-            self.verify(key, &topic, head).await?;
-        }
-        Ok(())
-    }
-
-    /// It has entries that would hold up this thread: the lane goes on from where this tail stands.
-    pub(super) fn give_to_lane(&mut self, key: &Bytes) {
-        self.due.remove(key);
-        if let Some(watched) = self.watched.swap_remove(key) {
-            self.shared.give_to_lane(&watched.topic);
-        }
-    }
-
-    /// Takes what one read gave of one stream. Whether it was something new.
-    async fn take(
-        &mut self,
-        question: &Question,
-        entries: &[Entry],
-        told: Told,
-        more: bool,
-        history: History,
-    ) -> Result<bool, LogError> {
-        let key = &question.key;
-        if more {
-            self.is_due(key.clone(), Why::Other);
-        }
-        let Some(watched) = self.watched.get_mut(key) else { return Ok(false) };
-        watched.wrong_type = false;
-        let topic = watched.topic.clone();
-        let Some(head) = topic.head() else { return Ok(false) };
-        let new = behind(entries, head);
-        let anchored = new.len() < entries.len();
-        let intake = Intake { anchored, entries: new, more, told, history };
-        let judged = self.shared.take_in(&topic, head, &intake);
-        watched.shrinks = match (told, judged) {
-            (Told::Facts(facts), _) => {
-                facts.removed() != std::mem::replace(&mut watched.removed, facts.removed())
-            }
-            (Told::Length(_), Judged::Unproven) => true,
-            _ => watched.shrinks,
-        };
-        match judged {
-            Judged::TakenIn => Ok(!new.is_empty()),
-            Judged::Unproven if !question.asks_facts && watched.asks_facts(false) => {
-                self.is_due(key.clone(), Why::Other);
-                Ok(false)
-            }
-            Judged::Unproven | Judged::Gap(_) => self.verify(key, &topic, head).await,
-        }
     }
 }
 
 /// What was asked.
-struct Asked {
-    questions: Vec<Question>,
-    whys: Vec<Why>,
-    turns: Vec<Turn>,
+pub(super) struct Asked {
+    pub(super) questions: Vec<Question>,
+    pub(super) whys: Vec<Why>,
+    pub(super) turns: Vec<Turn>,
     /// Where.
-    history: History,
+    pub(super) history: History,
 }

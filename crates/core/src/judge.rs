@@ -14,7 +14,7 @@
 //! or, where there is none, the id right above G. Without a stream, all of them are zero. With a 0, as
 //! in A0, they are those of the last read. A reader has read everything up to the position p, which is
 //! the ordinal o: so many entries had been added up to there. n entries were read behind it. w is 1
-//! where D > p, as at least one entry behind p was withdrawn then, and otherwise 0.
+//! where p < D <= G, as at least one entry behind p was withdrawn then, and otherwise 0.
 //!
 //! An ordinal may be too low, which costs a gap that was none now and then; one that is too high would
 //! hide some. So p and o are G and A after a read to the end, where withdrawn entries are behind the
@@ -105,7 +105,7 @@ pub fn behind(position: StreamId, ordinal: Option<u64>, facts: &StreamFacts) -> 
     let (Some(removed), Some(deleted)) = (facts.removed(), facts.deleted()) else {
         return uncounted(position, facts);
     };
-    all_removed(position, ordinal, removed, deleted)
+    all_removed(ordinal, removed, is_behind(deleted, position, facts))
 }
 
 /// What is missing behind a position of which nothing else is known. `is_there` says whether its
@@ -139,13 +139,18 @@ pub fn since(position: StreamId, facts: &StreamFacts, is_there: bool) -> Verdict
 
 /// Of a stream without anything up to the position: whether no more was removed than that, and one
 /// entry behind it by name.
-fn all_removed(position: StreamId, ordinal: u64, removed: u64, deleted: StreamId) -> Verdict {
-    let withdrawn = u64::from(deleted > position);
-    match removed.cmp(&ordinal.saturating_add(withdrawn)) {
+fn all_removed(ordinal: u64, removed: u64, withdrawn: bool) -> Verdict {
+    match removed.cmp(&ordinal.saturating_add(u64::from(withdrawn))) {
         std::cmp::Ordering::Less => RESET,
         std::cmp::Ordering::Equal => Verdict::Complete,
         std::cmp::Ordering::Greater => TRIMMED,
     }
+}
+
+/// Whether an entry behind a position was deleted by name. An id above the last one that was given
+/// out says nothing: somebody has set that back.
+fn is_behind(deleted: StreamId, position: StreamId, facts: &StreamFacts) -> bool {
+    deleted > position && deleted <= facts.last_generated
 }
 
 /// Of a stream that does not count, and in which nothing went back.

@@ -109,7 +109,7 @@ impl World {
         self.fanout.begin(key, purpose, &mut self.net);
         let bytes = vec![b'x'; 100_000].into();
         let chunk = Chunk::of_one(&self.account, bytes, StreamId::ZERO, StreamId::ZERO);
-        let answer = Answer::State { chunk: chunk.into(), epoch: 0 };
+        let answer = Answer::State { chunk: chunk.into(), epoch: 0, then: None, batch: None };
         while let Some(effect) = self.fanout.next_effect() {
             if let Effect::Ask { viewer, .. } = effect {
                 self.fanout.answered(viewer, answer.clone(), &mut self.net);

@@ -1,6 +1,6 @@
 //! What a reader that follows a stream knows of it.
 
-use super::{RESET, Verdict, all_removed, uncounted};
+use super::{RESET, Verdict, all_removed, is_behind, uncounted};
 use crate::facts::StreamFacts;
 use crate::id::StreamId;
 
@@ -52,12 +52,14 @@ impl Known {
         else {
             return uncounted(self.position, facts);
         };
+        let withdrawn = is_behind(deleted, self.position, facts)
+            // Above the last id, as it is where somebody has set that back, it tells of no news.
+            && !(self.facts.deleted() == Some(deleted) && deleted > self.facts.last_generated);
         if facts.floor() > self.position {
-            return all_removed(self.position, ordinal, removed, deleted);
+            return all_removed(ordinal, removed, withdrawn);
         }
         // What is there is a part of what was added behind the position.
-        let withdrawn = u64::from(deleted > self.position);
-        let too_few = added.saturating_sub(ordinal) < entries.saturating_add(withdrawn);
+        let too_few = added.saturating_sub(ordinal) < entries.saturating_add(u64::from(withdrawn));
         if too_few { RESET } else { Verdict::Complete }
     }
 
