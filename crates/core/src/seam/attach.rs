@@ -40,6 +40,18 @@ pub struct Attach {
     /// [`UPDATES_READ_ON`](super::UPDATES_READ_ON) and [`ENTRIES_READ_ON`](super::ENTRIES_READ_ON),
     /// once.
     pub reads_on: bool,
+    /// What the withheld say.
+    pub(super) said: Vec<Said>,
+    /// Others that say the same as some withheld ones, and may be what an entry of these words is of.
+    pub(super) others: Vec<Other>,
+}
+
+/// An update that is not withheld, without an entry of its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Other {
+    pub(super) said: Said,
+    /// It is older than those that are shown, and its entry may come in time as well.
+    pub(super) may_come: bool,
 }
 
 impl<'a> Read<'a> {
@@ -77,7 +89,7 @@ pub fn attach(read: &Read<'_>, memory: &Memory, limits: Limits) -> Attach {
     let is_ours = |told: &Told| told.is_of(list.task_id);
     let entries: Vec<Told> = read.entries.iter().filter_map(Told::by).filter(is_ours).collect();
     let loose = if list.is_cut() { entries.len().saturating_sub(limits.loose_max) } else { 0 };
-    let Pairs { settled, pairs } = Pairs::of(&updates, &entries, loose);
+    let Pairs { settled, exact, pairs } = Pairs::of(&updates, &entries, loose);
 
     // What stands before an update that is old is older.
     let waited = |entry: &usize| read.now_ms.saturating_sub(entries[*entry].id.ms) >= WAIT_MS;
@@ -88,15 +100,22 @@ pub fn attach(read: &Read<'_>, memory: &Memory, limits: Limits) -> Attach {
     let old = with_old_entry.chain(long_ago).chain([seen_old]).max().unwrap_or_default();
 
     let mut found = Attach::default();
-    for at in (0..len).rev() {
-        if found.shown.len() == limits.shown_max {
-            break;
-        }
-        let is_shown = settled[at] || at < old;
-        if is_shown { found.shown.push(at) } else { found.withheld.push(at) }
+    let mut walked = len;
+    while walked > 0 && found.shown.len() < limits.shown_max {
+        walked -= 1;
+        let is_shown = settled[walked] || walked < old;
+        if is_shown { found.shown.push(walked) } else { found.withheld.push(walked) }
     }
     found.shown.reverse();
     found.withheld.reverse();
+    found.said = found.withheld.iter().map(|&at| updates[at]).collect();
+    let says_the_same =
+        |said: &Said| found.said.iter().any(|withheld| withheld.class == said.class);
+    let is_other = |at: &usize| !exact[*at] && !found.withheld.contains(at);
+    found.others = (0..len)
+        .filter(|at| is_other(at) && says_the_same(&updates[*at]))
+        .map(|at| Other { said: updates[at], may_come: at < walked && at >= old && !settled[at] })
+        .collect();
     found.updates_total = list.total.saturating_sub(found.withheld.len() as u64);
     let has_more = list.has_more() || (read.entries.len() as u64) < read.entries_total;
     found.reads_on = has_more && !found.withheld.is_empty();

@@ -9,6 +9,8 @@ const APART_US_MAX: i64 = 2_000_000;
 pub(super) struct Pairs {
     /// For each update, whether it is proven to have its entry.
     pub(super) settled: Vec<bool>,
+    /// For each update, whether that entry has its very time.
+    pub(super) exact: Vec<bool>,
     /// Updates, each with an entry that came no sooner than it or an older update of the list.
     pub(super) pairs: Vec<(usize, usize)>,
 }
@@ -17,26 +19,24 @@ impl Pairs {
     /// Both are oldest first. `loose` is the number of the first entry that may be compared without
     /// equal times.
     pub(super) fn of(updates: &[Said], entries: &[Told], loose: usize) -> Self {
-        let (exact, taken) = exact(updates, entries);
-        let mut found =
-            Self { settled: exact.iter().map(Option::is_some).collect(), pairs: Vec::new() };
-        found
-            .pairs
-            .extend(exact.iter().enumerate().filter_map(|(at, entry)| Some((at, (*entry)?))));
+        let (partners, taken) = exact(updates, entries);
+        let exact: Vec<bool> = partners.iter().map(Option::is_some).collect();
+        let pairs = partners.iter().enumerate().filter_map(|(at, entry)| Some((at, (*entry)?)));
+        let mut found = Self { settled: exact.clone(), exact, pairs: pairs.collect() };
         if found.pairs.len() == updates.len() {
             return found;
         }
         let rest: Vec<usize> = (loose..entries.len()).filter(|&entry| !taken[entry]).collect();
+        let left = |at: &usize| partners[*at].is_none();
         let mut looked_at: Vec<Class> = Vec::new();
-        for (at, class) in
-            updates.iter().enumerate().filter_map(|(at, said)| Some((at, said.class?)))
-        {
-            if exact[at].is_none() && !looked_at.contains(&class) {
-                looked_at.push(class);
-                let left = |at: &usize| exact[*at].is_none() && updates[*at].class == Some(class);
-                let ours: Vec<usize> = (at..updates.len()).filter(left).collect();
-                found.add_loose(&ours, updates, &rest, entries, class);
-            }
+        for at in (0..updates.len()).filter(left) {
+            let Some(class) = updates[at].class.filter(|class| !looked_at.contains(class)) else {
+                continue;
+            };
+            looked_at.push(class);
+            let is_ours = |at: &usize| left(at) && updates[*at].class == Some(class);
+            let ours: Vec<usize> = (at..updates.len()).filter(is_ours).collect();
+            found.add_loose(&ours, updates, &rest, entries, class);
         }
         found
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::Limits;
-use super::attach::{Attach, Read};
+use super::attach::{Attach, Other, Read};
 use super::list::{List, Mark, Stands};
 use super::memory::Memory;
 use super::pairs::exact;
@@ -23,6 +23,7 @@ pub struct Batch {
     /// In the task layout, whose list it was.
     task_id: Option<Bytes>,
     withheld: Vec<(Said, Bytes)>,
+    others: Vec<Other>,
     newest: Mark,
 }
 
@@ -46,15 +47,16 @@ impl Batch {
         position: StreamId,
         memory: &Memory,
     ) -> Option<Self> {
-        let withheld: Vec<_> = attach.withheld.iter().map(|&at| &read.list.updates[at]).collect();
-        if withheld.is_empty() {
+        if attach.withheld.is_empty() {
             return None;
         }
+        let withheld = attach.withheld.iter().map(|&at| read.list.updates[at].clone());
         Some(Self {
             position,
             due_ms: memory.old_at_ms(&read.list, read.now_ms),
             task_id: read.list.task_id.map(Bytes::copy_from_slice),
-            withheld: withheld.iter().map(|&it| (Said::by_update(it), it.clone())).collect(),
+            withheld: attach.said.iter().copied().zip(withheld).collect(),
+            others: attach.others.clone(),
             newest: read.list.newest()?,
         })
     }
@@ -71,7 +73,9 @@ impl Batch {
 
     /// The withheld updates, in bytes.
     pub fn bytes_len(&self) -> usize {
-        self.withheld.iter().map(|(_, update)| update.len() + size_of::<(Said, Bytes)>()).sum()
+        let others = self.others.len() * size_of::<Other>();
+        let size = |update: &Bytes| update.len() + size_of::<(Said, Bytes)>();
+        self.withheld.iter().map(|(_, update)| size(update)).sum::<usize>() + others
     }
 
     /// The updates that were pushed since, and whether those are all.
@@ -96,32 +100,37 @@ pub fn reread(batch: &Batch, read: &Reread<'_>, limits: Limits) -> Vec<Bytes> {
     let is_new = |told: &&Told| told.id > behind && told.id <= up_to;
     let is_ours = |told: &&Told| told.is_of(batch.task_id.as_deref());
     let came: Vec<Told> = read.entries.iter().filter(is_new).filter(is_ours).copied().collect();
-    // Of those that have the same time as well, the new ones come first: what they leave is of the
-    // withheld.
-    let pushed = pushed.iter().map(|update| Said::by_update(update));
+    // Of those that have the same time as well, the new ones and those that were not withheld come
+    // first: what they leave is of the withheld.
+    let pushed: Vec<Said> = pushed.iter().map(|update| Said::by_update(update)).collect();
+    let may_come = pushed.iter().map(|_| true).chain(batch.others.iter().map(|it| it.may_come));
+    let may_come: Vec<bool> = may_come.collect();
+    let others = batch.others.iter().map(|other| other.said);
     let withheld = batch.withheld.iter().map(|(said, _)| *said);
-    let pushed_len = pushed.len();
-    let updates: Vec<Said> = pushed.chain(withheld).collect();
+    let updates: Vec<Said> = pushed.into_iter().chain(others).chain(withheld).collect();
     let (partners, taken) = exact(&updates, &came);
 
-    // Entries of a class that more of them came of than new updates: they are of the withheld.
-    let without_partner = |at: &usize| partners[*at].is_none();
+    // Of a class, entries beyond one for each of the others are of the withheld.
     let surplus = |class: Class| {
-        let of_class = |at: &usize| updates[*at].class == Some(class);
-        let left = (0..came.len()).filter(|&at| !taken[at] && came[at].class == class).count();
-        left.saturating_sub((0..pushed_len).filter(without_partner).filter(of_class).count())
+        let is_left = |at: &usize| partners[*at].is_none() && updates[*at].class == Some(class);
+        let entries = (0..came.len()).filter(|&at| !taken[at] && came[at].class == class).count();
+        let others = (0..may_come.len()).filter(|at| may_come[*at] && is_left(at)).count();
+        entries.saturating_sub(others)
     };
     let mut came_of: HashMap<Class, usize> = HashMap::new();
     let mut told = Vec::new();
-    for at in (pushed_len..updates.len()).filter(without_partner) {
+    let mut in_doubt = 0;
+    for at in (may_come.len()..updates.len()).filter(|&at| partners[at].is_none()) {
         if let Some(class) = updates[at].class.filter(|_| are_all) {
             let left = came_of.entry(class).or_insert_with(|| surplus(class));
             if *left > 0 {
                 *left -= 1;
+                in_doubt += 1;
                 continue;
             }
         }
-        told.push(batch.withheld[at - pushed_len].1.clone());
+        told.push(batch.withheld[at - may_come.len()].1.clone());
     }
-    told.split_off(told.len().saturating_sub(limits.shown_max))
+    // Of an entry that is of one or another update, the other one is told: it takes no one's place.
+    told.split_off(told.len().saturating_sub(limits.shown_max + in_doubt))
 }

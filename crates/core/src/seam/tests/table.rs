@@ -149,6 +149,30 @@ fn the_cap_is_where_it_is_told() {
 }
 
 #[test]
+fn an_entry_of_an_update_that_was_neither_shown_nor_withheld_cancels_nothing() {
+    let exact = |n: u64| (update(&n.to_string(), 50 - n), entry(&n.to_string(), 5, Some(50 - n)));
+    let (between, entries): (Vec<Bytes>, Vec<Entry>) = (0..10).map(exact).unzip();
+    // With its time it is known again, without one it may be of either.
+    for (first, last, came) in [
+        (update("a", 99), update("a", 9), coming("a", Some(99))),
+        (update_without_time("a"), update_without_time("a"), coming("a", None)),
+    ] {
+        let updates =
+            [std::slice::from_ref(&first), &between[..], std::slice::from_ref(&last)].concat();
+        assert_eq!(attached(&updates, &entries), ((1..11).collect(), vec![11]));
+        assert_eq!(told_later(&updates, &entries, &[], std::slice::from_ref(&came)), [last]);
+    }
+}
+
+#[test]
+fn an_update_in_doubt_takes_no_ones_place() {
+    let others: Vec<Bytes> = (0..10).map(|n| update(&n.to_string(), 50 - n)).collect();
+    let tick = update_without_time("tick");
+    let updates = [std::slice::from_ref(&tick), &others[..], std::slice::from_ref(&tick)].concat();
+    assert_eq!(told_later(&updates, &[], &[], &[coming("tick", None)]), updates[1..]);
+}
+
+#[test]
 fn of_a_cut_list_old_entries_prove_nothing_of_equal_updates() {
     let updates: Vec<Bytes> = (0..4).map(|_| update_without_time("tick")).collect();
     let entries: Vec<Entry> = (0..8).map(|n| entry("tick", 80 - n, None)).collect();
