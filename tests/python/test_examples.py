@@ -125,7 +125,7 @@ def test_a_trimmed_log_is_reported_and_its_updates_not_repeated(client, start_re
     server.kill()
     worker.update("missed")
     worker.status("done")
-    server.redis.xtrim(worker.stream, maxlen=1, approximate=False)
+    server.redis.xtrim(worker.stream, maxlen=2, approximate=False)
     server.start()
     assert one.exit_code() == 0, one.log
     assert one.log.count("-- gap (trimmed)") == 1

@@ -60,26 +60,6 @@ async def test_an_update_that_is_stored_but_not_published_yet_comes_live_only(se
         assert numbers((await initial(ws))["updates"]) == [1, 2]
 
 
-async def test_updates_with_the_same_text_are_told_apart(server, redis_server):
-    worker = new_worker(redis_server)
-    for _ in range(3):
-        worker.update("the same")
-    worker.store_update("the same")
-    async with connect(server, worker.thread) as ws:
-        assert len((await initial(ws))["updates"]) == 3
-        worker.publish("thread_update", message="the same", type="progress", metadata=None)
-        assert (await receive(ws))["message"] == "the same"
-
-
-async def test_updates_whose_events_were_trimmed_are_still_shown(server, redis_server):
-    worker = new_worker(redis_server)
-    for n in range(1, 6):
-        worker.update(f"update {n}")
-    worker.redis.xtrim(worker.stream, maxlen=0, approximate=False)
-    async with connect(server, worker.thread) as ws:
-        assert numbers((await initial(ws))["updates"]) == [1, 2, 3, 4, 5]
-
-
 async def test_many_workers_on_one_task(server, redis_server, publish):
     """Two workers of one task, each with steps of its own: every entry once, in stream order."""
     workers = [new_worker(redis_server)]

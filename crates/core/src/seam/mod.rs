@@ -54,7 +54,7 @@ pub const WAIT_MS: u64 = 2_000;
 /// history of a few updates is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many updates are shown, and told later, at most.
+    /// How many updates are shown, and told later, at most; of those told, beside who is in doubt.
     pub shown_max: usize,
     /// Of a list that was not read whole, only so many of the newest entries are compared without
     /// equal timestamps: an older entry's update may be one that was not read, and then proves
