@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from urllib.parse import parse_qs, urlparse
 
 import pytest
@@ -123,13 +124,16 @@ def test_a_trimmed_log_is_reported_and_its_updates_not_repeated(client, start_re
     worker.update("seen")
     one.wait_for("seen")
     server.kill()
+    worker.update("trimmed")
     worker.update("missed")
+    # From now on it is old enough to prove those before it old, which have no entry any more.
+    time.sleep(2.1)
     worker.status("done")
     server.redis.xtrim(worker.stream, maxlen=2, approximate=False)
     server.start()
     assert one.exit_code() == 0, one.log
     assert one.log.count("-- gap (trimmed)") == 1
-    assert one.messages() == ["seen", "missed"]
+    assert one.messages() == ["seen", "trimmed", "missed"]
 
 
 def test_nothing_from_a_publisher_steers_the_terminal(client, server, viewed):

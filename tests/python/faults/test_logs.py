@@ -116,16 +116,24 @@ async def test_entries_deleted_before_viewers_come_back_are_just_not_there(
         assert not viewer.gaps and not viewer.problems
 
 
-async def test_a_position_deleted_while_viewers_are_away(start_server, redis_server, worker, watch):
+@pytest.mark.parametrize("with_a_later_one", [False, True])
+async def test_a_position_deleted_while_viewers_are_away(
+    start_server, redis_server, worker, watch, with_a_later_one
+):
+    """Alone, it is known to have been in this stream."""
     server = start_server(redis_server)
     viewers = await watch(server, worker, 2)
     last = await seen(viewers, worker)
     server.kill()
-    new = [worker.update(f"new {n}") for n in range(5)]
-    worker.redis.xdel(worker.stream, last, new[1])
+    ids = [worker.update(f"new {n}") for n in range(5)]
+    worker.redis.xdel(worker.stream, last, *ids[1 : 1 + with_a_later_one])
     await asyncio.to_thread(server.start)
-    await assert_everything(viewers, worker, gaps=["deleted"])
-    assert all(len(viewer.gaps) == 1 for viewer in viewers)
+    if with_a_later_one:
+        await assert_everything(viewers, worker, gaps=["deleted"])
+    for viewer in viewers:
+        await viewer.reach(ids[-1])
+        assert len(viewer.gaps) == with_a_later_one and not viewer.problems
+        assert with_a_later_one or [f["stream_id"] for f in viewer.frames[-5:]] == ids
 
 
 async def test_positions_trimmed_while_viewers_are_away(start_server, redis_server, worker, watch):
@@ -151,7 +159,11 @@ async def test_a_clock_that_steps_back(server, worker, watch, publish):
         assert worker.update(f"after {n}").startswith(f"{tomorrow}-")
     await assert_everything(viewers, worker)
     viewers[0].cut()
-    worker.redis.execute_command("XSETID", worker.stream, f"{tomorrow + 5000}-7")
+    # With an entry in the same step: without one nothing tells it from another stream.
+    with worker.redis.pipeline(transaction=True) as step:
+        step.execute_command("XSETID", worker.stream, f"{tomorrow + 5000}-7")
+        step.xadd(worker.stream, {"message": "the first of later"})
+        step.execute()
     for n in range(10):
         assert worker.update(f"later {n}").startswith(f"{tomorrow + 5000}-")
     await assert_everything(viewers, worker)

@@ -1,4 +1,6 @@
-"""Attaching under load: each update shows exactly once, in `initial_state.updates` or live."""
+"""Attaching under load: each update shows exactly once, in `initial_state.updates` or live.
+
+What decides it is asked step by step in test_seam_rule.py and test_seam_derived.py."""
 
 import asyncio
 import time
