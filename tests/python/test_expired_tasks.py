@@ -44,8 +44,9 @@ def expired(request, redis_server):
     return end
 
 
+@pytest.mark.parametrize("expired, status, code", [("thread", "done", 0), ("task", "failed", 1)],
+                         indirect=["expired"])
 @pytest.mark.parametrize("program", [watch, example])
-@pytest.mark.parametrize("status, code", [("done", 0), ("failed", 1)])
 def test_all_of_an_expired_task_is_shown_and_its_end_is_known(server, expired, program, status, code):
     worker, _ = expired(status)
     exit_code, output = ended(program(server, worker.thread, "--since", "0"))
@@ -61,6 +62,7 @@ def test_who_comes_to_an_expired_task_does_not_wait(server, expired, program):
     assert exit_code in (0, 1, 2) and output.strip(), output
 
 
+@pytest.mark.parametrize("expired", ["thread"], indirect=True)
 @pytest.mark.parametrize("program", [watch, example])
 @pytest.mark.parametrize("last", [1, 2])
 def test_who_comes_back_to_an_expired_task_does_not_wait(server, expired, program, last):
@@ -70,6 +72,7 @@ def test_who_comes_back_to_an_expired_task_does_not_wait(server, expired, progra
     assert exit_code in ((0,) if last == 1 else (0, 1, 2)), output
 
 
+@pytest.mark.parametrize("expired", ["task"], indirect=True)
 def test_an_expired_task_as_json_is_its_state_and_ends(server, expired):
     worker, ids = expired("done")
     _, output = ended(watch(server, worker.thread, "--json"))

@@ -15,6 +15,11 @@ def agent(request, redis_server):
     return Agent(redis_server.client(), layout=request.param)
 
 
+# For what makes no difference between layouts: the rule takes two seconds each time.
+THREAD_LAYOUT = pytest.mark.parametrize("agent", ["thread"], indirect=True)
+TASK_LAYOUT = pytest.mark.parametrize("agent", ["task"], indirect=True)
+
+
 async def attach(viewers, server, agent, messages):
     """A viewer whose state shows these; and its position."""
     ws = await viewers(server, agent.thread)
@@ -47,6 +52,7 @@ async def test_a_worker_that_died_is_told_to_all_who_came_meanwhile(server, agen
     await nothing_but_pong(ws)
 
 
+@TASK_LAYOUT
 async def test_who_comes_back_is_told_too(server, agent, viewers):
     """Its position is behind what its first state left out."""
     item = agent.push("first")
@@ -64,6 +70,7 @@ async def test_who_comes_back_is_told_too(server, agent, viewers):
         await nothing_but_pong(ws)
 
 
+@THREAD_LAYOUT
 async def test_an_entry_that_comes_after_all_comes_too(server, agent, viewers):
     """The only repeat there is."""
     item = agent.push("late")
@@ -73,6 +80,7 @@ async def test_an_entry_that_comes_after_all_comes_too(server, agent, viewers):
     await nothing_but_pong(ws)
 
 
+@THREAD_LAYOUT
 async def test_of_many_the_newest_ten_are_told(server, agent, viewers):
     items = [agent.push(f"update {n}") for n in range(13)]
     ws, position = await attach(viewers, server, agent, [])
@@ -84,6 +92,7 @@ async def test_of_many_the_newest_ten_are_told(server, agent, viewers):
     await nothing_but_pong(ws)
 
 
+@TASK_LAYOUT
 async def test_of_those_withheld_the_newest_ten_that_did_not_come_are_told(server, agent, viewers):
     """Those whose entries come take no place of the others."""
     items = [agent.push(f"update {n}") for n in range(14)]
@@ -97,6 +106,7 @@ async def test_of_those_withheld_the_newest_ten_that_did_not_come_are_told(serve
     await nothing_but_pong(ws)
 
 
+@TASK_LAYOUT
 async def test_a_state_that_comes_after_a_gap_withholds_as_any(server, agent, viewers):
     agent.push("of yesterday", timestamp=ago(hours=25))
     do(agent, "XADD 10")

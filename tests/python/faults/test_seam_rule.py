@@ -6,6 +6,7 @@ end: behind it, all that was withheld has been decided.
 """
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -18,6 +19,11 @@ from support import connect, initial, nothing_but_pong
 @pytest.fixture(params=["thread", "task"])
 def agent(request, redis_server):
     return Agent(redis_server.client(), layout=request.param)
+
+
+# For what makes no difference between layouts: the rule takes two seconds each time.
+THREAD_LAYOUT = pytest.mark.parametrize("agent", ["thread"], indirect=True)
+TASK_LAYOUT = pytest.mark.parametrize("agent", ["task"], indirect=True)
 
 
 async def attach(ws, messages):
@@ -37,7 +43,7 @@ def trim(agent):
     agent.redis.xtrim(agent.stream, maxlen=0, approximate=False)
 
 
-@pytest.mark.parametrize("goes", [expire, trim])
+@pytest.mark.parametrize("agent, goes", [("thread", expire), ("task", trim)], indirect=["agent"])
 async def test_an_update_behind_a_stream_that_is_gone_is_shown_once(server, agent, goes):
     """No entry is left that could prove anything, so all of them wait."""
     old = [agent.push(f"update {n}") for n in range(3)]
@@ -70,6 +76,7 @@ async def test_of_two_workers_the_slower_ones_update_is_shown_once(server, agent
         await nothing_but_pong(ws)
 
 
+@TASK_LAYOUT
 async def test_a_first_update_whose_entry_comes_late_is_shown_once(server, agent):
     item, orphan = agent.push("first"), agent.push("orphan")
     async with connect(server, agent.thread) as ws:
@@ -81,7 +88,7 @@ async def test_a_first_update_whose_entry_comes_late_is_shown_once(server, agent
         await nothing_but_pong(ws)
 
 
-@pytest.mark.parametrize("before", [1, 3])
+@pytest.mark.parametrize("agent, before", [("thread", 1), ("task", 3)], indirect=["agent"])
 async def test_equal_messages_without_timestamps_are_shown_as_often_as_there_are(server, agent, before):
     """Which of them lacks its entry cannot be seen: none is shown, and one entry tells one."""
     ticks = [agent.push("tick", timestamp=None) for _ in range(before + 1)]
@@ -106,11 +113,10 @@ async def test_equal_messages_that_all_have_entries_are_shown_at_once(server, ag
         await nothing_but_pong(ws)
 
 
-@pytest.mark.parametrize("layout", ["thread", "task"])
-async def test_a_workers_clock_makes_no_difference(server, redis_server, layout):
+async def test_a_workers_clock_makes_no_difference(server, redis_server):
     """Hours ahead or behind: shown where there is an entry, once where it comes, derived where not."""
 
-    async def by_a_clock(hours):
+    async def by_a_clock(hours, layout):
         agent = Agent(redis_server.client(), layout=layout)
         timestamp = ago(hours=-hours)
         last = agent.both("there", timestamp=timestamp)
@@ -122,7 +128,8 @@ async def test_a_workers_clock_makes_no_difference(server, redis_server, layout)
             await comes_derived(ws, orphan, added)
             await nothing_but_pong(ws)
 
-    await asyncio.gather(*map(by_a_clock, (1, -1, 23, -23)))
+    layouts = ("thread", "task")
+    await asyncio.gather(*(by_a_clock(*of) for of in itertools.product((1, -1, 23, -23), layouts)))
 
 
 async def test_an_update_without_an_entry_is_shown_behind_one_whose_entry_is_old(server, agent):
@@ -136,6 +143,7 @@ async def test_an_update_without_an_entry_is_shown_behind_one_whose_entry_is_old
         await nothing_but_pong(ws)
 
 
+@THREAD_LAYOUT
 async def test_updates_of_days_ago_are_shown_without_a_stream(server, agent):
     """A day is more than any clock is off; an hour less is not."""
     for hours in (50, 25):
