@@ -9,7 +9,7 @@ import asyncio
 import pytest
 
 from oracle import new_worker
-from streams import do, entries_come, full, walk
+from streams import do, full, walk
 from support import connect, initial, nothing_but_pong, receive
 from ways import HoldingWay
 

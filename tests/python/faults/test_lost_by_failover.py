@@ -12,7 +12,7 @@ import pytest
 from oracle import new_worker
 from processes import eventually
 from streams import do, entries_come, gap_is_told
-from support import Worker, connect, initial, nothing_but_pong, receive
+from support import Worker, initial, nothing_but_pong, receive
 from ways import Switch
 
 QUICK = "[limits]\nreconnect_max_ms = 200\n"
