@@ -5,6 +5,7 @@
 //! come together cost Redis a few reads, and one who comes alone does not wait. Each read begins
 //! after the arrival of those that it answers.
 
+mod answer;
 mod page;
 mod room;
 mod round;

@@ -1,21 +1,16 @@
 //! A round of a desk: one read of the log, and the answers that it gives.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
-use super::page::{Found, Page};
+use super::answer::End;
+use super::page::Page;
 use super::room::{Expected, Fits};
 use super::{Waiter, tell};
 use crate::core::account::Charge;
-use crate::core::chunk::Chunk;
 use crate::core::encode;
 use crate::core::fanout::{Answer, Batch, Refusal, Wants};
-use crate::core::gap::{GapReason, gap};
-use crate::core::judge::{self, Verdict};
-use crate::core::position::Position;
 use crate::core::seam::{ENTRIES_READ, ENTRIES_READ_ON, UPDATES_READ, UPDATES_READ_ON};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
@@ -31,22 +26,22 @@ const PASSED_OVER_MAX: u32 = 1;
 
 /// One read of the log and the answers that it gives.
 pub(super) struct Round {
-    shared: Arc<Shared>,
-    topic: Arc<Topic>,
-    attaching: bool,
-    waiting: Vec<Waiter>,
-    size: Size,
+    pub(super) shared: Arc<Shared>,
+    pub(super) topic: Arc<Topic>,
+    pub(super) attaching: bool,
+    pub(super) waiting: Vec<Waiter>,
+    pub(super) size: Size,
     /// What such a read mostly brings.
-    expected_bytes: usize,
-    fits: Fits,
+    pub(super) expected_bytes: usize,
+    pub(super) fits: Fits,
     /// Somebody has to be asked for again.
-    left: bool,
+    pub(super) left: bool,
     /// The read brought the state, where there is one.
-    read_state: bool,
+    pub(super) read_state: bool,
     /// The topic's epoch.
-    epoch: u32,
+    pub(super) epoch: u32,
     /// Of which batch they are who are answered.
-    batch: Option<Batch>,
+    pub(super) batch: Option<Batch>,
 }
 
 impl Round {
@@ -119,7 +114,7 @@ impl Round {
     }
 
     /// Answers a viewer, if it still waits.
-    fn answer(&self, waiter: &Waiter, answer: Answer) {
+    pub(super) fn answer(&self, waiter: &Waiter, answer: Answer) {
         let desk = self.topic.desks.of(self.attaching);
         if desk.lock().waiting.swap_remove(&waiter.key()).is_some() {
             tell(&self.shared, waiter, answer);
@@ -127,7 +122,7 @@ impl Round {
     }
 
     /// A viewer needs another read, if it still waits.
-    fn ask_again(&mut self, waiter: Waiter) {
+    pub(super) fn ask_again(&mut self, waiter: Waiter) {
         let desk = self.topic.desks.of(self.attaching);
         if let Some(waiting) = desk.lock().waiting.get_mut(&waiter.key()) {
             *waiting = waiter;
@@ -274,132 +269,6 @@ impl Round {
             }
         }
         Page { from: Some(from), chunks, anchored, whole }
-    }
-
-    fn answer_state(
-        &self,
-        waiter: &Waiter,
-        snapshot: &Snapshot,
-        end: &End,
-        encoded: &mut Option<Arc<Chunk>>,
-    ) {
-        let (thread, account, position) = (&self.topic.thread, &self.shared.account, end.position);
-        let state = encoded.get_or_insert_with(|| {
-            let state = snapshot.state.clone().unwrap_or_default();
-            let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
-            encode::put_initial_state(&mut out, thread, position, &state, snapshot.now_ms);
-            Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position))
-        });
-        let chunk = match waiter.wants {
-            Wants::Gap { requested, reason } => {
-                let mut out = BytesMut::with_capacity(state.bytes.len() + 512);
-                encode::put_gap(&mut out, thread, &gap(requested, &snapshot.stream, reason));
-                out.extend_from_slice(&state.bytes);
-                self.shared.metrics.count_gap(reason);
-                let (thread_id, reason) = (thread, reason.as_str());
-                tracing::info!(%thread_id, reason, %requested, now_at = %position, "gap_at_attach");
-                Arc::new(Chunk::of_one(account, out.freeze(), requested, position))
-            }
-            _ => state.clone(),
-        };
-        let then = Some(end.standing_at(position));
-        self.answer(waiter, Answer::State { chunk, then, epoch: self.epoch, batch: self.batch });
-    }
-
-    /// `after` is none where whatever is retained is wanted.
-    fn answer_after(
-        &mut self,
-        mut waiter: Waiter,
-        after: Option<StreamId>,
-        stream: &StreamFacts,
-        page: &Page,
-        end: &End,
-    ) {
-        let position = after.unwrap_or_default();
-        if waiter.epoch.is_some_and(|epoch| epoch != self.epoch) {
-            // The others were told already that the stream is another one.
-            waiter.wants = Wants::Gap { requested: position, reason: GapReason::Reset };
-            return self.ask_again(waiter);
-        }
-        if let Some(place) = after.and_then(|after| self.place_of(after, stream, end)) {
-            if waiter.attaching && Some(place) != end.place {
-                self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
-            }
-            return self.answer_with(
-                &waiter,
-                Vec::new(),
-                Some(Position::at_place(position, place)),
-            );
-        }
-        let (chunks, is_there) = match page.find(position) {
-            Found::Here(chunks, is_there) => (chunks, is_there),
-            // Nothing is behind it, whatever a page would show.
-            Found::NotInThisPage if position >= stream.last_generated && after.is_some() => {
-                (&[][..], false)
-            }
-            Found::NotInThisPage => {
-                waiter.needs_page = true;
-                waiter.passed_over += 1;
-                return self.ask_again(waiter);
-            }
-        };
-        let verdict = match (after, waiter.epoch) {
-            (None, _) => Verdict::Complete,
-            (Some(after), Some(_)) => judge::behind(after, None, stream),
-            (Some(after), None) => judge::since(after, stream, is_there),
-        };
-        if let Verdict::Gap(reason) = verdict {
-            waiter.wants = Wants::Gap { requested: position, reason };
-            return self.ask_again(waiter);
-        }
-        if waiter.attaching && !chunks.is_empty() {
-            self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
-        }
-        let last = match (chunks.last(), after) {
-            (Some(chunk), _) => chunk.last(),
-            (None, Some(after)) => after,
-            // Nothing is retained.
-            (None, None) => stream.last_generated,
-        };
-        let whole = page.whole || position >= stream.last_generated;
-        self.answer_with(&waiter, chunks.to_vec(), whole.then(|| end.standing_at(last)));
-    }
-
-    fn answer_with(&self, waiter: &Waiter, chunks: Vec<Arc<Chunk>>, then: Option<Position>) {
-        self.answer(waiter, Answer::After { chunks, then, epoch: self.epoch, batch: self.batch });
-    }
-
-    /// The place in the topic's log from which on it holds just what the stream has behind a
-    /// position; none where it does not, or that is not known.
-    fn place_of(&self, position: StreamId, stream: &StreamFacts, end: &End) -> Option<u64> {
-        let recent = self.topic.recent.lock();
-        let log = recent.log.as_ref().filter(|_| end.place.is_some())?;
-        let place = log.locate(position)?;
-        if Some(place) == end.place {
-            return Some(place);
-        }
-        // Of what was deleted by name, some may be held still.
-        let nothing_withdrawn = stream.deleted()? <= position;
-        let ordinal = recent.known.ordinal()?.checked_sub(log.units_from(place))?;
-        let complete = judge::behind(position, Some(ordinal), stream) == Verdict::Complete;
-        (nothing_withdrawn && complete).then_some(place)
-    }
-}
-
-/// The end of the stream as it was read.
-struct End {
-    position: StreamId,
-    /// The end of the topic's log, where that has everything.
-    place: Option<u64>,
-}
-
-impl End {
-    /// Where somebody stands who was given everything, and this at last.
-    fn standing_at(&self, last: StreamId) -> Position {
-        match self.place {
-            Some(place) => Position::at_place(last, place),
-            None => Position::at(last),
-        }
     }
 }
 
