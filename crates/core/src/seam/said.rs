@@ -130,11 +130,12 @@ fn hash_of(value: &Value) -> u64 {
     match value {
         Value::Null => 0_u8.hash(&mut hasher),
         Value::Bool(bool) => (1_u8, bool).hash(&mut hasher),
-        Value::Number(number) => match number.as_f64() {
-            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT_MAX => {
-                (2_u8, (float as i64).to_string()).hash(&mut hasher);
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => (2_u8, integer).hash(&mut hasher),
+            (None, Some(float)) if float.fract() == 0.0 && float.abs() < EXACT_MAX => {
+                (2_u8, float as i64).hash(&mut hasher);
             }
-            _ => (2_u8, number.to_string()).hash(&mut hasher),
+            _ => (2_u8, number).hash(&mut hasher),
         },
         Value::String(text) => (3_u8, text).hash(&mut hasher),
         Value::Array(values) => {

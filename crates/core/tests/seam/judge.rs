@@ -66,6 +66,10 @@ pub(crate) fn all(
             wrong.repeats += repeats;
         }
     }
+    // What was pushed since is owed as its entry, so that must not be before the position.
+    let is_before =
+        |number: &&usize| world.entry_of(**number).is_some_and(|id| id <= attached.position);
+    wrong.losses += world.pushed[attached.pushed..].iter().filter(is_before).count() as u64;
     let withheld = attached.found.withheld.iter().map(|&at| attached.read[at]);
     wrong.delayed = withheld.filter(|&number| !comes(number)).count() as u64;
     wrong
