@@ -15,7 +15,7 @@ use crate::core::seam::{ENTRIES_READ, ENTRIES_READ_ON, UPDATES_READ, UPDATES_REA
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::intake::Brought;
-use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants, StreamFacts};
+use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants};
 use crate::seam;
 use crate::shared::{Shared, TailMessage};
 use crate::topic::{Size, Topic};
