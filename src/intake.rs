@@ -166,12 +166,12 @@ impl Shared {
             let nothing_new = stream.last_generated == recent.known.position();
             (log.head(), nothing_new, snapshot.history.goes_on(recent.history))
         };
+        if !goes_on {
+            // It is for the tail to go over from one history to another.
+            return if nothing_new { Brought::ToEnd } else { Brought::Behind };
+        }
         let news = news(wants, snapshot, head);
         let behind = news.is_none() && !nothing_new;
-        if behind && !goes_on {
-            // Only who reads from the head on can tell whether its entry is there still.
-            return Brought::Behind;
-        }
         let intake = Intake {
             anchored: news.map_or(stream.last == Some(head), |news| news.anchored),
             entries: news.map_or(&[], |news| news.entries),

@@ -27,7 +27,7 @@ def set_rules(redis_server, *rules):
     redis_server.client().execute_command("ACL", "SETUSER", "tc", *rules)
 
 
-@pytest.mark.parametrize("command", ["xinfo", "xrange", "xrevrange", "get", "lrange", "hlen", "hgetall", "zrevrange", "xread"])
+@pytest.mark.parametrize("command", ["xinfo", "xlen", "xrange", "xrevrange", "get", "lrange", "hlen", "hgetall", "zrevrange", "xread"])
 async def test_a_right_that_every_task_needs_is_named(limited, command):
     server, redis_server = limited(f"-{command}", wait=False)
     eventually(lambda: server.status("/healthz") == 200, "healthz")
@@ -163,3 +163,17 @@ def test_what_may_be_written_in_part_only_is_not_called_unwritten(limited):
     set_rules(redis_server, "+@all", "resetkeys", "~sre:thread:*", "~sre:stream:*", "~sre:threads:*")
     status, _, body = request(server, "POST", path, {"message": "m"})
     assert status == 503 and worker.redis.xlen(worker.stream) == before
+
+
+@pytest.mark.parametrize("rules", [["-multi"], ["-info"]])
+async def test_without_multi_or_info_all_is_delivered(limited, rules):
+    server, redis_server = limited(*rules)
+    worker = Worker(redis_server.client())
+    async with connect(server, worker.thread) as ws:
+        position = (await initial(ws))["stream_id"]
+        for maxlen in (None, 3, None, 1):
+            for n in range(4):
+                worker.redis.xadd(worker.stream, {"message": str(n)}, maxlen=maxlen, approximate=False)
+                frames = await collect(ws, 1)
+                assert_chained(frames, position)
+                position = frames[-1]["stream_id"]

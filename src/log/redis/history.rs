@@ -1,5 +1,7 @@
 //! Which server answers, and whether it has the past that it had.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use bytes::Bytes;
 
 use crate::core::history::History;
@@ -9,13 +11,17 @@ pub(super) const SECTIONS: [&str; 2] = ["server", "replication"];
 
 /// The history that the two sections tell of: the process, and the past that it shares with its
 /// replicas or its master. That is another one after it was made a replica of another server, or a
-/// master again. Where Redis does not say so, nothing is known.
+/// master again. Where Redis does not say so, a connection has a history of its own.
 pub(super) fn of(sections: [Option<Bytes>; 2]) -> History {
-    let [Some(server), Some(replication)] = sections else { return History::default() };
-    match (line(&server, "run_id:"), line(&replication, "master_replid:")) {
-        (Some(process), Some(past)) => History::of(&format!("{process} {past}")),
-        _ => History::default(),
-    }
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    let told = || {
+        let [server, replication] = &sections;
+        let process = line(server.as_deref()?, "run_id:")?;
+        let past = line(replication.as_deref()?, "master_replid:")?;
+        Some(format!("{process} {past}"))
+    };
+    let of_its_own = || format!("connection {}", CONNECTIONS.fetch_add(1, Relaxed));
+    History::of(&told().unwrap_or_else(of_its_own))
 }
 
 fn line<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
@@ -36,8 +42,9 @@ mod tests {
         assert!(one.goes_on(told("run_id:a\r\n", "x:y\r\nmaster_replid:b\r\n")));
         assert!(!one.goes_on(told("run_id:c\r\n", "master_replid:b\r\n")));
         assert!(!one.goes_on(told("run_id:a\r\n", "master_replid:d\r\n")));
-        for odd in [told("run_id:a\r\n", ""), told("", "master_replid:b"), of([None, None])] {
-            assert!(!odd.goes_on(odd));
+        for [one, other] in [[told("run_id:a\r\n", ""); 2], [told("", "master_replid:b"); 2]] {
+            assert!(one.goes_on(other));
         }
+        assert!(!of([None, None]).goes_on(of([None, None])));
     }
 }

@@ -20,6 +20,7 @@ local stream, key = ARGV[1], ARGV[2]
 try('TIME')
 try('XREAD', 'COUNT', 1, 'STREAMS', stream, '0')
 try('XINFO', 'STREAM', stream)
+try('XLEN', stream)
 try('XRANGE', stream, '-', '+', 'COUNT', 1)
 try('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 try('GET', key)

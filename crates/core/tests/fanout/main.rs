@@ -1,0 +1,7 @@
+//! The fan-out, step by step.
+
+#![allow(clippy::unwrap_used, reason = "in a test that is a failure")]
+
+mod derived;
+mod time;
+mod world;
