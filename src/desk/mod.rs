@@ -151,7 +151,8 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool, panics: 
         let served = {
             let mut desk = desk.lock();
             if desk.waiting.is_empty() && gather_ms == 0 {
-                desk.open = false;
+                // Closed, and without the room that it took.
+                *desk = Desk::default();
                 return;
             }
             desk.waiting.len() as u64
