@@ -1,0 +1,413 @@
+"""The verdict: what viewers got, against what became of the streams.
+
+Reads the logs of viewers and the truth when both stand still, and changes neither. What it finds is
+a violation (with its kind), a gap with its cause, or a silence that is one of the named exceptions.
+"""
+
+import collections
+
+import rules
+from rules import ZERO
+from streams import TRIMMED, WITHDRAWN, pair, written
+from viewers import Closed, Opened
+
+# How many facts of each side of a replacement are tried.
+FACTS_TRIED = 60
+# Ends of connections that need no reason of ours.
+USUAL_ENDS = {1001, 1005, 1006, 1012, 1013, "refused", "unsubscribed", "Redis is out of reach, try again later"}
+
+
+class Anchor:
+    """Where a viewer stands: at an entry, or at a bare position of these incarnations.
+
+    `since` is when the position came to be: nothing before that is news to this viewer.
+    """
+
+    __slots__ = ("entry", "everything", "id", "places", "since")
+
+    def __init__(self, stream_id, entry, places, since, everything=False):
+        self.id, self.entry, self.places, self.since = stream_id, entry, places, since
+        self.everything = everything
+
+    @staticmethod
+    def at(entry):
+        return Anchor(entry.id, entry, entry.homes, entry.since)
+
+
+class Verdict:
+    def __init__(self):
+        self.violations = []
+        self.deliveries = self.attaches = self.derived = 0
+        self.gaps, self.silences, self.ends = (collections.Counter() for _ in range(3))
+
+    def add(self, other):
+        self.violations += other.violations
+        self.deliveries += other.deliveries
+        self.attaches += other.attaches
+        self.derived += other.derived
+        for mine, theirs in ((self.gaps, other.gaps), (self.silences, other.silences), (self.ends, other.ends)):
+            mine.update(theirs)
+
+    @property
+    def kinds(self):
+        return collections.Counter(kind for kind, _, _ in self.violations)
+
+
+class Judge:
+    """`keys`: the truth by thread. `disturbed(server, since, known)`: whether that server may have
+    another connection to Redis, or another Redis, since then. `lags`: whether any viewer may."""
+
+    def __init__(self, keys, disturbed=lambda *_: False, lags=False, ends=()):
+        self.keys, self.disturbed, self.lags = keys, disturbed, lags
+        self.usual_ends = USUAL_ENDS | set(ends)
+        self.verdict = Verdict()
+
+    def judge(self, viewer, ends=True):
+        """`ends`: whether this viewer has to have everything now."""
+        _Course(self, viewer).walk(ends)
+
+
+class _Course:
+    """One viewer's way through its log."""
+
+    def __init__(self, judge, viewer):
+        self.judge, self.viewer, self.verdict = judge, viewer, judge.verdict
+        self.key = judge.keys[viewer.thread]
+        self.position, self.anchor = None, None
+        self.expected, self.resuming = (), False
+        self.server, self.opened = None, 0.0
+        self.gap_at = None
+
+    def violate(self, kind, text, now):
+        self.verdict.violations.append((kind, f"{self.viewer.name} of {self.key.thread} on {self.server}", f"{text} at {now:.3f}"))
+
+    def walk(self, ends):
+        entries = 0
+        for now, event in self.viewer.log:
+            kind = getattr(event, "kind", None)
+            if kind == "entry":
+                entries += 1
+                if event.previous != self.position:
+                    self.violate("chain", f"after {self.position} came {event}", now)
+                if kind not in self.expected:
+                    self.violate("sequence", f"{event} where {self.expected} was expected", now)
+                anchor = self.anchor
+                # What comes next in the same stream, as mostly.
+                if event.entry is not None and anchor and event.entry[1] is anchor.entry and anchor.entry:
+                    self.anchor = event.entry[2]
+                else:
+                    self.entry(event, now)
+                self.position = event.id
+            elif isinstance(event, Opened):
+                self.open(event, now)
+            elif isinstance(event, Closed):
+                self.verdict.ends[event.code] += 1
+                if event.code not in self.judge.usual_ends:
+                    self.violate("end", f"closed with {event.code}", now)
+                self.expected = ()
+            else:
+                self.other(kind, event, now)
+        self.verdict.deliveries += entries
+        if ends:
+            self.end()
+
+    # What begins
+
+    def open(self, event, now):
+        self.server, self.opened = event.server, now
+        self.resuming = event.since is not None
+        if not self.resuming:
+            self.position, self.anchor, self.expected = None, None, ("initial_state",)
+            return
+        self.expected = ("entry", "caught_up", "gap")
+        if self.anchor is None or event.since != self.position:
+            self.position = event.since if "-" in event.since else f"{event.since}-0"
+            stream_id = pair(event.since)
+            places = self.places(stream_id, now, 0.0) or [None]
+            self.anchor = Anchor(stream_id, None, places, 0.0, everything="-" not in event.since)
+
+    def other(self, kind, frame, now):
+        if kind == "error":
+            return
+        if kind is None or frame.thread is None:
+            return
+        if kind == "derived":
+            self.verdict.derived += 1
+            if frame.id != self.position:
+                self.violate("derived", f"{frame} at {self.position}", now)
+            return
+        if kind not in self.expected:
+            self.violate("sequence", f"{frame} where {self.expected} was expected", now)
+        if kind == "initial_state":
+            self.state(frame, now)
+        elif kind == "caught_up":
+            self.caught_up(frame, now)
+        elif kind == "gap":
+            self.gap(frame, now)
+        else:
+            self.violate("sequence", f"{frame} is nothing that is known", now)
+
+    def state(self, frame, now):
+        self.verdict.attaches += 1
+        self.expected, self.resuming = ("entry", "gap"), False
+        stream_id = pair(frame.id)
+        places = self.places(stream_id, now, self.opened)
+        if not places:
+            self.violate("position", f"{frame}: no stream ever ended there", now)
+        before, told = self.anchor, self.gap_at
+        self.gap_at = None
+        if told and before and before.entry and stream_id < before.id and any(p in before.places for p in places):
+            self.violate("backwards", f"after {self.position} a state at {frame.id}", now)
+        entries = {id(e): e for p in places if p for e in p.between((stream_id[0], stream_id[1] - 1), None)[:1] if e.id == stream_id}
+        entry = next(iter(entries.values())) if len(entries) == 1 else None
+        if entry:
+            places = [p for p in places if p and p.has(entry)]
+        self.anchor = Anchor(stream_id, entry, places, self.came_to_be(stream_id, places, now))
+        self.position = frame.id
+
+    def places(self, stream_id, now, opened):
+        """The incarnations that may have ended there; None stands for no stream."""
+        found, loose = [], []
+        rows = self.key.timeline
+        for n, (since, _, stream) in enumerate(rows):
+            if since > now:
+                break
+            until = rows[n + 1][1] if n + 1 < len(rows) else float("inf")
+            if stream is None:
+                fits = stream_id == ZERO
+            else:
+                fits = any(f.last == stream_id and f.since <= now for f in stream.facts)
+                fits = fits or any(e.id == stream_id for e in stream.between((stream_id[0], stream_id[1] - 1), None)[:1])
+            if fits and stream not in loose:
+                loose.append(stream)
+                if until >= opened:
+                    found.append(stream)
+        return found or loose
+
+    def came_to_be(self, stream_id, places, now):
+        times = [f.since for p in places if p for f in p.facts if f.last == stream_id and f.since <= now]
+        if not times or None in places:
+            rows = [row[0] for row in self.key.timeline if row[2] is None and row[0] <= now]
+            times += [row for row in rows if row <= self.opened or len(rows) == 1] or rows
+        return min(times, default=0.0)
+
+    def caught_up(self, frame, now):
+        self.expected, self.resuming = ("entry", "gap"), False
+        if frame.id == self.position:
+            return
+        anchor = self.anchor
+        if anchor.everything and anchor.entry is None:
+            stream_id = pair(frame.id)
+            places = self.places(stream_id, now, self.opened)
+            if places:
+                self.anchor = Anchor(stream_id, None, places, self.came_to_be(stream_id, places, now))
+                self.position = frame.id
+                return
+        self.violate("caught_up", f"{frame} at {self.position}", now)
+
+    # Entries
+
+    def entry(self, frame, now):
+        entry = self.resolve(frame, now)
+        if entry is None:
+            return
+        anchor = self.anchor
+        if anchor is None:
+            self.violate("sequence", f"{frame} before any state", now)
+        else:
+            if entry.id <= anchor.id and not self.crossed(anchor, entry):
+                self.violate("order", f"{frame} after {self.position}", now)
+            else:
+                self.step(anchor, entry, frame, now)
+        self.anchor = frame.entry[2] if frame.entry else Anchor.at(entry)
+
+    def crossed(self, anchor, entry):
+        return not any(place in entry.homes for place in anchor.places)
+
+    def resolve(self, frame, now):
+        """What was published as this frame; compares it once for all who got it."""
+        if frame.entry is not None:
+            return frame.entry[0]
+        token, stream_id = frame.members.get("message"), pair(frame.id)
+        entry = self.key.find(stream_id, token)
+        if entry is None and token in self.key.lost:
+            entry, home = self.key.lost[token]
+            if entry.id is None:
+                self.key.register(entry, stream_id, now - 30, now)
+                if home and (not home.ids or home.ids[-1] < stream_id):
+                    home.take(entry)
+        if entry is None or entry.id != stream_id:
+            self.violate("content", f"{frame} was never published", now)
+            return None
+        for name, value in entry.members.items():
+            if frame.members.get(name) != value:
+                self.violate("content", f"{name} of {frame} is not {str(value)[:100]}", now)
+        more = frame.members.keys() - entry.members.keys() - {"stream_id", "prev_stream_id", "thread_id", "timestamp"}
+        if more or "timestamp" not in frame.members:
+            self.violate("content", f"{frame} has {more}", now)
+        before = None
+        if len(entry.homes) == 1:
+            home = entry.homes[0]
+            between = home.between(ZERO, entry.id)
+            before = between[-1] if between else None
+        frame.entry = (entry, before, Anchor.at(entry))
+        return entry
+
+    def step(self, anchor, entry, frame, now):
+        """From where the viewer stands to the next entry it got."""
+        if anchor.everything and anchor.entry is None:
+            if entry.homes:
+                found = [self.skipped(home, ZERO, entry.id, now, trims=True) for home in entry.homes]
+                self.tell(min(found, key=len), frame, now)
+            return
+        shared = [home for home in entry.homes if home in anchor.places]
+        if shared:
+            found = [self.skipped(home, anchor.id, entry.id, now) for home in shared]
+            self.tell(min(found, key=len), frame, now)
+            return
+        self.cross(anchor, entry, frame, now)
+
+    def skipped(self, home, low, high, now, trims=False):
+        """What this viewer should have got between the two: (kind, entry)."""
+        found = []
+        for entry in home.between(low, high):
+            fate = home.fate(entry.id)
+            if fate is None or fate[1] > now:
+                found.append(("skipped a kept entry", entry))
+            elif fate[0] == TRIMMED and not trims:
+                found.append(("skipped a trimmed entry", entry))
+        return found
+
+    def tell(self, found, frame, now):
+        if found:
+            kinds = collections.Counter(kind for kind, _ in found)
+            if self.key.blurs(now - 30, now):
+                self.verdict.silences["nobody knows what Redis did"] += 1
+                return
+            kind = min(kinds)
+            self.violate(kind, f"{dict(kinds)}, the first {found[0][1]}, before {frame}", now)
+
+    def cross(self, anchor, entry, frame, now):
+        """The next entry is of another stream, and no gap was told."""
+        if self.key.blurs(anchor.since - 1, now) or not entry.homes:
+            self.verdict.silences["nobody knows what Redis did"] += 1
+            return
+        began = anchor.id == ZERO and None in anchor.places
+        best = None
+        for home in entry.homes:
+            why = self.unseen(anchor, home, entry, now)
+            found = self.skipped(home, anchor.id if entry.id > anchor.id else ZERO, entry.id, now)
+            if began and why:
+                others = {id(s) for _, _, s in self.key.changes(anchor.since, now) if s is not None} - {id(home)}
+                why = "streams that came and went unseen" if others else "begins"
+            if why and (best is None or len(found) < len(best[1])):
+                best = (why, found)
+        if best is None:
+            kind = "silent begin" if began else "silent reset"
+            self.violate(kind, f"from {anchor.entry or written(anchor.id)} of {anchor.places} to {frame} of {entry.homes}", now)
+            return
+        why, found = best
+        if why != "begins":
+            self.verdict.silences[why] += 1
+            found = [row for row in found if row[0] != "skipped a trimmed entry"]
+        self.tell(found, frame, now)
+
+    def doubtful(self, since, now):
+        """Whether counts prove nothing: another connection, of the viewer or of the server."""
+        return self.resuming or self.judge.lags or self.viewer.slow or self.judge.disturbed(self.server, since, now)
+
+    def unseen(self, anchor, home, entry, now):
+        """The named exception by which nobody could see that this is another stream, if there is one."""
+        after = [f for f in home.facts if f.since <= now and f.last >= entry.id][:FACTS_TRIED]
+        if anchor.id == ZERO or self.doubtful(anchor.since, now):
+            for facts in after:
+                if rules.since(anchor.id, facts, home.there(anchor.id, facts)) == "complete":
+                    return "an id that was given out twice"
+        for place in anchor.places:
+            before = [rules.none(0, 0)]
+            if place is not None:
+                before = [f for f in place.facts if f.since <= now and f.last >= anchor.id][-FACTS_TRIED:]
+            for old in before:
+                for facts in after:
+                    new = home.new(old.last, facts)
+                    if rules.follow(old.last, old.added, old, facts, new) == "complete":
+                        return "facts that fit by chance"
+        return None
+
+    # Gaps
+
+    def gap(self, frame, now):
+        self.expected, self.gap_at = ("initial_state",), now
+        if self.position is not None and pair(frame.members["requested"]) != pair(self.position):
+            self.violate("gap", f"{frame} at {self.position}", now)
+        if self.anchor is None:
+            self.violate("gap", f"{frame} before any state", now)
+            return
+        cause = self.cause(now)
+        self.verdict.gaps[cause or "no cause", frame.members["reason"]] += 1
+        if cause is None:
+            anchor = self.anchor
+            facts = [f for p in anchor.places if p for f in p.facts if f.since <= now][-3:]
+            self.violate("false gap", f"{frame} at {anchor.entry or self.position} of {anchor.places}, {facts}", now)
+
+    def cause(self, now):
+        """Why this viewer may be told that something is missing."""
+        anchor = self.anchor
+        rows = [row for row in self.key.changes(anchor.since, now) if row[1] > 0]
+        if any(not self.goes_on(anchor, row[2], now) for row in rows):
+            return "another stream"
+        streams = anchor.places if anchor.places != [None] else [row[2] for row in rows]
+        streams = [stream for stream in streams if stream is not None]
+        if any(self.trimmed(stream, anchor, now) for stream in streams):
+            return "trimmed unread"
+        if self.key.blurs(anchor.since - 1, now):
+            return "nobody knows what Redis did"
+        for stream in streams:
+            if why := self.doubt(stream, anchor, now):
+                return why
+        return None
+
+    def goes_on(self, anchor, stream, now):
+        """Whether a viewer who stands there may go on in what now stands under the key."""
+        if stream is None:
+            return None in anchor.places and len(anchor.places) == 1
+        if anchor.places == [None]:
+            return True
+        return stream in anchor.places and anchor.id <= stream.last
+
+    def trimmed(self, stream, anchor, now):
+        return any(
+            fate[0] == TRIMMED and fate[1] <= now
+            for entry in stream.between(anchor.id, None)
+            if (fate := stream.fate(entry.id))
+        )
+
+    def doubt(self, stream, anchor, now):
+        if any(since <= now and known >= anchor.since for since, known in stream.moved):
+            return "XSETID"
+        facts = [f for f in stream.facts if f.since <= now and f.known >= anchor.since]
+        withdrawn = [
+            fate[2] for entry in stream.between(anchor.id, None)
+            if (fate := stream.fate(entry.id)) and fate[0] == WITHDRAWN and fate[1] <= now
+        ]
+        for f in facts:
+            if f.floor > anchor.id and sum(known <= f.known for known in withdrawn) >= 2:
+                return "two withdrawn, nothing before them left"
+        if self.doubtful(anchor.since, now):
+            for f in facts:
+                if rules.since(anchor.id, f, stream.there(anchor.id, f)) != "complete":
+                    return "a position that is gone, and no counts to believe"
+        if any(fate[0] == WITHDRAWN for fate in stream.removed.values()):
+            if any(f.floor > anchor.id for f in facts):
+                return "an ordinal too low behind a withdrawn entry"
+        return None
+
+    # The end
+
+    def end(self):
+        current = self.key.current
+        newest = next(reversed(current.kept)) if current and current.kept else None
+        if newest is None or (self.position and pair(self.position) in (newest, current.last)):
+            return
+        missing = [] if self.anchor is None else current.between(self.anchor.id, None)
+        self.violate("never came", f"stays at {self.position}, the end is {newest}; {len(missing)} missing {missing[:2]}", 0.0)

@@ -1,0 +1,154 @@
+"""One run: a scene, a seed, so many seconds; then calm, everybody's end, and the verdict."""
+
+import asyncio
+import random
+import time
+
+import support
+from chaos import Chaos
+from habits import Quiet
+from judge import Judge
+from publishers import Publisher
+from streams import Key, written
+from viewers import Crowd
+from world import World
+
+PUBLISHERS = 6
+QUIET_KEYS = 200
+# Between two steps of one stream, about.
+PAUSE_SECONDS = 0.04
+CALM_SECONDS = 30
+
+
+class Report:
+    def __init__(self, scene, seed):
+        self.scene, self.seed = scene, seed
+        self.verdict, self.commands, self.refusals, self.problems = None, 0, {}, []
+        self.faults = {}
+        # What was judged: the truth by thread, the viewers.
+        self.keys, self.viewers = {}, []
+
+    def text(self):
+        v = self.verdict
+        lines = [
+            f"{self.scene} TASKCAST_SEED={self.seed}: {v.deliveries} deliveries, {v.attaches} states,"
+            f" {v.derived} derived, {self.commands} commands, {len(v.violations)} violations {dict(v.kinds)}",
+            f"  faults {self.faults}, ends {dict(v.ends)}, refusals {self.refusals}",
+            f"  gaps {sum(v.gaps.values())}: " + ", ".join(f"{n} {c} ({r})" for (c, r), n in v.gaps.most_common()),
+            f"  silences: {dict(v.silences)}",
+        ]
+        lines += [f"  problem: {problem}" for problem in self.problems[:10]]
+        shown = {}
+        for kind, who, what in v.violations:
+            shown[kind] = shown.get(kind, 0) + 1
+            if shown[kind] <= 3:
+                lines.append(f"  {kind}: {who}: {what}"[:900])
+        return "\n".join(lines)
+
+
+async def run(scene, seed, seconds):
+    """A verdict on one run."""
+    rng = random.Random(seed)
+    world = World(scene, rng)
+    report = Report(scene.name, seed)
+    crowd = Crowd(world, rng.random())
+    publishers = []
+    try:
+        await world.start()
+        keys = make_keys(scene)
+        world.keys = [key for key, _ in keys]
+        publishers = employ(world, scene, keys, rng)
+        for publisher in publishers:
+            publisher.start()
+        await asyncio.sleep(0.5)
+        invite(crowd, keys, rng)
+        chaos = Chaos(world, crowd, rng.random())
+        await chaos.go_on(seconds)
+        await asyncio.to_thread(stop, world, publishers)
+        crowd.calm.set()
+        await arrive(crowd, keys, report)
+        report.problems += [f"a viewer: {e!r}" for e in await crowd.leave()]
+        report.faults = dict(chaos.counts)
+        conclude(report, world, scene, crowd, keys, publishers)
+    finally:
+        world.stopping.set(), world.abandoned.set()
+        await crowd.leave()
+        world.remove()
+    return report
+
+
+def make_keys(scene):
+    """Each key with its habit: the lively ones first, then those in which little happens."""
+    keys = []
+    for habit, count in scene.habits:
+        for _ in range(count):
+            thread = support.new_thread()[:18]
+            keys.append((Key(thread, support.stream_key(thread)), habit()))
+    for _ in range(QUIET_KEYS):
+        thread = support.new_thread()[:18]
+        keys.append((Key(thread, support.stream_key(thread)), Quiet()))
+    return keys
+
+
+def employ(world, scene, keys, rng):
+    shares = [[] for _ in range(PUBLISHERS)]
+    for n, (key, habit) in enumerate(keys):
+        pause = 4.0 if isinstance(habit, Quiet) else PAUSE_SECONDS * rng.choice((0.5, 1, 1, 3))
+        shares[n % PUBLISHERS].append((key, habit, pause))
+    return [Publisher(world, share, rng.random()) for share in shares]
+
+
+def invite(crowd, keys, rng):
+    """Viewers of every kind."""
+    threads = [key.thread for key, _ in keys]
+    lively = [key.thread for key, habit in keys if not isinstance(habit, Quiet)]
+    for thread in lively:
+        crowd.go(crowd.stay(crowd.viewer("who stays", thread)))
+        crowd.go(crowd.stay(crowd.viewer("who comes for everything", thread), since="0"))
+        crowd.go(crowd.hop(crowd.viewer("who hops", thread)))
+        crowd.go(crowd.slow(crowd.viewer("who is slow", thread, slow=True)))
+    for _ in range(8):
+        crowd.go(crowd.come_fresh("who comes", lively))
+    for _ in range(6):
+        crowd.go(crowd.hold_many("one", threads))
+
+
+def stop(world, publishers):
+    world.stopping.set()
+    for publisher in publishers:
+        publisher.join(CALM_SECONDS)
+    world.abandoned.set()
+    for publisher in publishers:
+        publisher.join(CALM_SECONDS)
+
+
+async def arrive(crowd, keys, report):
+    """Waits until every viewer has what there is, or nothing moves any more."""
+    ends = {key.thread: written(next(reversed(key.current.kept))) for key, _ in keys if key.current and key.current.kept}
+    until = time.monotonic() + CALM_SECONDS
+    while time.monotonic() < until:
+        late = [v for v in crowd.viewers if not v.left and v.position != ends.get(v.thread)]
+        if not late:
+            break
+        await asyncio.sleep(0.05)
+    else:
+        report.problems.append(f"{len(late)} viewers did not arrive")
+    # What comes twice would come now.
+    await asyncio.sleep(0.3)
+
+
+def conclude(report, world, scene, crowd, keys, publishers):
+    report.keys = by_thread = {key.thread: key for key, _ in keys}
+    report.viewers = crowd.viewers
+    judge = Judge(by_thread, world.disturbed, scene.lags, scene.ends)
+    for viewer in crowd.viewers:
+        judge.judge(viewer, ends=not viewer.left)
+    report.verdict = judge.verdict
+    for publisher in publishers:
+        report.commands += publisher.commands
+        for word, count in publisher.refusals.items():
+            report.refusals[word] = report.refusals.get(word, 0) + count
+        if publisher.failure:
+            report.problems.append(f"a publisher: {publisher.failure!r}")
+    for key, _ in keys:
+        report.problems += [f"{key.thread}: {problem}" for problem in key.problems]

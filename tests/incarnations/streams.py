@@ -1,0 +1,365 @@
+"""The truth: what became of each stream, command by command, as its only publisher knows it.
+
+A key is written by one thread. Each *incarnation* is one stream that stood under the key: it has its
+entries, when each was trimmed or withdrawn, and its facts after each command. A copy, a rename, an
+older state that comes back share the entries of what they came from, so an entry that a viewer got
+says by itself which incarnations it may stand in.
+
+Nothing here knows viewers. Times are of `time.monotonic`: a command was done between two of them.
+"""
+
+import bisect
+from collections import OrderedDict
+
+import rules
+from rules import Facts
+
+ZERO = (0, 0)
+TRIMMED, WITHDRAWN = "trimmed", "withdrawn"
+
+
+def pair(stream_id):
+    """A stream id as two numbers."""
+    ms, _, seq = stream_id.partition("-")
+    return int(ms), int(seq or 0)
+
+
+def written(stream_id):
+    return f"{stream_id[0]}-{stream_id[1]}"
+
+
+class Entry:
+    """What was written once. `members` are what its frame must have beside what the server adds."""
+
+    __slots__ = ("homes", "id", "known", "members", "since", "token")
+
+    def __init__(self, token, members):
+        self.token, self.members = token, members
+        self.id, self.since, self.known = None, None, None
+        self.homes = []
+
+    def __repr__(self):
+        return f"<{self.token} {self.id and written(self.id)}>"
+
+
+class Incarnation:
+    def __init__(self, since, known, how, parent=None, trial=False):
+        self.since, self.known, self.how, self.parent = since, known, how, parent
+        # Made only to see what commands would have made of it.
+        self.trial = trial
+        self.entries, self.ids = [], []
+        self.kept = OrderedDict()
+        # Id -> (what became of it, since, known).
+        self.removed = {}
+        self.added, self.last, self.deleted = 0, ZERO, ZERO
+        self.facts = []
+        # When XSETID or MKSTREAM made what no count tells of.
+        self.moved = []
+
+    def __repr__(self):
+        return f"<incarnation {self.how} {len(self.entries)} entries, {len(self.kept)} kept>"
+
+    @property
+    def numbers(self):
+        first = next(iter(self.kept)) if self.kept else ZERO
+        return self.added, len(self.kept), first, self.last, self.deleted
+
+    def note(self, since, known):
+        self.facts.append(Facts(since, known, *self.numbers))
+
+    def add(self, entry, since, known):
+        self.take(entry)
+        self.kept[entry.id] = entry
+        self.added += 1
+        self.last = entry.id
+        self.note(since, known)
+
+    def take(self, entry):
+        self.entries.append(entry)
+        self.ids.append(entry.id)
+        if not self.trial:
+            entry.homes.append(self)
+
+    def trim(self, beyond, since, known):
+        """The oldest go as long as `beyond(the oldest id)`."""
+        while self.kept and beyond(next(iter(self.kept))):
+            gone, _ = self.kept.popitem(last=False)
+            self.removed[gone] = (TRIMMED, since, known)
+
+    def withdraw(self, ids, since, known):
+        for gone in ids:
+            if self.kept.pop(gone, None):
+                self.removed[gone] = (WITHDRAWN, since, known)
+                self.deleted = max(self.deleted, gone)
+
+    def copy(self, since, known, how, trial=False):
+        """The same entries and facts under another name, or at a later time."""
+        other = Incarnation(since, known, how, parent=self, trial=trial or self.trial)
+        for entry in self.entries:
+            other.take(entry)
+        other.kept = OrderedDict(self.kept)
+        other.removed = dict(self.removed)
+        other.added, other.last, other.deleted = self.added, self.last, self.deleted
+        other.note(since, known)
+        return other
+
+    def has(self, entry):
+        """Whether this very entry was ever in it."""
+        at = bisect.bisect_left(self.ids, entry.id)
+        return any(e is entry for e in self.entries[at : at + 2])
+
+    def between(self, low, high):
+        """Its entries with ids between the two, both excluded; no `high`: all behind `low`."""
+        start = bisect.bisect_right(self.ids, low)
+        stop = bisect.bisect_left(self.ids, high) if high else len(self.ids)
+        return self.entries[start:stop]
+
+    def fate(self, stream_id):
+        return self.removed.get(stream_id)
+
+    def there(self, stream_id, facts):
+        """Whether an entry with this id stood in it when it had these facts."""
+        at = bisect.bisect_left(self.ids, stream_id)
+        if at == len(self.ids) or self.ids[at] != stream_id or stream_id > facts.last:
+            return False
+        gone = self.removed.get(stream_id)
+        return gone is None or gone[2] > facts.known
+
+    def new(self, stream_id, facts):
+        """How many entries stood in it behind this id when it had these facts."""
+        return sum(self.there(e.id, facts) for e in self.between(stream_id, None) if e.id <= facts.last)
+
+
+class Key:
+    """One task's stream, with a name aside for what is renamed and copied.
+
+    `timeline`: what stood under the key, and since when: (since, known, incarnation or None).
+    """
+
+    trial = False
+
+    def __init__(self, thread, stream):
+        self.thread, self.stream, self.aside = thread, stream, f"{stream}:aside"
+        self.now = {self.stream: None, self.aside: None}
+        # The same in the database that SWAPDB swaps with.
+        self.elsewhere = dict(self.now)
+        self.timeline = [(0.0, 0.0, None)]
+        self.entries = {}
+        # Token -> (entry, where it would be): sent, never answered, and not in Redis afterwards.
+        self.lost = {}
+        # Where nobody knows what Redis did: (since, known). Judged leniently, and counted.
+        self.blurred = []
+        self.problems = []
+        self.may_vanish = False
+
+    @property
+    def current(self):
+        return self.now[self.stream]
+
+    def put(self, name, incarnation, since, known):
+        """Another stream, or none, stands under the name from now on."""
+        self.now[name] = incarnation
+        if name == self.stream:
+            self.timeline.append((since, known, incarnation))
+
+    def stream_of(self, name, since, known, how):
+        """What stands under the name, made where there is nothing."""
+        if self.now[name] is None:
+            self.put(name, Incarnation(since, known, how, trial=self.trial), since, known)
+        return self.now[name]
+
+    def swap(self, since, known):
+        self.now, self.elsewhere = self.elsewhere, self.now
+        self.timeline.append((since, known, self.current))
+
+    def emptied(self, since, known):
+        for name in self.now:
+            self.put(name, None, since, known)
+            self.elsewhere[name] = None
+
+    def register(self, entry, stream_id, since, known):
+        entry.id, entry.since, entry.known = stream_id, since, known
+        self.entries[stream_id, entry.token] = entry
+
+    def find(self, stream_id, token):
+        return self.entries.get((stream_id, token))
+
+    def settle(self, numbers, since, known):
+        """Compares with what Redis says of the stream, and takes over how far it was trimmed.
+
+        `numbers` as in `Incarnation.numbers`, none where there is no stream. False: that is not
+        what our commands have made of it.
+        """
+        current = self.current
+        if current is None or numbers is None:
+            return current is None and numbers is None
+        first = numbers[2]
+        if current.numbers != numbers and (numbers[0], *numbers[3:]) == (current.added, current.last, current.deleted):
+            beyond = (lambda oldest: oldest < first) if numbers[1] else (lambda oldest: True)
+            current.trim(beyond, since, known)
+        if current.numbers != numbers:
+            return False
+        if current.facts[-1][2:] != current.numbers:
+            current.note(since, known)
+        return True
+
+    def changes(self, since, known):
+        """What came to stand under the key at some moment between the two."""
+        return [row for row in self.timeline if row[1] >= since and row[0] <= known]
+
+    def rehearsal(self):
+        """A key like this one, on which commands can be tried."""
+        other = Key(self.thread, self.stream)
+        other.trial = True
+        other.now = {n: s and s.copy(s.since, s.known, s.how, trial=True) for n, s in self.now.items()}
+        return other
+
+    def blurs(self, since, known):
+        return any(b >= since and a <= known for a, b in self.blurred)
+
+
+# Commands. `command` are its arguments; `apply(key, reply, since, known)` is what it does to the truth.
+
+
+class Add:
+    """XADD; `trim` as its arguments say it, such as ("MAXLEN", "=", 10)."""
+
+    def __init__(self, name, entry, fields, id="*", trim=(), make=True):
+        self.name, self.entry, self.trim, self.id = name, entry, trim, id
+        options = ([] if make else ["NOMKSTREAM"]) + list(trim)
+        self.command = ["XADD", name, *options, id, *fields]
+
+    def apply(self, key, reply, since, known):
+        if reply is None:
+            return
+        if key.trial:
+            self.entry.id = pair(reply)
+        else:
+            key.register(self.entry, pair(reply), since, known)
+        stream = key.stream_of(self.name, since, known, "XADD")
+        stream.add(self.entry, since, known)
+        if self.trim:
+            trim(stream, *self.trim, since, known)
+
+
+class Trim:
+    def __init__(self, name, *rule):
+        self.name, self.rule = name, rule
+        self.command = ["XTRIM", name, *rule]
+
+    def apply(self, key, reply, since, known):
+        if stream := key.now[self.name]:
+            trim(stream, *self.rule, since, known)
+
+
+def trim(stream, strategy, exactness, threshold, since, known):
+    if exactness != "=":
+        return  # How far it went is seen in the facts afterwards.
+    if strategy == "MAXLEN":
+        stream.trim(lambda _: len(stream.kept) > threshold, since, known)
+    else:
+        bound = pair(threshold)
+        stream.trim(lambda oldest: oldest < bound, since, known)
+    stream.note(since, known)
+
+
+class Withdraw:
+    def __init__(self, name, ids):
+        self.name, self.ids = name, ids
+        self.command = ["XDEL", name, *map(written, ids)]
+
+    def apply(self, key, reply, since, known):
+        if stream := key.now[self.name]:
+            stream.withdraw(self.ids, since, known)
+            stream.note(since, known)
+
+
+class Delete:
+    def __init__(self, name, word="DEL"):
+        self.name = name
+        self.command = [word, name]
+
+    def apply(self, key, reply, since, known):
+        if key.now[self.name] is not None:
+            key.put(self.name, None, since, known)
+
+
+class Rename:
+    def __init__(self, source, target):
+        self.source, self.target = source, target
+        self.command = ["RENAME", source, target]
+
+    def apply(self, key, reply, since, known):
+        moved = key.now[self.source]
+        key.put(self.source, None, since, known)
+        key.put(self.target, moved, since, known)
+
+
+class Copy:
+    def __init__(self, source, target):
+        self.source, self.target = source, target
+        self.command = ["COPY", source, target, "REPLACE"]
+
+    def apply(self, key, reply, since, known):
+        if reply:
+            copied = key.now[self.source].copy(since, known, self.command[0])
+            key.put(self.target, copied, since, known)
+
+
+class Restore(Copy):
+    """A copy by DUMP and RESTORE."""
+
+    SCRIPT = "redis.call('RESTORE', KEYS[2], 0, redis.call('DUMP', KEYS[1]), 'REPLACE') return 1"
+
+    def __init__(self, source, target):
+        super().__init__(source, target)
+        self.command = ["EVAL", self.SCRIPT, 2, source, target]
+
+
+class SetId:
+    def __init__(self, name, last):
+        self.name, self.last = name, last
+        self.command = ["XSETID", name, written(last)]
+
+    def apply(self, key, reply, since, known):
+        stream = key.now[self.name]
+        stream.last = self.last
+        stream.moved.append((since, known))
+        stream.note(since, known)
+
+
+class Make:
+    """A stream without entries, as a consumer group makes it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.command = ["XGROUP", "CREATE", name, "readers", "$", "MKSTREAM"]
+
+    def apply(self, key, reply, since, known):
+        if key.now[self.name] is None:
+            stream = key.stream_of(self.name, since, known, "MKSTREAM")
+            stream.moved.append((since, known))
+            stream.note(since, known)
+
+
+class Expire:
+    def __init__(self, name, milliseconds):
+        self.name = name
+        self.command = ["PEXPIRE", name, milliseconds]
+
+    def apply(self, key, reply, since, known):
+        # The publisher then looks whether it is gone after each command.
+        key.may_vanish = key.may_vanish or self.command[2] < 3_600_000
+
+
+class Other:
+    """A command that does nothing to the stream."""
+
+    def __init__(self, *command):
+        self.command = command
+
+    def apply(self, key, reply, since, known):
+        pass
+
+
+assert rules.ZERO == ZERO
