@@ -161,6 +161,7 @@ class Chaos:
 
     def certain(self):
         self.world.generation += 1
+        self.world.era += 1
 
     def replica(self):
         return next(r for r in self.world.redises if r is not self.world.master)

@@ -22,12 +22,9 @@ LATE_SECONDS = (0.3, 1.2, 2.8)
 class Habit:
     """Adds only."""
 
-    def begin(self, publisher, key):
-        publisher.status(key, "in_progress")
-        self.renew(publisher, key)
-
     def renew(self, publisher, key):
-        """What there is in the first place."""
+        """The state that is there in the first place, and is made again where it was lost."""
+        publisher.status(key, "in_progress")
 
     def step(self, publisher, key):
         publisher.step(key, self.adds(publisher, key, publisher.rng.randint(1, 5)), publisher.rng.choice(FORMS))
@@ -235,11 +232,9 @@ class Agent(Habit):
         self.layout, self.orphans, self.late = layout, orphans, late
         self.owed = []
 
-    def begin(self, publisher, key):
-        key.layout, key.updates = self.layout, []
-        super().begin(publisher, key)
-
     def renew(self, publisher, key):
+        key.layout = self.layout
+        super().renew(publisher, key)
         if self.layout == "task":
             task = f"task-{key.thread}"
             publisher.state(

@@ -151,12 +151,12 @@ class _Course:
         self.verdict.attaches += 1
         self.expected, self.resuming = ("entry", "gap"), False
         stream_id = pair(frame.id)
-        places = self.places(stream_id, now, self.opened)
+        places = self.places(stream_id, now, max(self.opened, self.anchor.since if self.anchor else 0.0))
         if not places:
             self.violate("position", f"{frame}: no stream ever ended there", now)
         before, told = self.anchor, self.gap_at
         self.gap_at = None
-        if told and before and before.entry and stream_id < before.id and any(p in before.places for p in places):
+        if told and before and before.entry and stream_id < before.id and all(p in before.places for p in places):
             self.violate("backwards", f"after {self.position} a state at {frame.id}", now)
         entries = {id(e): e for p in places if p for e in p.between((stream_id[0], stream_id[1] - 1), None)[:1] if e.id == stream_id}
         entry = next(iter(entries.values())) if len(entries) == 1 else None
@@ -173,15 +173,14 @@ class _Course:
             if since > now:
                 break
             until = rows[n + 1][1] if n + 1 < len(rows) else float("inf")
-            if stream is None:
-                fits = stream_id == ZERO
-            else:
-                fits = any(f.last == stream_id and f.since <= now for f in stream.facts)
-                fits = fits or any(e.id == stream_id for e in stream.between((stream_id[0], stream_id[1] - 1), None)[:1])
+            ended = [(since, until)] if stream is None and stream_id == ZERO else []
+            if stream is not None:
+                ended = [(a, min(b, until)) for a, b in stream.ended_at(stream_id)]
+            fits = any(a <= now for a, _ in ended)
             if fits and stream not in loose:
                 loose.append(stream)
-                if until >= opened:
-                    found.append(stream)
+            if any(a <= now and b >= opened for a, b in ended) and stream not in found:
+                found.append(stream)
         return found or loose
 
     def came_to_be(self, stream_id, places, now):
@@ -204,6 +203,7 @@ class _Course:
                 self.position = frame.id
                 return
         self.violate("caught_up", f"{frame} at {self.position}", now)
+        self.position = frame.id
 
     # Entries
 
@@ -230,6 +230,9 @@ class _Course:
             return frame.entry[0]
         token, stream_id = frame.members.get("message"), pair(frame.id)
         entry = self.key.find(stream_id, token)
+        if entry is None and token in self.key.guessed:
+            entry = self.key.guessed[token]
+            self.key.correct(entry, stream_id)
         if entry is None and token in self.key.lost:
             entry, home = self.key.lost[token]
             if entry.id is None:
@@ -397,9 +400,6 @@ class _Course:
             for f in facts:
                 if rules.since(anchor.id, f, stream.there(anchor.id, f)) != "complete":
                     return "a position that is gone, and no counts to believe"
-        if any(fate[0] == WITHDRAWN for fate in stream.removed.values()):
-            if any(f.floor > anchor.id for f in facts):
-                return "an ordinal too low behind a withdrawn entry"
         return None
 
     # The end

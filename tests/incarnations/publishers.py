@@ -56,13 +56,16 @@ class Publisher(threading.Thread):
         due = [[time.monotonic() + self.rng.random() * pause, key, habit, pause] for key, habit, pause in self.work]
         for _, key, habit, _ in due:
             with self.world.gate.shared():
-                habit.begin(self, key)
+                habit.renew(self, key)
         while not self.world.stopping.is_set():
             row = min(due, key=lambda row: row[0])
             wait = row[0] - time.monotonic()
             if wait > 0 and self.world.stopping.wait(wait):
                 break
             with self.world.gate.shared():
+                if row[1].era != self.world.era:
+                    row[1].era = self.world.era
+                    row[2].renew(self, row[1])
                 row[2].step(self, row[1])
             row[0] = max(row[0], time.monotonic() - 1) + self.rng.expovariate(1 / row[3])
         for _, key, habit, _ in due:
@@ -77,6 +80,8 @@ class Publisher(threading.Thread):
         """Does these commands; returns the replies, or None where that is not known."""
         if not self.ready():
             return None
+        if self.world.evicts:  # Between two commands of a step it could go.
+            key.may_vanish, how = True, how if how == "lua" else "multi"
         since = time.monotonic()
         try:
             replies, info = self.send(key, ops, how)
@@ -221,7 +226,8 @@ class Publisher(threading.Thread):
     def status(self, key, status):
         """The state of the `thread` layout, without an entry."""
         keys = support.keys(key.thread)
-        self.state(("SET", keys["status"], status), ("HSET", keys["metadata"], "created_at", support.now()))
+        created = ("HSET", keys["metadata"], "created_at", support.now())
+        self.state(("SET", keys["status"], status), created)
 
     def nothing(self, key):
         self.step(key, [Other("PING")])

@@ -52,7 +52,7 @@ def reconcile(redis, key, pending=(), atomic=True, since=0.0):
         done = pending[:count]
         if fits(key, done, ids, facts, entries, since, now):
             for n, op in enumerate(done):
-                op.apply(key, answer(op, ids), since, now + n * 1e-7)
+                op.apply(key, answer(key, op, ids), since, now + n * 1e-7)
             assert key.settle(facts, since, now)
             break
     else:
@@ -64,22 +64,29 @@ def reconcile(redis, key, pending=(), atomic=True, since=0.0):
         key.put(key.aside, None, since, now)
 
 
-def answer(op, ids):
-    """What Redis must have answered, where that matters."""
+def answer(key, op, ids):
+    """What Redis must have answered, where that matters.
+
+    The id of an entry that is gone again is not known: it gets one between its neighbours.
+    """
     if not isinstance(op, Add):
         return 1
-    stream_id = ids.get(op.entry.token)
-    return stream_id and f"{stream_id[0]}-{stream_id[1]}"
+    if stream_id := ids.get(op.entry.token):
+        return stream_id
+    if op.id != "*":
+        return pair(op.id)
+    stream = key.now[op.name]
+    if not key.trial:
+        key.guessed[op.entry.token] = op.entry
+    return (stream.last[0], stream.last[1] + 1e-3) if stream else (0, 1e-3)
 
 
 def fits(key, done, ids, facts, entries, since, now):
     """Whether these commands make what is there of what was there."""
-    if any(isinstance(op, Add) and op.entry.token not in ids for op in done):
-        return False
     trial = key.rehearsal()
     try:
         for op in done:
-            op.apply(trial, answer(op, ids), since, now)
+            op.apply(trial, answer(trial, op, ids), since, now)
     except (AttributeError, TypeError):
         return False  # It would have been refused.
     finally:

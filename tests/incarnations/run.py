@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 import time
 
 import support
@@ -152,3 +153,12 @@ def conclude(report, world, scene, crowd, keys, publishers):
             report.problems.append(f"a publisher: {publisher.failure!r}")
     for key, _ in keys:
         report.problems += [f"{key.thread}: {problem}" for problem in key.problems]
+
+
+if __name__ == "__main__":  # run.py SCENE [SECONDS [SEED]], with tests/python on the path.
+    from scenes import SCENES
+
+    arguments = [*sys.argv[2:], *("8", str(random.randrange(1 << 32)))[len(sys.argv) - 2 :]]
+    told = asyncio.run(run(SCENES[sys.argv[1]], int(arguments[1]), float(arguments[0])))
+    print(told.text())
+    sys.exit(bool(told.verdict.violations or told.problems))

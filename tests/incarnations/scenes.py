@@ -52,6 +52,7 @@ LINKS = ("cut", "cut_front", "cut_within", "stall", "slow_down", "pieces", "blac
 KILLS = ("kill_redis", "pause_redis", "kill_server", "drain_server")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 REPLICATED = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+GONE = (4004, "Thread not found")
 OUT_OF_REACH = (1011, "Redis refuses, see the server's log", 503)
 
 SCENES = {
@@ -63,12 +64,12 @@ SCENES = {
         Scene("links", plain() + trimmed(), LINKS, servers=3, over_ways=0.5),
         Scene("links, replaced", trimmed() + replaced(), LINKS, servers=3, over_ways=0.5, first_tail=1),
         Scene("killed", plain() + trimmed(), KILLS + LINKS[:2], DURABLE, servers=3, ends=OUT_OF_REACH),
-        Scene("forgetful", plain() + replaced(), ("lose_redis", "forget"), DURABLE, seam=False, ends=OUT_OF_REACH),
+        Scene("forgetful", plain() + replaced(), ("lose_redis", "forget"), DURABLE, seam=False, ends=OUT_OF_REACH + GONE),
         Scene("tiny", plain() + trimmed() + replaced(), LINKS[:2], limits=TINY, lags=True, first_tail=1),
-        Scene("swapped", plain() + trimmed() + replaced(), ("swap", "flush_other", "swap"), seam=False),
+        Scene("swapped", plain() + trimmed() + replaced(), ("swap", "flush_other", "swap"), seam=False, ends=GONE),
         Scene(
             "evicting", plain() + trimmed(), ("squeeze",), ("--maxmemory-policy", "allkeys-random"), seam=False,
-            evicts=True, ends=(4004, "Thread not found"),
+            evicts=True, ends=GONE,
         ),
         Scene(
             "failing over", plain() + trimmed() + replaced(False), ("fail_over", "plan_over", "cut"),

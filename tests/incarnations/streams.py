@@ -20,6 +20,8 @@ TRIMMED, WITHDRAWN = "trimmed", "withdrawn"
 
 def pair(stream_id):
     """A stream id as two numbers."""
+    if isinstance(stream_id, tuple):
+        return stream_id
     ms, _, seq = stream_id.partition("-")
     return int(ms), int(seq or 0)
 
@@ -125,6 +127,23 @@ class Incarnation:
         gone = self.removed.get(stream_id)
         return gone is None or gone[2] > facts.known
 
+    def ended_at(self, stream_id):
+        """When its end was there, by its last generated id or its newest entry: (since, until)."""
+        facts, found = self.facts, []
+        for n, f in enumerate(facts):
+            if f.last == stream_id or (f.last > stream_id and self.newest(f) == stream_id):
+                found.append((f.since, facts[n + 1].known if n + 1 < len(facts) else float("inf")))
+        return found
+
+    def newest(self, facts):
+        """The newest entry that stood in it when it had these facts; only where others were after it."""
+        if facts.deleted != facts.last:
+            return None
+        at = bisect.bisect_right(self.ids, facts.last) - 1
+        while at >= 0 and not self.there(self.ids[at], facts):
+            at -= 1
+        return self.ids[at] if at >= 0 else ZERO
+
     def new(self, stream_id, facts):
         """How many entries stood in it behind this id when it had these facts."""
         return sum(self.there(e.id, facts) for e in self.between(stream_id, None) if e.id <= facts.last)
@@ -147,10 +166,15 @@ class Key:
         self.entries = {}
         # Token -> (entry, where it would be): sent, never answered, and not in Redis afterwards.
         self.lost = {}
+        # Token -> an entry that was gone again before anybody knew its id.
+        self.guessed = {}
         # Where nobody knows what Redis did: (since, known). Judged leniently, and counted.
         self.blurred = []
         self.problems = []
         self.may_vanish = False
+        # What an agent has put into its list, in order; in which layout.
+        self.updates, self.layout = [], None
+        self.era = 0
 
     @property
     def current(self):
@@ -180,6 +204,14 @@ class Key:
     def register(self, entry, stream_id, since, known):
         entry.id, entry.since, entry.known = stream_id, since, known
         self.entries[stream_id, entry.token] = entry
+
+    def correct(self, entry, stream_id):
+        """The id of an entry for which one was guessed."""
+        for home in entry.homes:
+            home.ids[home.entries.index(entry)] = stream_id
+            home.removed[stream_id] = home.removed.pop(entry.id)
+        del self.entries[entry.id, entry.token], self.guessed[entry.token]
+        self.register(entry, stream_id, entry.since, entry.known)
 
     def find(self, stream_id, token):
         return self.entries.get((stream_id, token))

@@ -256,7 +256,7 @@ HISTORIES = {
         lambda: one_stop().adds(4).get(4).do(Trim("s", "MAXLEN", "=", 0)).open("4-0").adds(5).gap().state(5), set(),
     ),
     "everything there is": (lambda: one_stop().adds(4).do(Trim("s", "MAXLEN", "=", 2)).open("0").get(3, 4).caught_up(4), set()),
-    "caught up elsewhere": (lambda: one_stop().open("3-0").caught_up(2), {"caught_up"}),
+    "caught up elsewhere": (lambda: one_stop().open("3-0").caught_up(2).adds(4), {"caught_up", "never came"}),
 }
 
 

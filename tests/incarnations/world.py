@@ -21,7 +21,7 @@ reconnect_max_ms = 300
 TINY = """topic_bytes_max = 2000
 page_entries_max = 3
 page_bytes_max = 2000
-tail_read_bytes_max = 4096
+tail_read_bytes_max = 65536
 topic_linger_ms = 100
 unsent_bytes_max = 4096
 """
@@ -66,6 +66,8 @@ class World:
         self.scene, self.rng = scene, rng
         self.stopping, self.abandoned, self.gate = threading.Event(), threading.Event(), Gate()
         self.generation = 0
+        # Changes when what is beside the streams may be gone: the state of every task.
+        self.era = 0
         # Since when it may be that what Redis acknowledged is forgotten; None: never.
         self.doubt_since = None
         self.evicts = scene.evicts
@@ -144,10 +146,12 @@ class World:
         for key in self.keys:
             key.emptied(since, known)
         self.generation += 1
+        self.era += 1
 
     def swapped(self, since, known):
         for key in self.keys:
             key.swap(since, known)
+        self.era += 1
 
     def switch(self, redis_server):
         """From now on this is the master."""

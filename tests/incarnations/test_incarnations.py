@@ -1,0 +1,49 @@
+"""Runs over all scenes: everybody gets what the stream under the key owes, whatever becomes of it.
+
+TASKCAST_RUNS and TASKCAST_RUN_SECONDS say how many and how long; TASKCAST_SEED is the seed of the
+first run, and each further one has the next. A seed gives the same choices, not the same timing.
+"""
+
+import os
+import random
+
+import pytest
+
+from run import run
+from scenes import SCENES
+
+SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 8))
+RUNS = int(os.environ.get("TASKCAST_RUNS", len(SCENES)))
+LONG_SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 20))
+LONG_RUNS = int(os.environ.get("TASKCAST_RUNS", 200))
+SEED = int(os.environ.get("TASKCAST_SEED", random.randrange(1 << 31)))
+NAMES = list(SCENES)
+# Beside a run itself: failovers that are under way, everybody's arrival, the verdict.
+MORE_SECONDS = 180
+
+
+def runs(count):
+    return [pytest.param(NAMES[n % len(NAMES)], SEED + n, id=f"{n}, {NAMES[n % len(NAMES)]}") for n in range(count)]
+
+
+async def one_run(scene, seed, seconds, reports):
+    print(f"TASKCAST_SEED={seed} scene {scene}")
+    report = await run(SCENES[scene], seed, seconds)
+    reports.append(report)
+    text = report.text()
+    print(text)
+    report.keys, report.viewers = {}, []
+    assert not report.verdict.violations and not report.problems, text
+
+
+@pytest.mark.timeout(SECONDS + MORE_SECONDS)
+@pytest.mark.parametrize("scene, seed", runs(RUNS))
+async def test_a_run(scene, seed, reports):
+    await one_run(scene, seed, SECONDS, reports)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG_SECONDS + MORE_SECONDS)
+@pytest.mark.parametrize("scene, seed", runs(LONG_RUNS))
+async def test_a_long_run(scene, seed, reports):
+    await one_run(scene, seed, LONG_SECONDS, reports)
