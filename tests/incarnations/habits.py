@@ -1,16 +1,12 @@
 """What publishers write, and how: each habit is a kind of stream."""
 
-import http.client
 import json
 import time
-import urllib.parse
 
 import support
 from publishers import Update
-from reconcile import reconcile
-from resp import Gone, RedisError
 from streams import (
-    Add, Copy, Delete, Entry, Expire, Make, Other, Rename, Restore, SetId, Trim, Withdraw, pair, written,
+    Add, Copy, Delete, Expire, Make, Other, Rename, Restore, SetId, Trim, Withdraw, pair, written,
 )
 
 FORMS = ("pipeline", "pipeline", "multi", "lua")

@@ -4,6 +4,7 @@
 them, and looks where it does not know. What it writes is up to the habits in `habits.py`.
 """
 
+import collections
 import json
 import random
 import threading
@@ -41,6 +42,10 @@ class Publisher(threading.Thread):
         self.rng = random.Random(seed)
         self.redis, self.generation, self.broken = None, None, False
         self.refusals = {}
+        # Key -> what somebody else is doing to it for us, and may or may not be done.
+        self.pending = {}
+        # What publications over HTTP were answered.
+        self.answers = collections.Counter()
         self.failure = None
         self.written = 0
         self.commands = 0
@@ -177,7 +182,8 @@ class Publisher(threading.Thread):
                 if self.redis.call("ROLE")[0] != "master":
                     raise Gone("no master")
                 for k in list(rest):
-                    reconcile(self.redis, k, pending if k is key else (), atomic, since)
+                    mine = pending if k is key else self.pending.get(k, ())
+                    reconcile(self.redis, k, mine, atomic or k is not key, since)
                     rest.discard(k)
                 if self.generation == self.world.generation:
                     self.broken = False

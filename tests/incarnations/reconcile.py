@@ -6,7 +6,7 @@ After an answer that was lost, a failover, a restart, an eviction, an expiry.
 import time
 
 from resp import Gone, RedisError
-from streams import TRIMMED, WITHDRAWN, Add, Incarnation, pair
+from streams import TRIMMED, WITHDRAWN, Add, Entry, Incarnation, pair
 
 
 def numbers(info):
@@ -60,6 +60,8 @@ def reconcile(redis, key, pending=(), atomic=True, since=0.0):
     for op in pending:
         if isinstance(op, Add) and op.entry.id is None:
             key.lost[op.entry.token] = (op.entry, before)
+        elif isinstance(op, Add):
+            key.lost.pop(op.entry.token, None)
     if key.now[key.aside] is not None:
         key.put(key.aside, None, since, now)
 
@@ -89,10 +91,6 @@ def fits(key, done, ids, facts, entries, since, now):
             op.apply(trial, answer(trial, op, ids), since, now)
     except (AttributeError, TypeError):
         return False  # It would have been refused.
-    finally:
-        for op in done:
-            if isinstance(op, Add):
-                op.entry.id = None
     if not trial.settle(facts, since, now):
         return False
     kept = list(trial.current.kept) if trial.current else []
@@ -105,12 +103,15 @@ def take_over(key, pending, facts, entries, since, now):
         if key.current is not None:
             key.put(key.stream, None, since, now)
         return
-    waiting = {op.entry.token: op.entry for op in pending if isinstance(op, Add)}
+    waiting = {op.entry.token: op for op in pending if isinstance(op, Add)}
     found = []
     for stream_id, name in entries:
         entry = key.find(stream_id, name)
         if entry is None and name in waiting:
-            entry = waiting[name]
+            op = waiting[name]
+            if op.entry.id is not None:
+                op.entry = Entry(name, op.entry.members)
+            entry = op.entry
             key.register(entry, stream_id, since, now)
         if entry is None:
             key.problems.append(f"{name} {stream_id} is in Redis, and nobody wrote it")

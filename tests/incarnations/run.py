@@ -1,6 +1,7 @@
 """One run: a scene, a seed, so many seconds; then calm, everybody's end, and the verdict."""
 
 import asyncio
+import collections
 import random
 import sys
 import time
@@ -10,6 +11,7 @@ from chaos import Chaos
 from habits import Quiet
 from judge import Judge
 from publishers import Publisher
+from seam import judge_seam
 from streams import Key, written
 from viewers import Crowd
 from world import World
@@ -25,7 +27,7 @@ class Report:
     def __init__(self, scene, seed):
         self.scene, self.seed = scene, seed
         self.verdict, self.commands, self.refusals, self.problems = None, 0, {}, []
-        self.faults = {}
+        self.faults, self.answers = {}, collections.Counter()
         # What was judged: the truth by thread, the viewers.
         self.keys, self.viewers = {}, []
 
@@ -34,7 +36,7 @@ class Report:
         lines = [
             f"{self.scene} TASKCAST_SEED={self.seed}: {v.deliveries} deliveries, {v.attaches} states,"
             f" {v.derived} derived, {self.commands} commands, {len(v.violations)} violations {dict(v.kinds)}",
-            f"  faults {self.faults}, ends {dict(v.ends)}, refusals {self.refusals}",
+            f"  faults {self.faults}, ends {dict(v.ends)}, refusals {self.refusals}, posts {dict(self.answers)}",
             f"  gaps {sum(v.gaps.values())}: " + ", ".join(f"{n} {c} ({r})" for (c, r), n in v.gaps.most_common()),
             f"  silences: {dict(v.silences)}",
         ]
@@ -68,6 +70,7 @@ async def run(scene, seed, seconds):
         await asyncio.to_thread(stop, world, publishers)
         crowd.calm.set()
         await arrive(crowd, keys, report)
+        await look_at_the_end(world, crowd, keys, report)
         report.problems += [f"a viewer: {e!r}" for e in await crowd.leave()]
         report.faults = dict(chaos.counts)
         conclude(report, world, scene, crowd, keys, publishers)
@@ -138,15 +141,33 @@ async def arrive(crowd, keys, report):
     await asyncio.sleep(0.3)
 
 
+async def look_at_the_end(world, crowd, keys, report):
+    """Who comes now sees the last state, and everything that is kept."""
+    there = [key.thread for key, _ in keys if key.current and key.current.kept]
+    for name, server in world.servers.items():
+        states = await crowd.come_at_the_end(name, server.port, there, None)
+        everything = await crowd.come_at_the_end(name, server.port, there, "0")
+        for thread in there:
+            if thread not in states or thread not in everything:
+                report.problems.append(f"{thread}: no answer at the end on {name}")
+            elif states[thread].members.get("status") != "done":
+                report.problems.append(f"{thread}: at the end {states[thread]} on {name}")
+
+
 def conclude(report, world, scene, crowd, keys, publishers):
     report.keys = by_thread = {key.thread: key for key, _ in keys}
     report.viewers = crowd.viewers
     judge = Judge(by_thread, world.disturbed, scene.lags, scene.ends)
     for viewer in crowd.viewers:
         judge.judge(viewer, ends=not viewer.left)
+    if scene.seam:
+        for viewer in crowd.viewers:
+            if by_thread[viewer.thread].layout:
+                judge_seam(by_thread[viewer.thread], viewer, judge.verdict, time.monotonic())
     report.verdict = judge.verdict
     for publisher in publishers:
         report.commands += publisher.commands
+        report.answers += publisher.answers
         for word, count in publisher.refusals.items():
             report.refusals[word] = report.refusals.get(word, 0) + count
         if publisher.failure:

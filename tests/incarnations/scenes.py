@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from habits import Agent, Habit, Quiet, Replacer, Short, Trimmer, Wild, Withdrawer
+from habits import Agent, Habit, Replacer, Short, Trimmer, Wild, Withdrawer
+from posting import Http
 from world import TINY
 
 
@@ -34,7 +35,7 @@ def agents(count=6):
 
 
 def plain():
-    return [(Habit, 6), (lambda: Short(1000, "~"), 2), *agents()]
+    return [(Habit, 6), (lambda: Short(1000, "~"), 2), (Http, 3), *agents()]
 
 
 def trimmed():

@@ -264,12 +264,15 @@ class Add:
     def apply(self, key, reply, since, known):
         if reply is None:
             return
-        if key.trial:
-            self.entry.id = pair(reply)
-        else:
-            key.register(self.entry, pair(reply), since, known)
+        entry, stream_id = self.entry, pair(reply)
+        if key.trial or (entry.id is not None and entry.id != stream_id):
+            entry = Entry(entry.token, entry.members)
+            entry.id = stream_id
+        if not key.trial:  # The same publication may come to be again, where Redis forgot it.
+            self.entry = entry
+            key.register(entry, stream_id, since, known)
         stream = key.stream_of(self.name, since, known, "XADD")
-        stream.add(self.entry, since, known)
+        stream.add(entry, since, known)
         if self.trim:
             trim(stream, *self.trim, since, known)
 

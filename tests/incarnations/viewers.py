@@ -344,3 +344,28 @@ class Crowd:
         socket.say(type="ping")
         await asyncio.wait([answered, socket.ended], timeout=10, return_when=asyncio.FIRST_COMPLETED)
         socket.take = take
+
+    async def come_at_the_end(self, name, port, threads, since, seconds=20):
+        """One socket that subscribes to all; returns who got its first answer, by thread."""
+        viewers = {thread: self.viewer("who comes at the end", thread) for thread in threads}
+        wanted = "initial_state" if since is None else "caught_up"
+        answered = {}
+
+        def take(frame, now):
+            if viewer := viewers.get(frame.thread):
+                viewer.take(frame, now)
+                if frame.kind in (wanted, "error"):
+                    answered[frame.thread] = frame
+
+        socket = await dial(port, "/api/v1/ws", take, self.frames)
+        if socket is None:
+            return answered
+        self.sockets.add(socket)
+        for thread, viewer in viewers.items():
+            viewer.position = since
+            viewer.begin(name, since)
+            socket.say(type="subscribe", thread_id=thread, **({} if since is None else {"since": since}))
+        until = time.monotonic() + seconds
+        while len(answered) < len(threads) and time.monotonic() < until and not socket.ended.done():
+            await asyncio.sleep(0.02)
+        return answered

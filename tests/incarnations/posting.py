@@ -1,0 +1,99 @@
+"""Those who publish over HTTP, through servers and ways that break: each publication counts once.
+
+Each has an id of its own and comes again with it until it was answered 202; then there must be one
+entry of it, that of the answer.
+"""
+
+import http.client
+import json
+import time
+import urllib.parse
+
+from habits import Habit
+from reconcile import look, reconcile
+from resp import Gone, RedisError
+from streams import Add, pair
+
+PATIENCE_SECONDS = 10
+AGAIN = {404, 408, 429, 503, 504}
+
+
+class Http(Habit):
+    def step(self, publisher, key):
+        self.publish(publisher, key)
+
+    def end(self, publisher, key):
+        """The last word: the status is an entry too, without a word of ours in it."""
+        publisher.status(key, "done")
+        while not publisher.world.abandoned.is_set():
+            if publisher.step(key, []) is None:
+                continue
+            entry, fields = publisher.entry(key, status="done")
+            if publisher.step(key, [Add(key.stream, entry, fields)]) and entry.id is not None:
+                return
+
+    def publish(self, publisher, key):
+        """One publication, until it is answered and looked up."""
+        if not publisher.ready():
+            return
+        op = self.publication(publisher, key)
+        publisher.pending[key] = [op]
+        since, answered = time.monotonic(), self.post(publisher, key, op)
+        while not publisher.world.abandoned.is_set():
+            try:
+                if publisher.ready():
+                    self.count(publisher, key, op, answered, since)
+                    del publisher.pending[key]
+                    return
+            except (Gone, RedisError):
+                publisher.redis = None
+
+    def publication(self, publisher, key):
+        entry, _ = publisher.entry(key)
+        entry.members = {
+            "thread_id": key.thread, "update_type": "thread_update", "type": "progress", "message": entry.token,
+            "metadata": {"n": entry.members["n"]},
+        }
+        return Add(key.stream, entry, [])
+
+    def post(self, publisher, key, op):
+        """The id that was answered; none where the run was over before."""
+        world, rng = publisher.world, publisher.rng
+        body = json.dumps({"message": op.entry.token, "update_type": "progress", "metadata": op.entry.members["metadata"]})
+        path = f"/api/v1/tasks/{urllib.parse.quote(key.thread)}/updates"
+        headers = {"Content-Type": "application/json", "Idempotency-Key": op.entry.token}
+        while not world.abandoned.is_set():
+            _, port = world.server(rng)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+            try:
+                connection.request("POST", path, body, headers)
+                reply = connection.getresponse()
+                answer = json.loads(reply.read())
+            except (OSError, http.client.HTTPException, ValueError):
+                publisher.answers["none"] += 1
+                continue
+            finally:
+                connection.close()
+            publisher.answers[reply.status] += 1
+            if reply.status == 202:
+                return pair(answer["stream_id"])
+            if reply.status not in AGAIN:
+                key.problems.append(f"{op.entry.token}: {reply.status} {answer}")
+                return None
+            if reply.status == 404:
+                self.renew(publisher, key)
+            time.sleep(0.02)
+        return None
+
+    def count(self, publisher, key, op, answered, since):
+        """How often Redis has it now."""
+        before = key.current
+        _, entries = look(publisher.redis, key)
+        times = [stream_id for stream_id, token in entries if token == op.entry.token]
+        if len(times) > 1:
+            key.problems.append(f"published twice: {op.entry.token} as {times}")
+        if not (before and op.entry.id in before.kept):
+            reconcile(publisher.redis, key, [op], True, since)
+        lost = key.current is not before and before is not None
+        if answered and not lost and op.entry.id != answered:
+            key.problems.append(f"{op.entry.token} was answered {answered}, and is {op.entry.id}")
