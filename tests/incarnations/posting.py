@@ -7,12 +7,12 @@ entry of it, that of the answer.
 import http.client
 import json
 import time
-import urllib.parse
 
 from habits import Habit
+from publishers import Update
 from reconcile import look, reconcile
 from resp import Gone, RedisError
-from streams import Add, pair
+from streams import Add, Entry, pair, written
 
 PATIENCE_SECONDS = 10
 AGAIN = {404, 408, 429, 503, 504}
@@ -20,17 +20,8 @@ AGAIN = {404, 408, 429, 503, 504}
 
 class Http(Habit):
     def step(self, publisher, key):
+        key.layout = "thread"
         self.publish(publisher, key)
-
-    def end(self, publisher, key):
-        """The last word: the status is an entry too, without a word of ours in it."""
-        publisher.status(key, "done")
-        while not publisher.world.abandoned.is_set():
-            if publisher.step(key, []) is None:
-                continue
-            entry, fields = publisher.entry(key, status="done")
-            if publisher.step(key, [Add(key.stream, entry, fields)]) and entry.id is not None:
-                return
 
     def publish(self, publisher, key):
         """One publication, until it is answered and looked up."""
@@ -44,6 +35,7 @@ class Http(Habit):
                 if publisher.ready():
                     self.count(publisher, key, op, answered, since)
                     del publisher.pending[key]
+                    self.tell(key, op, since)
                     return
             except (Gone, RedisError):
                 publisher.redis = None
@@ -56,12 +48,22 @@ class Http(Habit):
         }
         return Add(key.stream, entry, [])
 
+    def tell(self, key, op, since):
+        """It is in the list too, in the same step."""
+        if op.entry.id is not None:
+            update = Update(op.entry.token, since, time.monotonic())
+            update.entry = op.entry
+            key.updates.append(update)
+
     def post(self, publisher, key, op):
         """The id that was answered; none where the run was over before."""
-        world, rng = publisher.world, publisher.rng
-        body = json.dumps({"message": op.entry.token, "update_type": "progress", "metadata": op.entry.members["metadata"]})
-        path = f"/api/v1/tasks/{urllib.parse.quote(key.thread)}/updates"
-        headers = {"Content-Type": "application/json", "Idempotency-Key": op.entry.token}
+        body = {"message": op.entry.token, "update_type": "progress", "metadata": op.entry.members["metadata"]}
+        return self.until_answered(publisher, key, "updates", body, op.entry.token)
+
+    def until_answered(self, publisher, key, what, body, name):
+        world, rng, body = publisher.world, publisher.rng, json.dumps(body)
+        path = f"/api/v1/tasks/{key.thread}/{what}"
+        headers = {"Content-Type": "application/json", "Idempotency-Key": name}
         while not world.abandoned.is_set():
             _, port = world.server(rng)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
@@ -78,7 +80,7 @@ class Http(Habit):
             if reply.status == 202:
                 return pair(answer["stream_id"])
             if reply.status not in AGAIN:
-                key.problems.append(f"{op.entry.token}: {reply.status} {answer}")
+                key.problems.append(f"{name}: {reply.status} {answer}")
                 return None
             if reply.status == 404:
                 self.renew(publisher, key)
@@ -97,3 +99,40 @@ class Http(Habit):
         lost = key.current is not before and before is not None
         if answered and not lost and op.entry.id != answered:
             key.problems.append(f"{op.entry.token} was answered {answered}, and is {op.entry.id}")
+
+
+class Embedded(Http):
+    """The log in memory, into which there is no other way; nobody else can be asked what it has."""
+
+    def __init__(self, length):
+        self.trim = ("MAXLEN", "=", length)
+
+    def renew(self, publisher, key):
+        pass
+
+    def step(self, publisher, key):
+        key.layout = "thread"
+        op = self.publication(publisher, key)
+        since = time.monotonic()
+        if self.done(key, op, since, self.post(publisher, key, op)):
+            self.tell(key, op, since)
+
+    def end(self, publisher, key):
+        message = "Status changed to done"
+        entry = Entry(message, {"update_type": "status_change", "status": "done", "message": message})
+        op, since = Add(key.stream, entry, [], trim=self.trim), time.monotonic()
+        self.done(key, op, since, self.until_answered(publisher, key, "status", {"status": "done"}, f"{key.thread}:end"))
+
+    def publication(self, publisher, key):
+        op = super().publication(publisher, key)
+        op.trim = self.trim
+        return op
+
+    @staticmethod
+    def done(key, op, since, answered):
+        known = time.monotonic()
+        if answered is None:
+            key.blurred.append((since, known))
+            return False
+        op.apply(key, written(answered), since, known)
+        return True

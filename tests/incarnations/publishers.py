@@ -164,6 +164,8 @@ class Publisher(threading.Thread):
 
     def ready(self):
         """Whether there is a connection to the Redis of now; makes one, and looks at all keys."""
+        if self.world.scene.embedded:
+            return False
         if self.redis and self.generation == self.world.generation and not self.broken:
             return True
         if self.redis:

@@ -8,11 +8,10 @@ import time
 
 import support
 from chaos import Chaos
-from habits import Quiet
 from judge import Judge
 from publishers import Publisher
 from seam import judge_seam
-from streams import Key, written
+from streams import Add, Entry, Key, written
 from viewers import Crowd
 from world import World
 
@@ -58,13 +57,13 @@ async def run(scene, seed, seconds):
     publishers = []
     try:
         await world.start()
-        keys = make_keys(scene)
+        keys = make_keys(scene, world)
         world.keys = [key for key, _ in keys]
         publishers = employ(world, scene, keys, rng)
         for publisher in publishers:
             publisher.start()
         await asyncio.sleep(0.5)
-        invite(crowd, keys, rng)
+        invite(crowd, keys)
         chaos = Chaos(world, crowd, rng.random())
         await chaos.go_on(seconds)
         await asyncio.to_thread(stop, world, publishers)
@@ -81,31 +80,41 @@ async def run(scene, seed, seconds):
     return report
 
 
-def make_keys(scene):
+def make_keys(scene, world):
     """Each key with its habit: the lively ones first, then those in which little happens."""
-    keys = []
-    for habit, count in scene.habits:
-        for _ in range(count):
-            thread = support.new_thread()[:18]
-            keys.append((Key(thread, support.stream_key(thread)), habit()))
-    for _ in range(QUIET_KEYS):
-        thread = support.new_thread()[:18]
-        keys.append((Key(thread, support.stream_key(thread)), Quiet()))
-    return keys
+    habits = [habit for habit, count in scene.habits for _ in range(count)]
+    habits += [scene.quiet] * QUIET_KEYS
+    return [(embedded_key(world) if scene.embedded else redis_key(), habit()) for habit in habits]
+
+
+def redis_key():
+    thread = support.new_thread()[:18]
+    return Key(thread, support.stream_key(thread))
+
+
+def embedded_key(world):
+    """A task as the server makes it, with a first entry."""
+    since = time.monotonic()
+    thread, first = world.new_task()
+    key = Key(thread, support.stream_key(thread))
+    message = "Status changed to queued"
+    members = {"update_type": "status_change", "status": "queued", "message": message}
+    Add(key.stream, Entry(message, members), []).apply(key, first, since, time.monotonic())
+    return key
 
 
 def employ(world, scene, keys, rng):
     shares = [[] for _ in range(PUBLISHERS)]
     for n, (key, habit) in enumerate(keys):
-        pause = 4.0 if isinstance(habit, Quiet) else PAUSE_SECONDS * rng.choice((0.5, 1, 1, 3))
+        pause = 4.0 if n >= len(keys) - QUIET_KEYS else PAUSE_SECONDS * rng.choice((0.5, 1, 1, 3))
         shares[n % PUBLISHERS].append((key, habit, pause))
     return [Publisher(world, share, rng.random()) for share in shares]
 
 
-def invite(crowd, keys, rng):
+def invite(crowd, keys):
     """Viewers of every kind."""
     threads = [key.thread for key, _ in keys]
-    lively = [key.thread for key, habit in keys if not isinstance(habit, Quiet)]
+    lively = threads[:-QUIET_KEYS]
     for thread in lively:
         crowd.go(crowd.stay(crowd.viewer("who stays", thread)))
         crowd.go(crowd.stay(crowd.viewer("who comes for everything", thread), since="0"))

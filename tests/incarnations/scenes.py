@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from habits import Agent, Habit, Replacer, Short, Trimmer, Wild, Withdrawer
-from posting import Http
+from habits import Agent, Habit, Quiet, Replacer, Short, Trimmer, Wild, Withdrawer
+from posting import Embedded, Http
 from world import TINY
 
 
@@ -28,6 +28,9 @@ class Scene:
     first_tail: int = 0
     seconds_between: float = 0.4
     ends: tuple = ()
+    # The log in memory, without a Redis.
+    embedded: bool = False
+    quiet: type = Quiet
 
 
 def agents(count=6):
@@ -65,6 +68,10 @@ SCENES = {
         Scene("links", plain() + trimmed(), LINKS, servers=3, over_ways=0.5),
         Scene("links, replaced", trimmed() + replaced(), LINKS, servers=3, over_ways=0.5, first_tail=1),
         Scene("killed", plain() + trimmed(), KILLS + LINKS[:2], DURABLE, servers=3, ends=OUT_OF_REACH),
+        Scene(
+            "embedded", [(lambda: Embedded(5), 16)], ("cut_front", "stall_front"), servers=1, embedded=True,
+            quiet=lambda: Embedded(5), limits="stream_length_max = 5", over_ways=0.5,
+        ),
         Scene("forgetful", plain() + replaced(), ("lose_redis", "forget"), DURABLE, seam=False, ends=OUT_OF_REACH + GONE),
         Scene("tiny", plain() + trimmed() + replaced(), LINKS[:2], limits=TINY, lags=True, first_tail=1),
         Scene("swapped", plain() + trimmed() + replaced(), ("swap", "flush_other", "swap"), seam=False, ends=GONE),

@@ -120,7 +120,7 @@ def last_missing(log, n):
         (drop, "chain"), (drop, "skipped a kept entry"), (drop_and_mend_the_chain, "skipped a kept entry"),
         (repeat, "order"), (repeat_and_mend_the_chain, "order"), (swap, "order"), (swap, "skipped a kept entry"),
         (gap_without_cause, "false gap"), (gap_without_state, "sequence"), (second_state, "sequence"),
-        (state_too_far, "order"), (state_where_nothing_was, "position"),
+        (state_too_far, "position"), (state_where_nothing_was, "position"),
         (other_content, "content"), (another_message, "content"), (end_missing, "never came"), (last_missing, "never came"),
     ],
 )

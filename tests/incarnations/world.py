@@ -81,6 +81,9 @@ class World:
 
     async def start(self):
         scene, rng = self.scene, self.rng
+        if scene.embedded:
+            await self.start_embedded()
+            return
         self.master = processes.RedisServer(*scene.redis_options)
         self.redises.append(self.master)
         for _ in range(scene.replicas):
@@ -100,6 +103,19 @@ class World:
             self.servers[name] = server
             self.fronts[name] = await Way(lambda server=server: server.port, rng.random()).open()
         await self.ready()
+
+    async def start_embedded(self):
+        scene = self.scene
+        config = CONFIG.format(flush=self.rng.choice(scene.flushes), tail="auto", limits=scene.limits)
+        server = self.servers["server 0"] = processes.Taskcast(None, "--embedded", config=config)
+        self.fronts["server 0"] = await Way(lambda: server.port, self.rng.random()).open()
+
+    def new_task(self):
+        """Of the embedded log: its id, and the id of its first entry."""
+        server = self.servers["server 0"]
+        thread = processes.request(server, "POST", "/api/v1/triage", {"query": "q"})[2]["thread_id"]
+        info = processes.request(server, "GET", f"/api/v1/tasks/{thread}/stream-info")[2]
+        return thread, info["last_stream_id"]
 
     async def ready(self):
         for server in self.servers.values():
@@ -126,6 +142,8 @@ class World:
 
     def disturbed(self, name, since, known):
         """Whether that server may have read over two connections, or from two servers, in this time."""
+        if self.scene.embedded:
+            return False
         if self.sentinel or any(a <= known and b >= since for a, b in self.outages):
             return True
         return any(since <= at <= known + 0.1 for at in self.ways[name].ends)
