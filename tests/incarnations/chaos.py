@@ -108,7 +108,8 @@ class Chaos:
             with self.world.master.client() as client:
                 await asyncio.to_thread(client.save)
             return
-        self.flush_all()
+        # Publishers may wait for ways, which need this loop.
+        await asyncio.to_thread(self.flush_all)
 
     def flush_all(self):
         with self.world.outage(), self.world.gate.alone(), self.world.master.client() as client:

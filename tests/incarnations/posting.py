@@ -89,15 +89,14 @@ class Http(Habit):
 
     def count(self, publisher, key, op, answered, since):
         """How often Redis has it now."""
-        before = key.current
         _, entries = look(publisher.redis, key)
         times = [stream_id for stream_id, token in entries if token == op.entry.token]
         if len(times) > 1:
             key.problems.append(f"published twice: {op.entry.token} as {times}")
-        if not (before and op.entry.id in before.kept):
+        if not (key.current and op.entry.id in key.current.kept):
             reconcile(publisher.redis, key, [op], True, since)
-        lost = key.current is not before and before is not None
-        if answered and not lost and op.entry.id != answered:
+        forgotten = any(known >= since for _, known, _ in key.timeline[1:])
+        if answered and not forgotten and op.entry.id != answered:
             key.problems.append(f"{op.entry.token} was answered {answered}, and is {op.entry.id}")
 
 

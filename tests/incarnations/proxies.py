@@ -5,6 +5,7 @@ switched to another process; what is under way stays where it is until it is cut
 """
 
 import asyncio
+import collections
 import random
 import time
 
@@ -81,7 +82,7 @@ class End(asyncio.Protocol):
     def __init__(self, way, peer):
         self.way, self.peer = way, peer
         self.transport, self.waiting, self.left = None, [], None
-        self.due = 0.0
+        self.due, self.delayed = 0.0, collections.deque()
         self.paused = False
 
     def connection_made(self, transport):
@@ -115,33 +116,35 @@ class End(asyncio.Protocol):
         if first.left is not None:
             first.left -= len(data)
             if first.left <= 0:
-                self.peer.transport.write(data[: first.left])
+                self.pass_on(data[: first.left])
                 first.close()
                 return
-        if self.way.delay or self.due:
+        if self.way.delay or self.delayed:
             self.later(data)
         elif self.way.split:
             self.pieces(data)
         else:
-            self.peer.transport.write(data)
+            self.pass_on(data)
 
     def later(self, data):
-        """Behind what is delayed already."""
+        """Behind what is delayed already; timers of one moment have no order, so the queue has it."""
         loop = asyncio.get_running_loop()
         self.due = max(self.due, loop.time() + self.way.delay)
-        loop.call_at(self.due, self.arrive, data, self.due)
+        self.delayed.append(data)
+        loop.call_at(self.due, self.arrive)
 
-    def arrive(self, data, due):
-        if due == self.due:
-            self.due = 0.0
-        if self.peer and self.peer.transport and not self.peer.transport.is_closing():
+    def arrive(self):
+        self.pass_on(self.delayed.popleft())
+
+    def pass_on(self, data):
+        if self.peer.transport and not self.peer.transport.is_closing():
             self.peer.transport.write(data)
 
     def pieces(self, data):
         for at in range(0, min(len(data), PIECE_BYTES * PIECES), PIECE_BYTES):
-            self.peer.transport.write(data[at : at + PIECE_BYTES])
+            self.pass_on(data[at : at + PIECE_BYTES])
         if rest := data[PIECE_BYTES * PIECES :]:
-            self.peer.transport.write(rest)
+            self.pass_on(rest)
 
     def pause(self):
         for end in (self, self.peer):
