@@ -152,7 +152,10 @@ class _Course:
         self.expected, self.resuming = ("entry", "gap"), False
         stream_id = pair(frame.id)
         places = self.places(stream_id, now, max(self.opened, self.anchor.since if self.anchor else 0.0))
-        if not places:
+        if not places and self.key.lost:
+            # The last of what was sent, never answered, and forgotten.
+            self.verdict.silences["nobody knows what Redis did"] += 1
+        elif not places:
             self.violate("position", f"{frame}: no stream ever ended there", now)
         before, told = self.anchor, self.gap_at
         self.gap_at = None
@@ -188,7 +191,7 @@ class _Course:
         if not times or None in places:
             rows = [row[0] for row in self.key.timeline if row[2] is None and row[0] <= now]
             times += [row for row in rows if row <= self.opened or len(rows) == 1] or rows
-        return min(times, default=0.0)
+        return min(times, default=self.opened)
 
     def caught_up(self, frame, now):
         self.expected, self.resuming = ("entry", "gap"), False
@@ -357,7 +360,11 @@ class _Course:
         """Why this viewer may be told that something is missing."""
         anchor = self.anchor
         rows = [row for row in self.key.changes(anchor.since, now) if row[1] > 0]
-        if any(not self.goes_on(anchor, row[2], now) for row in rows):
+        if anchor.places == [None]:
+            begun = [n for n, row in enumerate(rows) if row[2] is not None]
+            if begun and rows[begun[0] + 1 :]:
+                return "another stream"
+        elif any(not self.goes_on(anchor, row[2], now) for row in rows):
             return "another stream"
         streams = anchor.places if anchor.places != [None] else [row[2] for row in rows]
         streams = [stream for stream in streams if stream is not None]
@@ -372,11 +379,11 @@ class _Course:
 
     def goes_on(self, anchor, stream, now):
         """Whether a viewer who stands there may go on in what now stands under the key."""
-        if stream is None:
-            return None in anchor.places and len(anchor.places) == 1
-        if anchor.places == [None]:
-            return True
-        return stream in anchor.places and anchor.id <= stream.last
+        if stream is None or stream not in anchor.places or anchor.id > stream.last:
+            return stream is None and None in anchor.places and len(anchor.places) == 1
+        # What others of its streams had behind this position is lost here.
+        others = (place for place in anchor.places if place is not None and place is not stream)
+        return not any(e.since <= now and not stream.has(e) for other in others for e in other.between(anchor.id, None))
 
     def trimmed(self, stream, anchor, now):
         return any(
@@ -405,6 +412,8 @@ class _Course:
     # The end
 
     def end(self):
+        if self.resuming and self.expected:
+            self.violate("caught_up", f"none since {self.opened:.3f}", self.opened)
         current = self.key.current
         newest = next(reversed(current.kept)) if current and current.kept else None
         if newest is None or (self.position and pair(self.position) in (newest, current.last)):

@@ -6,14 +6,15 @@ The first half spoils recorded frames; the second plays small histories by hand.
 import asyncio
 import copy
 import json
-import random
 
 import pytest
 
-from judge import Judge
+from habits import Habit, Short
+from judge import Judge, Verdict
+from publishers import Update
 from run import run
 from scenes import Scene
-from habits import Habit, Short
+from seam import judge_seam
 from streams import Add, Copy, Delete, Entry, Key, Make, Rename, SetId, Trim, Withdraw, written
 from viewers import Frame, Opened, Viewer
 
@@ -246,6 +247,10 @@ HISTORIES = {
         Rename("s:aside", "s")).adds(6).gap("reset").state(6), set()),
     "what an older state lost was never seen": (lambda: one_stop().do(Copy("s", "s:aside")).adds(4, 5).do(
         Rename("s:aside", "s")).adds(6).get(6), set()),
+    "a viewer behind what an older state lost may be told": (lambda: one_stop().do(Copy("s", "s:aside")).adds(4, 5).get(4, 5).do(
+        Rename("s:aside", "s")).adds(6).open("3-0").gap("reset").state(6), set()),
+    "comes and goes unseen, told": (lambda: History().open().state(0).adds(1).do(Delete("s")).adds(2).gap("reset").state(2), set()),
+    "no end of catching up": (lambda: one_stop().adds(4).open("3-0").get(4), {"caught_up"}),
     "moved on": (lambda: one_stop().do(SetId("s", (9, 0))).gap("reset").state(9), set()),
     "begins": (lambda: History().open().state(0).adds(1, 2).get(1, 2), set()),
     "begins with a hole": (lambda: History().open().state(0).adds(1, 2).do(Trim("s", "MAXLEN", "=", 1)).get(2), {"skipped a trimmed entry"}),
@@ -270,3 +275,75 @@ def test_histories(name):
 def test_a_disturbed_server_may_doubt():
     history = one_stop().adds(4).get(4).do(Trim("s", "MAXLEN", "=", 0)).adds(5).gap().state(5)
     assert not history.verdict(disturbed=True).violations
+
+
+# The seam
+
+
+def worker(history, *steps):
+    """An agent: ("push", n), ("entry", n) or ("wait", seconds), one after the other."""
+    history.key.layout = "thread"
+    updates = {update.token: update for update in history.key.updates}
+    for what, n in steps:
+        if what == "wait":
+            history.now += n
+        elif what == "push":
+            history.now += 0.1
+            updates[f"u{n}"] = Update(f"u{n}", history.now, history.now + 0.01)
+            history.key.updates.append(updates[f"u{n}"])
+        else:
+            history.now += 0.1
+            entry = history.entries[n] = Entry(f"u{n}", {"message": f"u{n}"})
+            op = Add("s", entry, [])
+            op.apply(history.key, f"{n}-0", history.now, history.now + 0.01)
+            updates[f"u{n}"].entry = entry
+    return history
+
+
+def shows(history, at, *numbers, total=None):
+    updates = [{"message": f"u{n}"} for n in numbers]
+    total = len(updates) if total is None else total
+    return history.note(update_type="initial_state", stream_id=f"{at}-0", updates=updates, updates_total=total)
+
+
+def tells(history, n):
+    return history.note(update_type="thread_update", message=f"u{n}", derived=True, stream_id=history.position)
+
+
+def begun(*steps):
+    return worker(History(), ("push", 1), ("entry", 1), *steps).open()
+
+
+def later(history, seconds=10):
+    """Nothing more for a while."""
+    history.now += seconds
+    return history.note(update_type="status_change", derived=True, stream_id=history.position, status="x")
+
+
+SEAMS = {
+    "shown": (lambda: later(shows(begun(), 1, 1)), set()),
+    "in neither": (lambda: later(shows(begun(("push", 2), ("entry", 2)), 2, 2)), {"seam: missing"}),
+    "shown and live": (
+        lambda: worker(shows(worker(begun(), ("push", 2)), 1, 1, 2), ("entry", 2)).get(2), {"seam: twice"},
+    ),
+    "live": (lambda: worker(shows(begun(("push", 2)), 1, 1), ("entry", 2)).get(2), set()),
+    "its worker died, told": (lambda: later(tells(shows(begun(("push", 2)), 1, 1), 2)), set()),
+    "its worker died, never told": (lambda: later(shows(begun(("push", 2)), 1, 1)), {"seam: never told"}),
+    "its worker died, told twice": (lambda: tells(tells(shows(begun(("push", 2)), 1, 1), 2), 2), {"seam: twice"}),
+    "told, and its entry much later": (
+        lambda: worker(tells(shows(begun(("push", 2)), 1, 1), 2), ("wait", 3), ("entry", 2)).get(2), set(),
+    ),
+    "told, and its entry soon": (
+        lambda: tells(worker(shows(worker(begun(), ("push", 2)), 1, 1), ("entry", 2)), 2).get(2), {"seam: twice"},
+    ),
+    "out of order": (lambda: shows(begun(("push", 2), ("entry", 2)), 2, 2, 1), {"seam: order"}),
+    "nobody's": (lambda: shows(begun(), 1, 9), {"seam: unknown"}),
+}
+
+
+@pytest.mark.parametrize("name", SEAMS)
+def test_seams(name):
+    make, expected = SEAMS[name]
+    history, verdict = make(), Verdict()
+    judge_seam(history.key, history.viewer, verdict, history.now)
+    assert set(verdict.kinds) == expected, verdict.violations
