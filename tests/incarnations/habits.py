@@ -18,6 +18,8 @@ LATE_SECONDS = (0.3, 1.2, 2.8)
 class Habit:
     """Adds only."""
 
+    quiet = False
+
     def renew(self, publisher, key):
         """The state that is there in the first place, and is made again where it was lost."""
         publisher.status(key, "in_progress")
@@ -51,6 +53,8 @@ class Habit:
 
 class Quiet(Habit):
     """Little happens."""
+
+    quiet = True
 
     def step(self, publisher, key):
         publisher.step(key, self.adds(publisher, key, 1))

@@ -103,7 +103,8 @@ class Http(Habit):
 class Embedded(Http):
     """The log in memory, into which there is no other way; nobody else can be asked what it has."""
 
-    def __init__(self, length):
+    def __init__(self, length, quiet=False):
+        self.quiet = quiet
         self.trim = ("MAXLEN", "=", length)
 
     def renew(self, publisher, key):

@@ -17,6 +17,7 @@ from world import World
 
 PUBLISHERS = 6
 QUIET_KEYS = 200
+QUIET_SECONDS = 4.0
 # Between two steps of one stream, about.
 PAUSE_SECONDS = 0.04
 CALM_SECONDS = 30
@@ -106,7 +107,7 @@ def embedded_key(world):
 def employ(world, scene, keys, rng):
     shares = [[] for _ in range(PUBLISHERS)]
     for n, (key, habit) in enumerate(keys):
-        pause = 4.0 if n >= len(keys) - QUIET_KEYS else PAUSE_SECONDS * rng.choice((0.5, 1, 1, 3))
+        pause = QUIET_SECONDS if habit.quiet else PAUSE_SECONDS * rng.choice((0.5, 1, 1, 3))
         shares[n % PUBLISHERS].append((key, habit, pause))
     return [Publisher(world, share, rng.random()) for share in shares]
 

@@ -70,7 +70,7 @@ SCENES = {
         Scene("killed", plain() + trimmed(), KILLS + LINKS[:2], DURABLE, servers=3, ends=OUT_OF_REACH),
         Scene(
             "embedded", [(lambda: Embedded(5), 16)], ("cut_front", "stall_front"), servers=1, embedded=True,
-            quiet=lambda: Embedded(5), limits="stream_length_max = 5", over_ways=0.5,
+            quiet=lambda: Embedded(5, quiet=True), limits="stream_length_max = 5", over_ways=0.5,
         ),
         Scene("forgetful", plain() + replaced(), ("lose_redis", "forget"), DURABLE, seam=False, ends=OUT_OF_REACH + GONE),
         Scene("tiny", plain() + trimmed() + replaced(), LINKS[:2], limits=TINY, lags=True, first_tail=1),
