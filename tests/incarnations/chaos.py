@@ -95,6 +95,7 @@ class Chaos:
                 await asyncio.to_thread(self.append_again, master)
             master.options = options
             self.certain()
+            await self.world.known()
 
     @staticmethod
     def append_again(master):
@@ -190,6 +191,7 @@ class Chaos:
                 way.cut()
             await asyncio.sleep(self.rng.uniform(0, 0.5))
             await asyncio.to_thread(self.demote, old, new, killed)
+            await self.world.known()
 
     def demote(self, old, new, killed):
         if killed:
@@ -209,6 +211,7 @@ class Chaos:
             await asyncio.sleep(self.rng.uniform(0, 0.3))
             for way in self.world.ways.values():
                 way.cut()
+            await self.world.known()
 
     @staticmethod
     def plan(old, new):
@@ -229,6 +232,7 @@ class Chaos:
             )
             self.world.switch(new)
             await asyncio.to_thread(self.comes_back, old)
+            await self.world.known()
 
     @staticmethod
     def comes_back(old):

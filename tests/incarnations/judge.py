@@ -6,13 +6,11 @@ a violation (with its kind), a gap with its cause, or a silence that is one of t
 
 import collections
 
-import rules
+from reasons import Reasons
 from rules import ZERO
-from streams import TRIMMED, WITHDRAWN, pair, written
+from streams import TRIMMED, pair, written
 from viewers import Closed, Opened
 
-# How many facts of each side of a replacement are tried.
-FACTS_TRIED = 60
 # Ends of connections that need no reason of ours.
 USUAL_ENDS = {1001, 1005, 1006, 1012, 1013, "refused", "unsubscribed", "Redis is out of reach, try again later"}
 
@@ -67,7 +65,7 @@ class Judge:
         _Course(self, viewer).walk(ends)
 
 
-class _Course:
+class _Course(Reasons):
     """One viewer's way through its log."""
 
     def __init__(self, judge, viewer):
@@ -301,13 +299,13 @@ class _Course:
         began = anchor.id == ZERO and None in anchor.places
         best = None
         for home in entry.homes:
-            why = self.unseen(anchor, home, entry, now)
-            found = self.skipped(home, anchor.id if entry.id > anchor.id else ZERO, entry.id, now)
-            if began and why:
+            for why, low in self.unseen(anchor, home, entry, now):
+                found = self.skipped(home, low if entry.id > low else ZERO, entry.id, now)
+                if best is None or len(found) < len(best[1]):
+                    best = (why, found)
+            if began and best:
                 others = {id(s) for _, _, s in self.key.changes(anchor.since, now) if s is not None} - {id(home)}
-                why = "streams that came and went unseen" if others else "begins"
-            if why and (best is None or len(found) < len(best[1])):
-                best = (why, found)
+                best = ("streams that came and went unseen" if others else "begins", best[1])
         if best is None:
             kind = "silent begin" if began else "silent reset"
             self.violate(kind, f"from {anchor.entry or written(anchor.id)} of {anchor.places} to {frame} of {entry.homes}", now)
@@ -317,28 +315,6 @@ class _Course:
             self.verdict.silences[why] += 1
             found = [row for row in found if row[0] != "skipped a trimmed entry"]
         self.tell(found, frame, now)
-
-    def doubtful(self, since, now):
-        """Whether counts prove nothing: another connection, of the viewer or of the server."""
-        return self.resuming or self.judge.lags or self.viewer.slow or self.judge.disturbed(self.server, since, now)
-
-    def unseen(self, anchor, home, entry, now):
-        """The named exception by which nobody could see that this is another stream, if there is one."""
-        after = [f for f in home.facts if f.since <= now and f.last >= entry.id][:FACTS_TRIED]
-        if anchor.id == ZERO or self.doubtful(anchor.since, now):
-            for facts in after:
-                if rules.since(anchor.id, facts, home.there(anchor.id, facts)) == "complete":
-                    return "an id that was given out twice"
-        for place in anchor.places:
-            before = [rules.none(0, 0)]
-            if place is not None:
-                before = [f for f in place.facts if f.since <= now and f.last >= anchor.id][-FACTS_TRIED:]
-            for old in before:
-                for facts in after:
-                    new = home.new(old.last, facts)
-                    if rules.follow(old.last, old.added, old, facts, new) == "complete":
-                        return "facts that fit by chance"
-        return None
 
     # Gaps
 
@@ -355,59 +331,6 @@ class _Course:
             anchor = self.anchor
             facts = [f for p in anchor.places if p for f in p.facts if f.since <= now][-3:]
             self.violate("false gap", f"{frame} at {anchor.entry or self.position} of {anchor.places}, {facts}", now)
-
-    def cause(self, now):
-        """Why this viewer may be told that something is missing."""
-        anchor = self.anchor
-        rows = [row for row in self.key.changes(anchor.since, now) if row[1] > 0]
-        if anchor.places == [None]:
-            begun = [n for n, row in enumerate(rows) if row[2] is not None]
-            if begun and rows[begun[0] + 1 :]:
-                return "another stream"
-        elif any(not self.goes_on(anchor, row[2], now) for row in rows):
-            return "another stream"
-        streams = anchor.places if anchor.places != [None] else [row[2] for row in rows]
-        streams = [stream for stream in streams if stream is not None]
-        if any(self.trimmed(stream, anchor, now) for stream in streams):
-            return "trimmed unread"
-        if self.key.blurs(anchor.since - 1, now):
-            return "nobody knows what Redis did"
-        for stream in streams:
-            if why := self.doubt(stream, anchor, now):
-                return why
-        return None
-
-    def goes_on(self, anchor, stream, now):
-        """Whether a viewer who stands there may go on in what now stands under the key."""
-        if stream is None or stream not in anchor.places or anchor.id > stream.last:
-            return stream is None and None in anchor.places and len(anchor.places) == 1
-        # What others of its streams had behind this position is lost here.
-        others = (place for place in anchor.places if place is not None and place is not stream)
-        return not any(e.since <= now and not stream.has(e) for other in others for e in other.between(anchor.id, None))
-
-    def trimmed(self, stream, anchor, now):
-        return any(
-            fate[0] == TRIMMED and fate[1] <= now
-            for entry in stream.between(anchor.id, None)
-            if (fate := stream.fate(entry.id))
-        )
-
-    def doubt(self, stream, anchor, now):
-        if any(since <= now and known >= anchor.since for since, known in stream.moved):
-            return "XSETID"
-        facts = [f for f in stream.facts if f.since <= now and f.known >= anchor.since]
-        withdrawn = [
-            fate[2] for entry in stream.between(anchor.id, None)
-            if (fate := stream.fate(entry.id)) and fate[0] == WITHDRAWN and fate[1] <= now
-        ]
-        for f in facts:
-            if f.floor > anchor.id and sum(known <= f.known for known in withdrawn) >= 2:
-                return "two withdrawn, nothing before them left"
-        if self.doubtful(anchor.since, now):
-            for f in facts:
-                if rules.since(anchor.id, f, stream.there(anchor.id, f)) != "complete":
-                    return "a position that is gone, and no counts to believe"
-        return None
 
     # The end
 

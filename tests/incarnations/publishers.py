@@ -41,6 +41,8 @@ class Publisher(threading.Thread):
         self.world, self.work = world, work
         self.rng = random.Random(seed)
         self.redis, self.generation, self.broken = None, None, False
+        # The generation of Redis of which it knows everything.
+        self.settled = None
         self.refusals = {}
         # Key -> what somebody else is doing to it for us, and may or may not be done.
         self.pending = {}
@@ -188,7 +190,7 @@ class Publisher(threading.Thread):
                     reconcile(self.redis, k, mine, atomic or k is not key, since)
                     rest.discard(k)
                 if self.generation == self.world.generation:
-                    self.broken = False
+                    self.broken, self.settled = False, self.generation
                     return True
                 rest = {k for k, _, _ in self.work}
             except (Gone, RedisError):

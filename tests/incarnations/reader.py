@@ -11,7 +11,7 @@ import time
 
 import rules
 from reconcile import numbers
-from resp import Redis
+from resp import Gone, Redis, RedisError
 from rules import ZERO, Facts
 from streams import pair, written
 from viewers import Closed, Frame, Viewer
@@ -32,15 +32,41 @@ class Reader(threading.Thread):
         self.at, self.position, self.ordinal, self.before = ZERO, ZERO, 0, rules.none(0, 0)
 
     def run(self):
-        self.redis = Redis(self.world.port)
-        if self.since is None:
-            self.viewer.begin("Redis", None)
+        self.connect()
+        while True:
+            try:
+                self.watch()
+                return
+            except (Gone, RedisError):
+                self.connect()
+
+    def connect(self):
+        """To the Redis of now."""
+        while True:
+            try:
+                self.generation = self.world.generation
+                self.redis = Redis(self.world.port)
+                if self.redis.call("ROLE")[0] == "master":
+                    return
+            except (Gone, RedisError):
+                pass
+            time.sleep(0.05)
+
+    def watch(self):
+        if self.viewer.log and isinstance(self.viewer.log[-1][1], Closed):
+            self.come_back(written(self.at))
+        elif self.viewer.log:
+            self.come_back_to_redis()
+        elif self.since is None:
             facts, _, _ = self.look(ZERO)
+            self.viewer.begin("Redis", None)
             self.state(facts)
         else:
             self.come_back(self.since)
         while True:
             last = self.done.is_set()
+            if self.generation != self.world.generation:
+                raise Gone("another master")
             if self.hops and self.rng.random() < 0.1:
                 self.viewer.log.append((time.monotonic(), Closed(1006)))
                 time.sleep(self.rng.random() * 0.1)
@@ -60,6 +86,8 @@ class Reader(threading.Thread):
             ("MULTI",), ("XINFO", "STREAM", stream), ("XRANGE", stream, written(behind), written(behind)),
             ("XRANGE", stream, f"({written(behind)}", "+", *capped), ("EXEC",),
         ])[-1]
+        if isinstance(replies, RedisError) or any(isinstance(r, RedisError) for r in replies[1:]):
+            raise Gone(str(replies))
         found = numbers(replies[0])
         facts = Facts(0, 0, *found) if found else rules.none(0, 0)
         return facts, bool(replies[1]), [(pair(i), i, fields) for i, fields in replies[2]]
@@ -79,10 +107,10 @@ class Reader(threading.Thread):
         return bool(entries)
 
     def come_back(self, since):
-        self.viewer.begin("Redis", since)
         everything = since == "0"
+        facts, there, entries = self.look(pair(since))
+        self.viewer.begin("Redis", since)
         self.at = pair(since)
-        facts, there, entries = self.look(self.at)
         verdict = "complete" if everything else rules.since(self.at, facts, there)
         if verdict != "complete":
             self.gap(verdict, facts)
@@ -91,6 +119,19 @@ class Reader(threading.Thread):
         if everything and not entries:
             self.at = facts.last
         self.note(update_type="caught_up", stream_id=written(self.at))
+        self.position, self.ordinal, self.before = facts.last, facts.added, facts
+
+    def come_back_to_redis(self):
+        """Over another connection, perhaps to another Redis, counts prove nothing."""
+        facts, there, entries = self.look(self.at)
+        verdict = rules.since(self.at, facts, there)
+        if verdict != "complete" and self.position != self.at:
+            facts, there, entries = self.look(self.position)
+            verdict = rules.since(self.position, facts, there)
+        if verdict != "complete":
+            self.gap(verdict, facts)
+            return
+        self.send(entries)
         self.position, self.ordinal, self.before = facts.last, facts.added, facts
 
     def gap(self, reason, facts):

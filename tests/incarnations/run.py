@@ -60,7 +60,7 @@ async def run(scene, seed, seconds):
         await world.start()
         keys = make_keys(scene, world)
         world.keys = [key for key, _ in keys]
-        publishers = employ(world, scene, keys, rng)
+        publishers = world.publishers = employ(world, scene, keys, rng)
         for publisher in publishers:
             publisher.start()
         await asyncio.sleep(0.5)

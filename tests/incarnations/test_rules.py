@@ -1,16 +1,18 @@
 """Readers that follow the rules exactly are acquitted, whatever becomes of the streams."""
 
+import asyncio
 import os
 import random
 import time
 
 import pytest
 
+from chaos import Chaos
 from habits import Replacer, Short, Trimmer, Wild, Withdrawer
 from judge import Judge
 from reader import Reader
 from run import employ, redis_key, stop
-from scenes import Scene
+from scenes import DURABLE, REPLICATED, Scene
 from world import World
 
 SECONDS = 4
@@ -23,19 +25,28 @@ READERS = (
 )
 
 
+SCENES = {
+    "replaced": Scene("replaced", HABITS, servers=0),
+    "failing over": Scene("failing over", HABITS, ("fail_over", "plan_over"), REPLICATED, replicas=1, servers=0),
+    "forgetful": Scene("forgetful", HABITS, ("lose_redis", "forget"), DURABLE, servers=0),
+    "swapped": Scene("swapped", HABITS, ("swap", "flush_other"), servers=0),
+}
+
+
 @pytest.mark.timeout(120)
-async def test_who_follows_the_rules_is_acquitted():
+@pytest.mark.parametrize("name", SCENES)
+async def test_who_follows_the_rules_is_acquitted(name):
     seed = int(os.environ.get("TASKCAST_SEED", random.randrange(1 << 31)))
     print(f"TASKCAST_SEED={seed}")
     rng = random.Random(seed)
-    scene = Scene("rules", HABITS, servers=0)
+    scene = SCENES[name]
     world = World(scene, rng)
     readers = []
     try:
         await world.start()
         keys = [(redis_key(), habit()) for habit, count in HABITS for _ in range(count)]
         world.keys = [key for key, _ in keys]
-        publishers = employ(world, scene, keys, rng)
+        publishers = world.publishers = employ(world, scene, keys, rng)
         for publisher in publishers:
             publisher.start()
         time.sleep(0.2)
@@ -43,15 +54,15 @@ async def test_who_follows_the_rules_is_acquitted():
             readers += [Reader(world, key, rng.random(), **options) for options in READERS]
         for reader in readers:
             reader.start()
-        time.sleep(SECONDS)
-        stop(world, publishers)
+        await Chaos(world, None, rng.random()).go_on(SECONDS)
+        await asyncio.to_thread(stop, world, publishers)
         for reader in readers:
             reader.done.set()
         for reader in readers:
             reader.join(20)
     finally:
         world.remove()
-    judge = Judge({key.thread: key for key, _ in keys}, lags=False)
+    judge = Judge({key.thread: key for key, _ in keys}, world.disturbed)
     for reader in readers:
         reader.viewer.slow = reader.count is not None
         judge.judge(reader.viewer)

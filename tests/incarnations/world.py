@@ -27,6 +27,10 @@ unsent_bytes_max = 4096
 """
 
 
+# How long publishers may take to find out.
+KNOWN_SECONDS = 15
+
+
 class Gate:
     """Many may pass together, or one alone."""
 
@@ -75,7 +79,7 @@ class World:
         # When Redis itself was another one or away: (since, until).
         self.outages = []
         self.master = None
-        self.keys = []
+        self.keys, self.publishers = [], []
 
     # What is started
 
@@ -146,7 +150,7 @@ class World:
             return False
         if self.sentinel or any(a <= known and b >= since for a, b in self.outages):
             return True
-        return any(since <= at <= known + 0.1 for at in self.ways[name].ends)
+        return name in self.ways and any(since <= at <= known + 0.1 for at in self.ways[name].ends)
 
     @contextlib.contextmanager
     def outage(self):
@@ -170,6 +174,17 @@ class World:
         for key in self.keys:
             key.swap(since, known)
         self.era += 1
+
+    async def known(self):
+        """Waits until publishers know what Redis has, so that no state of it passes unseen."""
+        until = time.monotonic() + KNOWN_SECONDS
+        while any(p.settled != self.generation and p.is_alive() for p in self.publishers):
+            if time.monotonic() > until:
+                now = time.monotonic()
+                for key in self.keys:
+                    key.blurred.append((now - 2 * KNOWN_SECONDS, now + KNOWN_SECONDS))
+                return
+            await asyncio.sleep(0.01)
 
     def switch(self, redis_server):
         """From now on this is the master."""

@@ -1,0 +1,109 @@
+"""Why a viewer may be told a gap, and why another stream may come without a word.
+
+Causes are what became of the streams; doubts and exceptions are those that the rules name.
+"""
+
+import bisect
+
+import rules
+from rules import ZERO
+from streams import TRIMMED, WITHDRAWN
+
+# How many facts of each side of a replacement are tried.
+FACTS_TRIED = 60
+
+
+class Reasons:
+    """Of a viewer's course: needs `judge`, `viewer`, `key`, `server`, `anchor` and `resuming`."""
+
+    # Silences
+
+    def doubtful(self, since, now):
+        """Whether counts prove nothing: another connection, of the viewer or of the server."""
+        return self.resuming or self.judge.lags or self.viewer.slow or self.judge.disturbed(self.server, since, now)
+
+    def unseen(self, anchor, home, entry, now):
+        """The named exceptions by which nobody could see that this is another stream: each with the
+        position behind which its entries are then owed."""
+        after = [f for f in home.facts if f.since <= now and f.last >= entry.id][:FACTS_TRIED]
+        if anchor.id == ZERO or self.doubtful(anchor.since, now):
+            for facts in after:
+                if rules.since(anchor.id, facts, home.there(anchor.id, facts)) == "complete":
+                    yield "an id that was given out twice", anchor.id
+                    break
+        for place in anchor.places:
+            before = [rules.none(0, 0)]
+            if place is not None:
+                before = [f for f in place.facts if f.since <= now and f.last >= anchor.id][-FACTS_TRIED:]
+            for old in before:
+                for position, ordinal in self.known(anchor, place, old):
+                    if any(self.fits(position, ordinal, old, facts, home) for facts in after):
+                        yield "facts that fit by chance", position
+
+    def known(self, anchor, place, old):
+        """What a reader may know after a read with these facts: its position and its ordinal."""
+        yield old.last, old.added
+        if place is not None and (self.judge.lags or self.viewer.slow):
+            # It read a part only: the ordinal is that of the entry, or lower.
+            rank = bisect.bisect_right(place.ids, anchor.id)
+            yield from ((anchor.id, ordinal) for ordinal in range(1, rank + 1))
+
+    def fits(self, position, ordinal, old, facts, home):
+        new = home.new(position, facts)
+        reads = {new, min(new, 1)} if self.judge.lags or self.viewer.slow else {new}
+        return any(rules.follow(position, ordinal, old, facts, n) == "complete" for n in reads)
+
+    # Gaps
+
+    def cause(self, now):
+        """Why this viewer may be told that something is missing."""
+        anchor = self.anchor
+        rows = [row for row in self.key.changes(anchor.since, now) if row[1] > 0]
+        if anchor.places == [None]:
+            begun = [n for n, row in enumerate(rows) if row[2] is not None]
+            if begun and rows[begun[0] + 1 :]:
+                return "another stream"
+        elif any(not self.goes_on(anchor, row[2], now) for row in rows):
+            return "another stream"
+        streams = anchor.places if anchor.places != [None] else [row[2] for row in rows]
+        streams = [stream for stream in streams if stream is not None]
+        if any(self.trimmed(stream, anchor, now) for stream in streams):
+            return "trimmed unread"
+        if self.key.blurs(anchor.since - 1, now):
+            return "nobody knows what Redis did"
+        for stream in streams:
+            if why := self.doubt(stream, anchor, now):
+                return why
+        return None
+
+    def goes_on(self, anchor, stream, now):
+        """Whether a viewer who stands there may go on in what now stands under the key."""
+        if stream is None or stream not in anchor.places or anchor.id > stream.last:
+            return stream is None and None in anchor.places and len(anchor.places) == 1
+        # What others of its streams had behind this position is lost here.
+        others = (place for place in anchor.places if place is not None and place is not stream)
+        return not any(e.since <= now and not stream.has(e) for other in others for e in other.between(anchor.id, None))
+
+    def trimmed(self, stream, anchor, now):
+        return any(
+            fate[0] == TRIMMED and fate[1] <= now
+            for entry in stream.between(anchor.id, None)
+            if (fate := stream.fate(entry.id))
+        )
+
+    def doubt(self, stream, anchor, now):
+        if any(since <= now and known >= anchor.since for since, known in stream.moved):
+            return "XSETID"
+        facts = [f for f in stream.facts if f.since <= now and f.known >= anchor.since]
+        withdrawn = [
+            fate[2] for entry in stream.between(anchor.id, None)
+            if (fate := stream.fate(entry.id)) and fate[0] == WITHDRAWN and fate[1] <= now
+        ]
+        for f in facts:
+            if f.floor > anchor.id and sum(known <= f.known for known in withdrawn) >= 2:
+                return "two withdrawn, nothing before them left"
+        if self.doubtful(anchor.since, now):
+            for f in facts:
+                if rules.since(anchor.id, f, stream.there(anchor.id, f)) != "complete":
+                    return "a position that is gone, and no counts to believe"
+        return None
