@@ -185,7 +185,7 @@ class _Course(Reasons):
         return found or loose
 
     def came_to_be(self, stream_id, places, now):
-        times = [f.since for p in places if p for f in p.facts if f.last == stream_id and f.since <= now]
+        times = [a for p in places if p for a, _ in p.ended_at(stream_id) if a <= now]
         if not times or None in places:
             rows = [row[0] for row in self.key.timeline if row[2] is None and row[0] <= now]
             times += [row for row in rows if row <= self.opened or len(rows) == 1] or rows

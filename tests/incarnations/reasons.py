@@ -85,20 +85,24 @@ class Reasons:
         return not any(e.since <= now and not stream.has(e) for other in others for e in other.between(anchor.id, None))
 
     def trimmed(self, stream, anchor, now):
-        return any(
-            fate[0] == TRIMMED and fate[1] <= now
-            for entry in stream.between(anchor.id, None)
-            if (fate := stream.fate(entry.id))
-        )
+        """Whether something after the position was trimmed: the first that nobody withdrew tells."""
+        for entry in stream.after(anchor.id):
+            fate = stream.fate(entry.id)
+            if fate is None or fate[0] == TRIMMED:
+                return fate is not None and fate[1] <= now
+        return False
 
     def doubt(self, stream, anchor, now):
         if any(since <= now and known >= anchor.since for since, known in stream.moved):
             return "XSETID"
-        facts = [f for f in stream.facts if f.since <= now and f.known >= anchor.since]
-        withdrawn = [
-            fate[2] for entry in stream.between(anchor.id, None)
-            if (fate := stream.fate(entry.id)) and fate[0] == WITHDRAWN and fate[1] <= now
-        ]
+        facts = stream.facts_within(anchor.since, now)
+        withdrawn = []
+        for entry in stream.after(anchor.id):
+            if entry.since > now:
+                break
+            fate = stream.fate(entry.id)
+            if fate and fate[0] == WITHDRAWN and fate[1] <= now:
+                withdrawn.append(fate[2])
         for f in facts:
             if f.floor > anchor.id and sum(known <= f.known for known in withdrawn) >= 2:
                 return "two withdrawn, nothing before them left"

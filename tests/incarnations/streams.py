@@ -55,6 +55,7 @@ class Incarnation:
         self.removed = {}
         self.added, self.last, self.deleted = 0, ZERO, ZERO
         self.facts = []
+        self.ends = None
         # When XSETID or MKSTREAM made what no count tells of.
         self.moved = []
 
@@ -116,6 +117,17 @@ class Incarnation:
         stop = bisect.bisect_left(self.ids, high) if high else len(self.ids)
         return self.entries[start:stop]
 
+    def after(self, low):
+        """Its entries behind an id, one by one."""
+        for at in range(bisect.bisect_right(self.ids, low), len(self.entries)):
+            yield self.entries[at]
+
+    def facts_within(self, since, now):
+        """The facts that it had at some moment in between."""
+        start = bisect.bisect_left(self.facts, since, key=lambda f: f.known)
+        stop = bisect.bisect_right(self.facts, now, key=lambda f: f.since)
+        return self.facts[max(0, start) : stop]
+
     def fate(self, stream_id):
         return self.removed.get(stream_id)
 
@@ -128,12 +140,16 @@ class Incarnation:
         return gone is None or gone[2] > facts.known
 
     def ended_at(self, stream_id):
-        """When its end was there, by its last generated id or its newest entry: (since, until)."""
-        facts, found = self.facts, []
-        for n, f in enumerate(facts):
-            if f.last == stream_id or (f.last > stream_id and self.newest(f) == stream_id):
-                found.append((f.since, facts[n + 1].known if n + 1 < len(facts) else float("inf")))
-        return found
+        """When its end was there, by its last generated id or its newest entry: (since, until).
+
+        For the judge, when all is over."""
+        if self.ends is None:
+            self.ends = {}
+            for n, f in enumerate(self.facts):
+                until = self.facts[n + 1].known if n + 1 < len(self.facts) else float("inf")
+                for end in {f.last, self.newest(f) or f.last}:
+                    self.ends.setdefault(end, []).append((f.since, until))
+        return self.ends.get(stream_id, [])
 
     def newest(self, facts):
         """The newest entry that stood in it when it had these facts; only where others were after it."""
