@@ -32,9 +32,9 @@ class Habit:
         while not publisher.world.abandoned.is_set():
             entry, fields = publisher.entry(key, status="done")
             publisher.status(key, "done")
-            key.may_vanish = key.may_vanish and publisher.world.evicts
             replies = publisher.step(key, [Other("PERSIST", key.stream), Add(key.stream, entry, fields)])
             if replies and key.current and entry.id in key.current.kept:
+                key.may_vanish = False
                 return
             time.sleep(0.05)
 

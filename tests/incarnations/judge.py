@@ -223,7 +223,7 @@ class _Course(Reasons):
         self.anchor = frame.entry[2] if frame.entry else Anchor.at(entry)
 
     def crossed(self, anchor, entry):
-        return not any(place in entry.homes for place in anchor.places)
+        return not any(self.related(anchor, home) for home in entry.homes)
 
     def resolve(self, frame, now):
         """What was published as this frame; compares it once for all who got it."""
@@ -264,7 +264,7 @@ class _Course(Reasons):
                 found = [self.skipped(home, ZERO, entry.id, now, trims=True) for home in entry.homes]
                 self.tell(min(found, key=len), frame, now)
             return
-        shared = [home for home in entry.homes if home in anchor.places]
+        shared = [home for home in entry.homes if self.related(anchor, home)]
         if shared:
             found = [self.skipped(home, anchor.id, entry.id, now) for home in shared]
             self.tell(min(found, key=len), frame, now)

@@ -74,15 +74,30 @@ class Reasons:
         for stream in streams:
             if why := self.doubt(stream, anchor, now):
                 return why
+        if any(row[2] and row[2].how == "older" and row[0] <= now <= row[1] for row in self.key.timeline):
+            # What was written to the one before, and never answered, is known to nobody.
+            return "nobody knows what Redis did"
         return None
 
     def goes_on(self, anchor, stream, now):
         """Whether a viewer who stands there may go on in what now stands under the key."""
-        if stream is None or stream not in anchor.places or anchor.id > stream.last:
+        if stream is None or not self.related(anchor, stream) or anchor.id > stream.last:
             return stream is None and None in anchor.places and len(anchor.places) == 1
         # What others of its streams had behind this position is lost here.
-        others = (place for place in anchor.places if place is not None and place is not stream)
+        others = [place for place in anchor.places if place is not None and place is not stream]
         return not any(e.since <= now and not stream.has(e) for other in others for e in other.between(anchor.id, None))
+
+    @staticmethod
+    def related(anchor, stream):
+        """Whether the position is one of this stream: a copy of where it was has it too."""
+        if stream in anchor.places:
+            return True
+        if anchor.entry is not None or stream.facts[0].last < anchor.id:
+            return False
+        while stream := stream.parent:
+            if stream in anchor.places:
+                return True
+        return False
 
     def trimmed(self, stream, anchor, now):
         """Whether something after the position was trimmed: the first that nobody withdrew tells."""

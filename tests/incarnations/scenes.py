@@ -49,6 +49,7 @@ def trimmed():
 
 
 def replaced(expires=True):
+    """`expires` not where a stream may go or come back meanwhile: nobody could tell when it expired."""
     return [(lambda: Replacer(expires), 4), (lambda: Wild(expires), 4)]
 
 
@@ -72,9 +73,9 @@ SCENES = {
             "embedded", [(lambda: Embedded(5), 16)], ("cut_front", "stall_front"), servers=1, embedded=True,
             quiet=lambda: Embedded(5, quiet=True), limits="stream_length_max = 5", over_ways=0.5,
         ),
-        Scene("forgetful", plain() + replaced(), ("lose_redis", "forget"), DURABLE, seam=False, ends=OUT_OF_REACH + GONE),
+        Scene("forgetful", plain() + replaced(False), ("lose_redis", "forget"), DURABLE, seam=False, ends=OUT_OF_REACH + GONE),
         Scene("tiny", plain() + trimmed() + replaced(), LINKS[:2], limits=TINY, lags=True, first_tail=1),
-        Scene("swapped", plain() + trimmed() + replaced(), ("swap", "flush_other", "swap"), seam=False, ends=GONE),
+        Scene("swapped", plain() + trimmed() + replaced(False), ("swap", "flush_other", "swap"), seam=False, ends=GONE),
         Scene(
             "evicting", plain() + trimmed(), ("squeeze",), ("--maxmemory-policy", "allkeys-random"), seam=False,
             evicts=True, ends=GONE,

@@ -12,7 +12,7 @@ import pytest
 from run import run
 from scenes import SCENES
 
-SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 6))
+SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 5))
 RUNS = int(os.environ.get("TASKCAST_RUNS", len(SCENES)))
 LONG_SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 20))
 LONG_RUNS = int(os.environ.get("TASKCAST_RUNS", 200))

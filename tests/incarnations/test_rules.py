@@ -18,15 +18,16 @@ from world import World
 SECONDS = 4
 HABITS = [
     (lambda: Short(1), 2), (lambda: Short(3), 2), (lambda: Short(20, "~"), 1), (Trimmer, 3), (Withdrawer, 3),
-    (lambda: Withdrawer(3), 3), (Replacer, 4), (Wild, 6),
+    (lambda: Withdrawer(3), 3), (lambda: Replacer(False), 4), (lambda: Wild(False), 6),
 ]
+EXPIRING = [*HABITS[:-2], (Replacer, 4), (Wild, 6)]
 READERS = (
     {}, {"hops": True}, {"capped": True}, {"since": "0"}, {"since": "0-0"}, {"since": "0-0", "hops": True},
 )
 
 
 SCENES = {
-    "replaced": Scene("replaced", HABITS, servers=0),
+    "replaced": Scene("replaced", EXPIRING, servers=0),
     "failing over": Scene("failing over", HABITS, ("fail_over", "plan_over"), REPLICATED, replicas=1, servers=0),
     "forgetful": Scene("forgetful", HABITS, ("lose_redis", "forget"), DURABLE, servers=0),
     "swapped": Scene("swapped", HABITS, ("swap", "flush_other"), servers=0),
@@ -44,7 +45,7 @@ async def test_who_follows_the_rules_is_acquitted(name):
     readers = []
     try:
         await world.start()
-        keys = [(redis_key(), habit()) for habit, count in HABITS for _ in range(count)]
+        keys = [(redis_key(), habit()) for habit, count in scene.habits for _ in range(count)]
         world.keys = [key for key, _ in keys]
         publishers = world.publishers = employ(world, scene, keys, rng)
         for publisher in publishers:
