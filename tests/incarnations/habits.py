@@ -4,10 +4,9 @@ import json
 import time
 
 import support
+from commands import Add, Copy, Delete, Expire, Make, Other, Rename, Restore, SetId, Trim, Withdraw
 from publishers import Update
-from streams import (
-    Add, Copy, Delete, Expire, Make, Other, Rename, Restore, SetId, Trim, Withdraw, pair, written,
-)
+from streams import pair, written
 
 FORMS = ("pipeline", "pipeline", "multi", "lua")
 TEXTS = ("x" * 40, "é ü 漢字 \U0001f680", "line\nline\ttab \"quoted\" \\", "x" * 3000)

@@ -8,11 +8,12 @@ import http.client
 import json
 import time
 
+from commands import Add
 from habits import Habit
 from publishers import Update
 from reconcile import look, reconcile
 from resp import Gone, RedisError
-from streams import Add, Entry, pair, written
+from streams import Entry, pair, written
 
 PATIENCE_SECONDS = 10
 AGAIN = {404, 408, 429, 503, 504}

@@ -11,9 +11,10 @@ import threading
 import time
 
 import support
+from commands import Add, Other
 from reconcile import numbers, reconcile
 from resp import Gone, Redis, RedisError
-from streams import Add, Entry, Other
+from streams import Entry
 
 # The commands of a step as JSON; the replies likewise, an error as {"err": …}.
 SCRIPT = """

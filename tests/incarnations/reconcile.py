@@ -5,8 +5,9 @@ After an answer that was lost, a failover, a restart, an eviction, an expiry.
 
 import time
 
+from commands import Add
 from resp import Gone, RedisError
-from streams import TRIMMED, WITHDRAWN, Add, Entry, Incarnation, pair
+from streams import TRIMMED, WITHDRAWN, Entry, Incarnation, pair
 
 
 def numbers(info):

@@ -7,11 +7,12 @@ import sys
 import time
 
 import support
+from commands import Add
 from chaos import Chaos
 from judge import Judge
 from publishers import Publisher
 from seam import judge_seam
-from streams import Add, Entry, Key, written
+from streams import Entry, Key, written
 from viewers import Crowd
 from world import World
 

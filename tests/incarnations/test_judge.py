@@ -9,13 +9,14 @@ import json
 
 import pytest
 
+from commands import Add, Copy, Delete, Make, Rename, SetId, Trim, Withdraw
 from habits import Habit, Short
 from judge import Judge, Verdict
 from publishers import Update
 from run import run
 from scenes import Scene
 from seam import judge_seam
-from streams import Add, Copy, Delete, Entry, Key, Make, Rename, SetId, Trim, Withdraw, written
+from streams import Entry, Key, written
 from viewers import Frame, Opened, Viewer
 
 
