@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use bytes::BytesMut;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
+
+use crate::core::json::{put_string, put_value};
 
 /// One complete JSON text, kept byte for byte.
 pub type Json = Box<RawValue>;
@@ -86,18 +89,21 @@ pub(super) fn string_in(value: &RawValue) -> Option<String> {
 
 /// A JSON string that holds the text.
 pub(crate) fn json_string(text: &str) -> Json {
-    to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    written(text.len(), |out| put_string(out, text))
 }
 
-/// Bytes that should be JSON: the JSON text that they are, or else a string of them.
+/// Bytes that should be JSON, as viewers get them: the JSON text that they are, or else a string.
 pub(crate) fn json_or_string(bytes: &[u8]) -> Json {
-    let parsed = std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok());
-    parsed.unwrap_or_else(|| json_string(&lossy(bytes)))
+    written(bytes.len(), |out| put_value(out, bytes))
 }
 
-/// Bytes as text; what is not UTF-8 becomes U+FFFD.
-pub(crate) fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// The one JSON text that is written, of about so many bytes.
+fn written(bytes_len: usize, put: impl FnOnce(&mut BytesMut)) -> Json {
+    let mut out = BytesMut::with_capacity(bytes_len + 2);
+    put(&mut out);
+    // What the core writes is JSON.
+    let text = String::from_utf8(out.into()).unwrap_or_default();
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 #[cfg(test)]
@@ -135,7 +141,9 @@ mod tests {
             (b"True", "\"True\""),
             (b"", "\"\""),
             (b"{} {}", "\"{} {}\""),
-            (b"\"\xff\"", "\"\\\"\u{fffd}\\\"\""),
+            (b" [1.0]\n", "[1.0]"),
+            (b"{\"a\xff\":\"\xe2\x82\"}", "{\"a\u{fffd}\":\"\u{fffd}\"}"),
+            (b"[1,\xff2]", "\"[1,\u{fffd}2]\""),
         ] {
             assert_eq!(json_or_string(bytes).get(), json);
         }

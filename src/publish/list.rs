@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::Status;
-use super::json::{Fields, lossy};
+use super::json::Fields;
 use super::state::{display, metadata};
+use crate::core::json::text;
 use crate::id::ThreadId;
 use crate::log::{LISTED_TEXT_BYTES_MAX, Listed};
 use crate::timestamp::from_ms;
@@ -33,11 +34,11 @@ impl ListedTask {
     /// The row of a task.
     pub(super) fn new(row: Listed) -> Self {
         let state = row.state;
-        let status = state.status.as_deref().map(lossy).map(cut);
+        let status = state.status.as_deref().map(|status| cut(text(status).into_owned()));
         let updates: Vec<Fields> = state
             .updates
             .iter()
-            .map(|json| serde_json::from_slice(json).unwrap_or_default())
+            .map(|json| serde_json::from_str(&text(json)).unwrap_or_default())
             .collect();
         let finished = [Status::Done, Status::Completed].map(Status::as_str);
         let ended_well = status.as_deref().is_some_and(|status| finished.contains(&status));

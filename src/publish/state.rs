@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::json::{Fields, Json, json_or_string, json_string, lossy};
+use super::json::{Fields, Json, json_or_string, json_string};
+use crate::core::json::text;
 use crate::id::{StreamId, ThreadId};
 use crate::log::{Snapshot, State, TaskPart};
 
@@ -55,14 +56,14 @@ impl TaskState {
         let part = |name| state.task.as_ref().map(|task| json_field(task, name));
         Self {
             thread_id: thread.clone(),
-            status: state.status.as_deref().map(lossy),
+            status: state.status.as_deref().map(|status| text(status).into_owned()),
             updates,
             result,
-            error_message: state.error.as_deref().map(lossy),
+            error_message: state.error.as_deref().map(|error| text(error).into_owned()),
             metadata: metadata(&state),
             context: fields(&state.context, |name| name != "query"),
             stream_id: snapshot.stream.last_generated,
-            task_id: state.task.as_ref().map(|task| lossy(&task.task_id)),
+            task_id: state.task.as_ref().map(|task| text(&task.task_id).into_owned()),
             pending_approval: part("pending_approval"),
             resume_supported: part("resume_supported"),
         }
@@ -88,17 +89,16 @@ fn fields<'a>(
 ) -> Fields {
     let mut fields = Fields::default();
     for (name, value) in hash {
-        let name = lossy(name);
+        let name = text(name);
         let json = may_be_json(&name);
-        let value = if json { json_or_string(value) } else { json_string(&lossy(value)) };
+        let value = if json { json_or_string(value) } else { json_string(&text(value)) };
         fields.push(name, value);
     }
     fields
 }
 
 fn json_field(task: &TaskPart, name: &str) -> Json {
-    let value = task.field(name).filter(|value| !value.is_empty());
-    value.map_or_else(|| RawValue::NULL.to_owned(), |value| json_or_string(value))
+    task.field(name).map_or_else(|| RawValue::NULL.to_owned(), |value| json_or_string(value))
 }
 
 pub(super) fn display<S: Serializer>(

@@ -48,8 +48,9 @@ pub struct TaskPart {
 }
 
 impl TaskPart {
-    /// A field of the task's metadata.
+    /// A field of the task's metadata; an empty one is none.
     pub fn field(&self, name: &str) -> Option<&Bytes> {
-        self.metadata.iter().find(|(key, _)| key.as_ref() == name.as_bytes()).map(|(_, v)| v)
+        let (_, value) = self.metadata.iter().find(|(key, _)| key.as_ref() == name.as_bytes())?;
+        (!value.is_empty()).then_some(value)
     }
 }

@@ -130,7 +130,10 @@ fn an_initial_state_has_the_newest_ten_and_its_layouts_members() {
     let state = State {
         task: Some(crate::state::TaskPart {
             task_id: "k1".into(),
-            metadata: vec![("resume_supported".into(), "true".into())],
+            metadata: vec![
+                ("pending_approval".into(), "".into()),
+                ("resume_supported".into(), "true".into()),
+            ],
         }),
         ..State::default()
     };
