@@ -165,22 +165,30 @@ class Printer:
     def __init__(self, position=None):
         self.status = None
         self.caught_up = False
-        self._shown_ms = parse_id(position)[0] if position else 0
+        self._shown = parse_id(position or 0)  # what is up to here was printed, or is not wanted
 
     def frame(self, frame):
         kind = frame.get("update_type")
         if "prev_stream_id" in frame:
             self._entry(kind, frame)
-            self._shown_ms = parse_id(frame["stream_id"])[0]
+            self._shown = parse_id(frame["stream_id"])
         elif kind == "initial_state":
             self._initial(frame)
-            self._shown_ms = parse_id(frame["stream_id"])[0]
             self.caught_up = True
         elif kind == "caught_up":
             self.caught_up = True
+        elif frame.get("derived") is True:  # like an entry, but no part of the log
+            self._entry(kind, frame)
         elif kind == "gap":
             say(f"-- gap ({printable(frame.get('reason'))}): updates after "
                 f"{printable(frame.get('requested'))} may be missing; the state now:")
+
+    def recall(self, entry):
+        """An entry from before: printed if it was not yet, and its status counts."""
+        if parse_id(entry["stream_id"]) > self._shown:
+            self.frame(entry)
+        elif entry.get("update_type") == "status_change":
+            self.status = entry.get("status")
 
     def _initial(self, frame):
         self.status = frame.get("status")
@@ -191,7 +199,10 @@ class Printer:
             self._line(frame, f"result {printable(frame['result'])}")
         if frame.get("error_message"):
             self._line(frame, f"error  {printable(frame['error_message'])}")
-        self._line(frame, f"status {printable(self.status)}")
+        if self.status is not None:
+            self._line(frame, f"status {printable(self.status)}")
+        if self.status is not None or frame.get("updates"):
+            self._shown = parse_id(frame["stream_id"])
 
     def _entry(self, kind, entry):
         if kind == "thread_update":
@@ -207,7 +218,7 @@ class Printer:
             self._line(entry, f"{printable(kind)} {printable(entry.get('message', ''))}")
 
     def _update(self, update):
-        message = printable(update.get("message"))
+        message = printable(update.get("message", update.get("data")))
         self._line(update, f"{percent(update.get('metadata'))}   {message}")
 
     def _line(self, frame, text):
@@ -216,7 +227,7 @@ class Printer:
     # A state that comes after a gap holds updates that were printed before it.
     def _is_new(self, timestamp):
         when = local_time(timestamp)
-        return when is None or int(when.timestamp() * 1000) > self._shown_ms
+        return when is None or int(when.timestamp() * 1000) > self._shown[0]
 
 
 def call(url, path, body=None):
@@ -228,11 +239,11 @@ def call(url, path, body=None):
 
 
 def read_status(url, thread_id):
-    """The status, which the log after `--since` may not tell."""
+    """The status, which the log after `--since` may not tell; None where it has expired."""
     try:
-        return call(url, f"/api/v1/tasks/{thread_id}").get("status") or "unknown"
+        return call(url, f"/api/v1/tasks/{thread_id}").get("status")
     except OSError:
-        return "unknown"
+        return None
 
 
 def publish_test(url, thread_id):
@@ -254,10 +265,23 @@ async def watch(url, thread_id, since):
     socket_url = re.sub("^http", "ws", url) + path
     printer = Printer(since)
 
+    # The state has expired, but its log is there still: read it up to where it is followed.
+    async def look_back(end):
+        async def recall(frame):
+            if "prev_stream_id" in frame and parse_id(frame["stream_id"]) <= parse_id(end):
+                printer.recall(frame)
+            elif frame.get("derived") is not True:
+                return True
+
+        await Follower(socket_url, "0", recall).run()
+
     async def receive(frame):
         printer.frame(frame)
         if printer.caught_up and printer.status is None:
             printer.status = await asyncio.to_thread(read_status, url, thread_id)
+            if printer.status is None:
+                await look_back(frame["stream_id"])
+            printer.status = printer.status or "unknown"
             say(f"-- status {printable(printer.status)}")
         return EXIT_CODES.get(printer.status) if printer.caught_up else None
 

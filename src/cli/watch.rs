@@ -1,9 +1,12 @@
 //! `taskcast watch`: follows one task in the terminal until it ends.
 //!
 //! Frames go into a [`Task`], which says what is new; `render` makes text of it; the screen here
-//! decides when to draw. What the task says is hostile and is shown, never obeyed.
+//! decides when to draw. Where following the task tells no status, `look` looks for one. What the
+//! task says is hostile and is shown, never obeyed.
 
+mod look;
 mod members;
+mod note;
 mod render;
 mod task;
 
@@ -13,11 +16,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use self::look::look_back;
+use self::note::Note;
 use self::render::Paint;
-use self::task::{Note, Task};
+use self::task::Task;
 use super::terminal::clean;
 use super::{Outcome, fail};
-use crate::client::{Client, ClientError, Event, Follow};
+use crate::client::{Client, ClientError, Event};
 use crate::id::{StreamId, ThreadId};
 
 /// How long nothing may come after the last status before the task counts as shown in whole. A
@@ -55,13 +60,9 @@ pub(super) async fn run(args: WatchArgs) -> ExitCode {
         Ok(client) => client,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
-    let follow = match args.since {
-        Some(since) => client.follow_since(args.thread.clone(), since),
-        None => client.follow(args.thread.clone()),
-    };
     let mut screen = Screen::detect(args.json);
     let watched = tokio::select! {
-        watched = watch(follow, Task::new(args.thread), &mut screen) => watched,
+        watched = watch(&client, args.thread, args.since, &mut screen) => watched,
         // What was drawn is whole, so this may cut in anywhere.
         Ok(()) = tokio::signal::ctrl_c() => Ok(End::Interrupted),
     };
@@ -86,12 +87,19 @@ enum End {
 
 /// Shows the task until it has ended and nothing more comes.
 async fn watch<W: Write>(
-    mut follow: Follow,
-    mut task: Task,
+    client: &Client,
+    thread: ThreadId,
+    since: Option<StreamId>,
     screen: &mut Screen<W>,
 ) -> std::io::Result<End> {
+    let mut follow = match since {
+        Some(since) => client.follow_since(thread.clone(), since),
+        None => client.follow(thread.clone()),
+    };
+    let mut task = Task::new(thread, since);
     screen.update(&task, None, &[])?;
     let mut quiet_at = Instant::now();
+    let mut looked_back = false;
     loop {
         let event = tokio::select! {
             // Safe to drop: the event stays where it is.
@@ -103,19 +111,15 @@ async fn watch<W: Write>(
             Some(Ok(Event::Frame { update, json })) => {
                 let notes = task.apply(&update, &json);
                 screen.update(&task, Some(&json), &notes)?;
+                if task.lacks_status() && !looked_back {
+                    looked_back = true;
+                    if let Some(end) = look_back(client, &mut task, screen).await? {
+                        return Ok(end);
+                    }
+                }
                 quiet_at = Instant::now() + GRACE;
             }
-            Some(Ok(Event::Disconnected { error, retry_in })) => {
-                let wait = retry_in.as_secs_f64();
-                task.disconnected(format!("{error}; again in {wait:.1} s"));
-                screen.connection(&task)?;
-            }
-            Some(Ok(Event::Connected)) => {
-                task.connected();
-                screen.connection(&task)?;
-            }
-            // Nothing that this program knows how to show.
-            Some(Ok(_)) => {}
+            Some(Ok(event)) => note_connection(&event, &mut task, screen)?,
             Some(Err(error)) => return Ok(End::Unusable(error)),
             None => {
                 screen.finish(&task)?;
@@ -124,6 +128,23 @@ async fn watch<W: Write>(
             }
         }
     }
+}
+
+/// Shows what an event that is no frame says of the connection.
+fn note_connection<W: Write>(
+    event: &Event,
+    task: &mut Task,
+    screen: &mut Screen<W>,
+) -> std::io::Result<()> {
+    match event {
+        Event::Disconnected { error, retry_in } => {
+            task.disconnected(format!("{error}; again in {:.1} s", retry_in.as_secs_f64()));
+        }
+        Event::Connected => task.connected(),
+        // Nothing that this program knows how to show.
+        _ => return Ok(()),
+    }
+    screen.connection(task)
 }
 
 /// How the task is shown.
@@ -263,9 +284,9 @@ mod tests {
         let soon = Duration::from_millis(5);
         let timing = Timing { retry_min: soon, retry_max: soon, ..Timing::default() };
         let thread: ThreadId = "t1".parse().unwrap();
-        let follow = Client::new(&url).unwrap().with_timing(timing).follow(thread.clone());
+        let client = Client::new(&url).unwrap().with_timing(timing);
         let mut screen = Screen { out: Vec::new(), mode, paint: Paint::Plain, drawn: false };
-        let end = watch(follow, Task::new(thread), &mut screen).await.unwrap();
+        let end = watch(&client, thread, None, &mut screen).await.unwrap();
         screen.leave().unwrap();
         server.abort();
         (end, String::from_utf8(screen.out).unwrap())

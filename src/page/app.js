@@ -100,6 +100,7 @@ class OpenTask {
       connection: (state, detail) => this.#connection(state, detail),
       initial: (frame) => update(() => this.#task.initial(frame)),
       entry: (frame) => update(() => this.#task.entry(frame)),
+      derived: (frame) => update(() => this.#task.derived(frame)),
       gap: (frame) => update(() => this.#task.gap(frame)),
       missed: (after) => update(() => this.#task.missed(after)),
     });

@@ -38,6 +38,7 @@ function retryDelay(attempt) {
  * A viewer of one task. `handlers` are called in stream order:
  * `connection(state, detail)` with state connecting, live, waiting (detail: seconds) or
  * gone (detail: why); `initial(frame)`; `entry(frame)`, once for each entry;
+ * `derived(frame)`, which is like an entry but no part of the chain;
  * `gap(frame)`, always followed by an `initial`; `missed(after, at)` when the chain broke.
  */
 export class Follower {
@@ -45,6 +46,7 @@ export class Follower {
   #handlers;
   #last = null; // stream id of the last thing shown: where to go on from
   #brokenAt = null; // the position at which the chain broke, if it broke
+  #lookedBack = false; // whether the log was read from its beginning
   #attempt = 0;
   #socket = null;
   #retry = 0;
@@ -124,6 +126,7 @@ export class Follower {
     else if (frame.update_type === "initial_state") this.#initial(frame);
     else if (frame.update_type === "caught_up") this.#settled();
     else if (frame.update_type === "gap") this.#handlers.gap(frame);
+    else if (frame.derived === true) this.#handlers.derived(frame);
     else if (typeof frame.error === "string") this.#refusal = frame.error;
   }
 
@@ -131,7 +134,17 @@ export class Follower {
     this.#last = streamId(frame.stream_id);
     this.#brokenAt = null;
     this.#handlers.initial(frame);
-    this.#settled();
+    const expired = frame.status === null && frame.updates?.length === 0;
+    if (expired && this.#last !== "0-0" && !this.#lookedBack) this.#lookBack();
+    else this.#settled();
+  }
+
+  // The task's state has expired, but its log is there still. It tells what there was.
+  #lookBack() {
+    this.#lookedBack = true;
+    this.#last = "0-0";
+    this.#disconnect();
+    this.#open();
   }
 
   #entry(frame) {

@@ -121,6 +121,11 @@ export class Task {
   entry(frame) {
     this.received += 1;
     this.lastId = text(frame.stream_id);
+    this.derived(frame);
+  }
+
+  /** What the task's keys tell in place of an entry, and what an entry tells. */
+  derived(frame) {
     const kind = text(frame.update_type);
     if (kind === "thread_update") return this.#addUpdate(frame, text(frame.type));
     if (kind === "status_change" && frame.status !== undefined) this.status = text(frame.status);

@@ -244,11 +244,8 @@ def test_the_browser_example_resumes_and_takes_nothing_for_markup(start_redis, s
         assert visit.page.locator("img").count() == 0
 
 
-def test_the_browser_example_proves_the_chain():
-    connections = [
-        [initial("100-0"), entry(1), entry(1), entry(3), entry(4)],
-        [entry(2), entry(3), {"update_type": "caught_up"}],
-    ]
+def play_page(browser, connections):
+    """The page, each connection of which gets the next list of frames; and its requests."""
     requests = []
 
     def play_socket(socket):
@@ -256,11 +253,42 @@ def test_the_browser_example_proves_the_chain():
         for frame in connections[len(requests) - 1]:
             socket.send(json.dumps(frame))
 
+    visit = Visit(browser)
+    visit.page.route_web_socket(re.compile("/api/v1/ws/tasks/"), play_socket)
+    visit.page.goto(f"{PAGE.as_uri()}?server=http://127.0.0.1:1&thread=x")
+    return visit, requests
+
+
+def test_the_browser_example_proves_the_chain():
+    connections = [
+        [initial("100-0"), entry(1), entry(1), entry(3), entry(4)],
+        [entry(2), entry(3), {"update_type": "caught_up"}],
+    ]
     with chromium() as browser:
-        visit = Visit(browser)
-        visit.page.route_web_socket(re.compile("/api/v1/ws/tasks/"), play_socket)
-        visit.page.goto(f"{PAGE.as_uri()}?server=http://127.0.0.1:1&thread=x")
+        visit, requests = play_page(browser, connections)
         visit.eventually("document.getElementById('log').childElementCount === 3")
         assert rows(visit) == ["m1", "m2", "m3"]
         assert requests == [None, "100-1"]
+        assert not visit.problems
+
+
+def test_the_browser_example_shows_an_expired_task_and_updates_without_entries():
+    expired = {**initial("100-2"), "status": None}
+    derived = {"update_type": "thread_update", "message": "derived", "derived": True}
+    connections = [
+        [expired],
+        [
+            entry(1, after="0-0"),
+            entry(2, **DONE),
+            {"update_type": "caught_up", "stream_id": "100-2"},
+            {**derived, "stream_id": "100-2"},
+            entry(3),
+        ],
+    ]
+    with chromium() as browser:
+        visit, requests = play_page(browser, connections)
+        visit.eventually("document.getElementById('log').childElementCount === 4")
+        assert rows(visit) == ["m1", "status_change", "derived", "m3"]
+        assert visit.page.locator("#status").text_content() == "done"
+        assert requests == [None, "0-0"]
         assert not visit.problems

@@ -202,3 +202,28 @@ def test_ten_thousand_updates_leave_five_hundred_rows(played):
     assert rows == [f"m{number}" for number in range(9_501, 10_001)]
     assert played.page.locator("#received").text_content() == "10,000 in order"
     assert played.page.evaluate("window.ticks") > 1
+
+
+def test_an_update_without_an_entry_is_shown_and_is_no_part_of_the_chain(played):
+    derived = {"update_type": "thread_update", "type": "tool", "message": "derived", "derived": True}
+    played.send(initial(), entry(1), {**derived, "stream_id": "100-1"}, entry(2))
+    assert played.rows() == ["m1", "derived", "m2"]
+    assert played.page.locator("#received").text_content() == "2 in order"
+    assert len(played.sockets) == 1
+
+
+def test_an_expired_task_is_what_its_log_has(played):
+    played.send(initial("100-2", status=None))
+    assert played.socket(1).url.endswith("?since=0-0")
+    end = entry(2, update_type="status_change", status="done", message="The end")
+    caught_up = {"update_type": "caught_up", "stream_id": "100-2"}
+    played.send(entry(1, after="0-0"), end, caught_up, entry(3))
+    assert played.rows() == ["m1", "The end", "m3"]
+    assert played.page.locator("#status").text_content() == "Done"
+
+
+@pytest.mark.parametrize("more", [{"updates": [{"message": "m"}], "updates_total": 1}, {}])
+def test_a_log_is_read_from_its_beginning_only_where_it_has_more(played, more):
+    played.send(initial("100-2" if more else "0-0", status=None, **more))
+    played.settle()
+    assert len(played.sockets) == 1

@@ -30,6 +30,8 @@ pub enum Update {
     CaughtUp,
     /// `gap`: entries after the position are gone. An `initial_state` follows.
     Gap(Gap),
+    /// What the task's keys tell and no entry does. No part of the chain: the position stays.
+    Derived,
     /// The server does not know the task, or its id is malformed.
     NotFound,
     /// Any other frame, such as `pong`.
@@ -116,6 +118,7 @@ impl Chain {
                 self.next = Next::Snapshot;
                 Update::Gap(Gap { requested, first, last, reason: reason.into_owned() })
             }
+            Kind::Derived => Update::Derived,
             Kind::Error => Update::NotFound,
             Kind::Other => Update::Other,
         };

@@ -23,6 +23,7 @@ pub(super) struct Head<'a> {
     last: Option<&'a RawValue>,
     reason: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
+    derived: Option<&'a RawValue>,
 }
 
 /// The kinds of frames (protocol §3). What is no JSON object is `Other`.
@@ -44,6 +45,7 @@ pub(super) enum Kind<'a> {
         last: Option<StreamId>,
         reason: Cow<'a, str>,
     },
+    Derived,
     Error,
     Other,
 }
@@ -67,6 +69,7 @@ pub(super) fn kind(frame: &[u8]) -> Kind<'_> {
             last: id(head.last),
             reason: text(head.reason).unwrap_or_default(),
         },
+        _ if head.derived.is_some_and(|derived| derived.get() == "true") => Kind::Derived,
         _ if head.update_type.is_none() && head.error.is_some() => Kind::Error,
         _ => Kind::Other,
     }
@@ -98,6 +101,7 @@ enum Name {
     Last,
     Reason,
     Error,
+    Derived,
     #[serde(other)]
     Other,
 }
@@ -126,6 +130,7 @@ impl<'de> Deserialize<'de> for Head<'de> {
                         Name::Last => &mut head.last,
                         Name::Reason => &mut head.reason,
                         Name::Error => &mut head.error,
+                        Name::Derived => &mut head.derived,
                         Name::Other => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -177,6 +182,15 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let frame = format!(r#"{{"metadata":{deep},"stream_id":"7-1","prev_stream_id":"7-0"}}"#);
         assert!(entry(&frame).is_some());
+    }
+
+    #[test]
+    fn a_derived_frame_is_no_entry_and_an_entry_is_not_derived() {
+        let frame =
+            r#"{"update_type":"thread_update","error":"x","derived":true,"stream_id":"7-1"}"#;
+        assert!(matches!(kind(frame.as_bytes()), Kind::Derived));
+        assert!(matches!(kind(frame.replace("true", "\"true\"").as_bytes()), Kind::Other));
+        assert!(entry(&frame.replace('}', r#","prev_stream_id":"7-0"}"#)).is_some());
     }
 
     #[test]

@@ -162,6 +162,21 @@ async fn a_connection_cut_within_a_frame_goes_on_after_the_last_whole_one() {
 }
 
 #[tokio::test]
+async fn a_derived_frame_is_handed_on_and_is_no_part_of_the_chain() {
+    let server = Server::start().await;
+    let mut follow = server.follow();
+    let mut viewer = server.accept().await;
+    viewer.send(&initial("1-0")).await;
+    viewer.send_entry("1-0", "2-0").await;
+    viewer.send(r#"{"update_type":"thread_update","derived":true,"stream_id":"2-0"}"#).await;
+    viewer.send_entry("2-0", "3-0").await;
+    assert!(matches!(update(&mut follow).await, Update::Initial { .. }));
+    assert_eq!(entry_id(&mut follow).await, "2-0");
+    assert_eq!(update(&mut follow).await, Update::Derived);
+    assert_eq!(entry_id(&mut follow).await, "3-0");
+}
+
+#[tokio::test]
 async fn frames_of_any_cut_and_size_are_the_same_frames() {
     let server = Server::start().await;
     let mut follow = server.follow_since("0");

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::task::{Note, Task, Tone, outcome_of};
+use super::note::{Note, Tone};
+use super::task::{Task, outcome_of};
 use crate::cli::Outcome;
 use crate::cli::terminal::{clean, clean_json};
 
@@ -148,7 +149,7 @@ mod tests {
     use crate::client::Update;
 
     fn task(frame: &str) -> Task {
-        let mut task = Task::new("t1".parse().unwrap());
+        let mut task = Task::new("t1".parse().unwrap(), None);
         task.connected();
         task.apply(&Update::Initial { stream_id: None, lost: false }, frame);
         task

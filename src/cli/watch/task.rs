@@ -2,9 +2,12 @@
 //!
 //! Any value may be of an odd type: then it is shown as JSON, or passed over.
 
+use std::ops::ControlFlow;
+
 use serde_json::value::RawValue;
 
-use super::members::{Members, time_of};
+use super::members::Members;
+use super::note::{Note, Tone};
 use crate::cli::Outcome;
 use crate::client::Update;
 use crate::id::{StreamId, ThreadId};
@@ -20,6 +23,12 @@ pub(super) struct Task {
     /// JSON.
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
+    /// Whether an `initial_state` came.
+    pub(super) has_state: bool,
+    /// Where the task is followed: entries behind this are still to come.
+    pub(super) at: StreamId,
+    /// Entries up to this one were shown, or were not asked for.
+    shown: StreamId,
     connection: Connection,
 }
 
@@ -32,23 +41,6 @@ enum Connection {
     Live,
 }
 
-/// One thing that happened, for a line of its own.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    /// `HH:MM:SS`; empty if not known.
-    pub(super) time: String,
-    pub(super) label: String,
-    pub(super) text: String,
-    pub(super) tone: Tone,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
-    Plain,
-    Warning,
-    Bad,
-}
-
 /// How a task with this status ended; none if it has not.
 pub(super) fn outcome_of(status: &str) -> Option<Outcome> {
     match status {
@@ -59,13 +51,18 @@ pub(super) fn outcome_of(status: &str) -> Option<Outcome> {
 }
 
 impl Task {
-    pub(super) fn new(thread: ThreadId) -> Self {
+    /// A task that is followed after an entry, or else from its state.
+    pub(super) fn new(thread: ThreadId, since: Option<StreamId>) -> Self {
+        let since = since.unwrap_or_default();
         Self {
             thread,
             status: String::new(),
             progress: None,
             result: None,
             error: None,
+            has_state: false,
+            at: since,
+            shown: since,
             connection: Connection::Down(None),
         }
     }
@@ -110,21 +107,33 @@ impl Task {
     pub(super) fn apply(&mut self, update: &Update, json: &str) -> Vec<Note> {
         let frame = Members::read(json);
         match update {
-            Update::Initial { lost, .. } => {
+            Update::Initial { stream_id, lost } => {
                 self.connection = Connection::Live;
+                self.at = stream_id.unwrap_or_default();
                 let mut notes = self.initial(&frame);
+                if !notes.is_empty() {
+                    self.shown = self.at;
+                }
                 if *lost {
                     let text = "the server went on from here; updates may be missing".to_owned();
                     notes.insert(0, Note::warning("gap", text));
                 }
                 notes
             }
-            Update::Entry { stream_id, .. } => vec![self.entry(&frame, *stream_id)],
+            Update::Entry { stream_id, .. } => {
+                (self.at, self.shown) = (*stream_id, *stream_id);
+                vec![self.entry(&frame, Some(*stream_id))]
+            }
+            Update::Derived => vec![self.entry(&frame, None)],
             Update::CaughtUp => {
                 self.connection = Connection::Live;
                 Vec::new()
             }
             Update::Gap(gap) => {
+                if gap.reason == "reset" {
+                    // Of the stream that is there now, nothing was shown.
+                    self.shown = StreamId::ZERO;
+                }
                 let after = gap.requested.map(|id| format!(" after {id}")).unwrap_or_default();
                 let text = format!("updates{after} are gone: {}; the state follows", gap.reason);
                 vec![Note::warning("gap", text)]
@@ -133,7 +142,32 @@ impl Task {
         }
     }
 
+    /// Whether everything so far has come, and no status with it.
+    pub(super) fn lacks_status(&self) -> bool {
+        matches!(self.connection, Connection::Live) && self.status.is_empty()
+    }
+
+    /// Takes a frame of a look back, and gives what was not shown yet. Breaks where the rest is of
+    /// no use: what comes after `at` is still to be told.
+    pub(super) fn recall(&mut self, update: &Update, json: &str) -> ControlFlow<(), Option<Note>> {
+        let frame = Members::read(json);
+        match update {
+            Update::Entry { stream_id, .. } if *stream_id <= self.at => {
+                let note = self.entry(&frame, Some(*stream_id));
+                let is_new = *stream_id > self.shown;
+                self.shown = self.shown.max(*stream_id);
+                return ControlFlow::Continue(is_new.then_some(note));
+            }
+            Update::Derived | Update::Other => return ControlFlow::Continue(None),
+            Update::Initial { .. } => _ = self.initial(&frame),
+            _ => {}
+        }
+        self.connection = Connection::Live;
+        ControlFlow::Break(())
+    }
+
     fn initial(&mut self, frame: &Members<'_>) -> Vec<Note> {
+        self.has_state = true;
         self.status = frame.text("status").unwrap_or_default();
         self.result = frame.json("result");
         self.error = frame.text("error_message");
@@ -156,13 +190,16 @@ impl Task {
         if let Some(earlier @ 1..) = total.checked_sub(notes.len() as u64) {
             notes.insert(0, Note::plain("", format!("{earlier} earlier updates not shown")));
         }
-        notes.push(Note::plain("status", self.status.clone()));
+        if !self.status.is_empty() {
+            notes.push(Note::plain("status", self.status.clone()));
+        }
         notes
     }
 
-    fn entry(&mut self, frame: &Members<'_>, id: StreamId) -> Note {
+    /// An entry, or what a derived frame tells in place of one.
+    fn entry(&mut self, frame: &Members<'_>, id: Option<StreamId>) -> Note {
         self.note_progress(frame);
-        let mut note = Note::of(frame, "type", Some(id));
+        let mut note = Note::of(frame, "type", id);
         match frame.text("update_type").as_deref() {
             Some("status_change") => {
                 // Without a status, nothing is known to have changed.
@@ -180,6 +217,10 @@ impl Task {
                 note.text = self.error.clone().unwrap_or(note.text);
                 note.tone = Tone::Bad;
             }
+            // An update that was no object, as a derived frame has it.
+            _ if id.is_none() && note.text.is_empty() => {
+                note.text = frame.text("data").unwrap_or_default();
+            }
             _ => {}
         }
         note
@@ -189,27 +230,6 @@ impl Task {
         if let Some(share) = update.progress() {
             self.progress = Some(share);
         }
-    }
-}
-
-impl Note {
-    /// An update or entry as a line. The time is its own, or that of its stream id.
-    fn of(update: &Members<'_>, label: &str, id: Option<StreamId>) -> Self {
-        let label = update.text(label).or_else(|| update.text("update_type"));
-        Self {
-            time: update.time().or_else(|| Some(time_of(id?))).unwrap_or_default(),
-            label: label.unwrap_or_default(),
-            text: update.text("message").unwrap_or_default(),
-            tone: Tone::Plain,
-        }
-    }
-
-    fn plain(label: &str, text: String) -> Self {
-        Self { time: String::new(), label: label.to_owned(), text, tone: Tone::Plain }
-    }
-
-    fn warning(label: &str, text: String) -> Self {
-        Self { tone: Tone::Warning, ..Self::plain(label, text) }
     }
 }
 
@@ -224,7 +244,7 @@ mod tests {
     const INITIAL: Update = Update::Initial { stream_id: Some(ID), lost: false };
 
     fn task() -> Task {
-        let mut task = Task::new("t1".parse().unwrap());
+        let mut task = Task::new("t1".parse().unwrap(), None);
         task.connected();
         task
     }
@@ -298,6 +318,42 @@ mod tests {
         assert_eq!(task.outcome(), None, "it was taken up again");
     }
 
+    #[test]
+    fn a_derived_frame_tells_what_an_entry_would() {
+        let mut task = task();
+        task.apply(&INITIAL, r#"{"status":"in_progress","updates":[]}"#);
+        let mut shown = |json| shown(&task.apply(&Update::Derived, json)).join("");
+        assert_eq!(
+            shown(
+                r#"{"update_type":"thread_update","timestamp":"2025-06-10T12:00:00Z","message":"m","type":"tool"}"#
+            ),
+            "12:00:00 tool m"
+        );
+        assert_eq!(shown(r#"{"update_type":"thread_update","data":[1]}"#), " thread_update [1]");
+        shown(r#"{"update_type":"status_change","status":"done"}"#);
+        assert_eq!((task.outcome(), task.at), (Some(Outcome::Done), ID));
+    }
+
+    #[test]
+    fn a_look_back_gives_what_was_not_shown_up_to_the_position() {
+        let entry = |ms| Update::Entry { stream_id: at(ms), prev_stream_id: StreamId::ZERO };
+        fn at(ms: u64) -> StreamId {
+            StreamId { ms, seq: 0 }
+        }
+        let status = r#"{"update_type":"status_change","status":"done"}"#;
+        let mut task = Task::new("t1".parse().unwrap(), Some(at(1)));
+        task.connected();
+        assert!(!task.lacks_status(), "it may be on the way");
+        task.apply(&entry(2), "{}");
+        task.apply(&Update::Initial { stream_id: Some(at(4)), lost: false }, r#"{"status":null}"#);
+        assert!(task.lacks_status());
+        assert_eq!(task.recall(&entry(2), status), ControlFlow::Continue(None));
+        assert!(matches!(task.recall(&entry(3), status), ControlFlow::Continue(Some(_))));
+        assert!(matches!(task.recall(&entry(4), "{}"), ControlFlow::Continue(Some(_))));
+        assert_eq!(task.recall(&entry(5), "{}"), ControlFlow::Break(()), "that one will come");
+        assert_eq!(task.outcome(), Some(Outcome::Done));
+    }
+
     proptest! {
         #[test]
         fn values_of_any_type_are_taken(
@@ -315,7 +371,7 @@ mod tests {
                 names.iter().zip(&values).map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let json = format!("{{{}}}", members.join(","));
             let mut task = task();
-            for update in [INITIAL, ENTRY, Update::CaughtUp, Update::Other] {
+            for update in [INITIAL, ENTRY, Update::Derived, Update::CaughtUp, Update::Other] {
                 task.apply(&update, &json);
             }
         }
