@@ -76,8 +76,9 @@ def expired(request, redis_server):
     return end
 
 
+@pytest.mark.parametrize("expired, status, code", [("thread", "done", 0), ("task", "failed", 1)],
+                         indirect=["expired"])
 @pytest.mark.parametrize("program", [watch, example])
-@pytest.mark.parametrize("status, code", [("done", 0), ("failed", 1)])
 def test_all_of_an_expired_task_is_shown_and_its_end_is_known(server, expired, program, status, code):
     worker, _ = expired(status)
     exit_code, output = ended(program(server, worker.thread, "--since", "0"))
@@ -85,8 +86,9 @@ def test_all_of_an_expired_task_is_shown_and_its_end_is_known(server, expired, p
     assert output.index("first") < output.index("second") < output.index(status)
 
 
+@pytest.mark.parametrize("expired, status, code", [("thread", "failed", 1), ("task", "done", 0)],
+                         indirect=["expired"])
 @pytest.mark.parametrize("program", [watch, example])
-@pytest.mark.parametrize("status, code", [("done", 0), ("failed", 1)])
 def test_who_comes_to_an_expired_task_is_shown_what_its_stream_has(
     server, expired, program, status, code
 ):
@@ -97,6 +99,7 @@ def test_who_comes_to_an_expired_task_is_shown_what_its_stream_has(
     assert output.count("first") == output.count("second") == 1, output
 
 
+@pytest.mark.parametrize("expired", ["thread"], indirect=True)
 @pytest.mark.parametrize("program", [watch, example])
 @pytest.mark.parametrize("last", [1, 2])
 def test_who_comes_back_to_an_expired_task_does_not_wait(server, expired, program, last):
@@ -108,6 +111,7 @@ def test_who_comes_back_to_an_expired_task_does_not_wait(server, expired, progra
     assert "first" not in output and "second" not in output
 
 
+@pytest.mark.parametrize("expired", ["task"], indirect=True)
 def test_an_expired_task_as_json_is_its_state_and_its_entries(server, expired):
     worker, ids = expired("done")
     exit_code, output = ended(watch(server, worker.thread, "--json"))
