@@ -58,7 +58,12 @@ impl Recent {
     /// when the stream was last read, and nothing else was known of.
     pub(crate) fn needs_no_facts(&self, head: StreamId, history: History) -> bool {
         let facts = self.known.facts();
-        history.goes_on(self.history) && self.is_at_end() && facts.last == Some(head)
+        // Of what is deleted by name before it was read, a length shows nothing.
+        let none_deleted = facts.deleted().is_none_or(|deleted| deleted == StreamId::ZERO);
+        none_deleted
+            && facts.last == Some(head)
+            && self.is_at_end()
+            && history.goes_on(self.history)
     }
 
     /// All that the known facts are of was read.
@@ -168,7 +173,7 @@ impl Shared {
         };
         if !goes_on {
             // It is for the tail to go over from one history to another.
-            return if nothing_new { Brought::ToEnd } else { Brought::Behind };
+            return Brought::OtherHistory;
         }
         let news = news(wants, snapshot, head);
         let behind = news.is_none() && !nothing_new;
@@ -221,6 +226,8 @@ pub(crate) enum Brought {
     Behind,
     /// Something is missing behind its head.
     Gap(StreamId, GapReason),
+    /// This read is of another history than what the topic knows.
+    OtherHistory,
     /// It has no log any more.
     Nowhere,
 }

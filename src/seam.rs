@@ -199,8 +199,9 @@ async fn entries_behind(
             Some(last) if snapshot.page_goes_on => from = last.id,
             _ => match shared.bring_to_end(topic, wants, &snapshot) {
                 Brought::ToEnd => return Ok((told, snapshot.stream.last_generated, snapshot)),
-                Brought::Behind | Brought::Gap(..) | Brought::Nowhere => {
-                    shared.tails[topic.owner()].put(TailMessage::Look(topic.clone()));
+                _ => {
+                    let look = TailMessage::Look(topic.clone(), Some(snapshot.history));
+                    shared.tails[topic.owner()].put(look);
                     return Err(LogError::Unavailable("the tail is behind".into()));
                 }
             },

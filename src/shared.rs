@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::core::account::Account;
 use crate::core::chunk::Chunk;
 use crate::core::fanout::{Answer, Batch, Derived};
+use crate::core::history::History;
 use crate::core::judge::Known;
 use crate::core::slots::Key;
 use crate::desk::Rooms;
@@ -77,8 +78,9 @@ pub(crate) enum WorkerMessage {
 pub(crate) enum TailMessage {
     /// Watch this topic from its head on; look at it now.
     Watch(Arc<Topic>),
-    /// The same, and its stream may be another one than it was.
-    Look(Arc<Topic>),
+    /// The same, and its stream may be another one than it was; it was read in this history, if that is
+    /// not the one in which it was read before.
+    Look(Arc<Topic>, Option<History>),
 }
 
 /// A list that one thread fills and another empties.

@@ -108,7 +108,7 @@ impl Comparable {
         let newest = fields(std::mem::take(&mut snapshot.newest));
         let page = fields(std::mem::take(&mut snapshot.page));
         snapshot.now_ms = 0;
-        snapshot.history = Default::default();
+        (snapshot.history, snapshot.one_step) = Default::default();
         Self { snapshot, newest, page }
     }
 }

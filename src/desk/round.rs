@@ -21,6 +21,9 @@ use crate::shared::{Shared, TailMessage};
 use crate::topic::{Size, Topic};
 use crate::turn::Turn;
 
+/// So many of the newest entries come with a page, to judge it by what is new in the stream.
+const ENTRIES_JUDGED: u64 = 4;
+
 /// Who was passed over that often has the next page begin at his position.
 const PASSED_OVER_MAX: u32 = 1;
 
@@ -88,7 +91,13 @@ impl Round {
         let end = self.bring_to_end(wants, &mut snapshot)?;
         let page = self.encode_page(wants, &snapshot);
         let mut encoded = None;
+        let mut ahead = false;
         for waiter in std::mem::take(&mut self.waiting) {
+            if end.place.is_none() && self.is_ahead(&waiter) {
+                self.ask_again(Waiter { needs_page: true, ..waiter });
+                ahead = true;
+                continue;
+            }
             let after = match waiter.wants {
                 Wants::State if !snapshot.thread_exists() => {
                     self.answer(&waiter, Answer::Refused(Refusal::NotFound));
@@ -110,7 +119,20 @@ impl Round {
                 self.answer_after(waiter, after, &snapshot.stream, &page, &end);
             }
         }
+        if ahead {
+            // Not at once: the tail is about to read.
+            return Err(LogError::Unavailable("the tail is behind".into()));
+        }
         Ok(self.left)
+    }
+
+    /// Whether an answer would be ahead of what the topic has.
+    fn is_ahead(&self, waiter: &Waiter) -> bool {
+        match waiter.wants {
+            Wants::Retained => false,
+            Wants::State | Wants::Gap { .. } => true,
+            Wants::After(after) => self.topic.head().is_none_or(|head| after > head),
+        }
     }
 
     /// Answers a viewer, if it still waits.
@@ -146,13 +168,15 @@ impl Round {
         let of_those = || self.waiting.iter().filter(paged);
         let first = of_those().filter(overdue).max_by_key(|waiter| waiter.passed_over);
         let first = first.or_else(|| of_those().min_by_key(|waiter| position_of(waiter)));
-        // What the topic holds is enough where it goes to the end: what it lacks comes along.
-        let head = || recent.log.as_ref().filter(|_| !state).map(TopicLog::head);
-        let from = first.map(position_of).or_else(head);
+        // What the topic lacks comes along, and whoever is ahead of it waits behind that. Of a state's
+        // read, the newest entries are enough for that, unless they were not.
+        let lacks_more = self.waiting.iter().any(|waiter| waiter.needs_page);
+        let head = recent.log.as_ref().filter(|_| !state || lacks_more).map(TopicLog::head);
+        let from = first.map(position_of).into_iter().chain(head).min();
         let limits = &self.shared.config.limits;
         SnapshotWants {
             updates_max: state.then_some(UPDATES_READ),
-            newest_max: if state { ENTRIES_READ } else { 0 },
+            newest_max: if state { ENTRIES_READ } else { ENTRIES_JUDGED },
             page: from.map(|from| PageWants {
                 from,
                 entries_max: limits.page_entries_max,
@@ -206,12 +230,16 @@ impl Round {
             let mut recent = self.topic.recent.lock();
             if recent.log.is_none() {
                 recent.begin(snapshot.stream, snapshot.history);
-                self.tell_tail(TailMessage::Watch);
+                self.tell_tail(TailMessage::Watch(self.topic.clone()));
             }
         }
         let brought = self.shared.bring_to_end(&self.topic, wants, snapshot);
         if brought != Brought::ToEnd {
-            self.tell_tail(TailMessage::Look);
+            let other = (brought == Brought::OtherHistory).then_some(snapshot.history);
+            self.tell_tail(TailMessage::Look(self.topic.clone(), other));
+        }
+        if brought == Brought::OtherHistory {
+            return Err(LogError::Unavailable("the log is on another server now".into()));
         }
         let mut settled = None;
         if let Brought::Gap(head, reason) = brought {
@@ -226,14 +254,11 @@ impl Round {
             None => return Err(LogError::Unavailable("the task was let go".into())),
         };
         self.epoch = epoch;
-        let stream = &snapshot.stream;
-        let (position, place) = match brought {
-            Brought::Behind => (stream.last.unwrap_or(stream.last_generated), None),
-            _ => (stream.last_generated, Some(log_end)),
-        };
+        let position = snapshot.stream.last_generated;
+        let place = (brought != Brought::Behind).then_some(log_end);
         self.batch = match settled {
             Some(batch) => batch,
-            None if self.read_state => {
+            None if self.read_state && place.is_some() => {
                 seam::settle(&self.shared, &self.topic, snapshot, position, epoch)
             }
             None => self.topic.seam.to_join(),
@@ -241,8 +266,8 @@ impl Round {
         Ok(End { position, place })
     }
 
-    fn tell_tail(&self, message: fn(Arc<Topic>) -> TailMessage) {
-        self.shared.tails[self.topic.owner()].put(message(self.topic.clone()));
+    fn tell_tail(&self, message: TailMessage) {
+        self.shared.tails[self.topic.owner()].put(message);
     }
 
     /// The page's entries as chunks, without the one at the position that it begins with. A page

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::embedded::EmbeddedLog;
+use super::redis::history as redis_history;
 use super::redis::tail::RedisTail;
 use super::redis::wire::Bounds;
 use super::tail::{HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError, Told};
@@ -79,6 +80,14 @@ impl Source {
         match &self.0 {
             Of::Redis(tail) => tail.history,
             Of::Embedded { log, .. } => log.history(),
+        }
+    }
+
+    /// Whether that is known for sure, and not only as long as this connection lasts.
+    pub(crate) fn knows_history(&self) -> bool {
+        match &self.0 {
+            Of::Redis(tail) => tail.history != redis_history::unknown(),
+            Of::Embedded { .. } => true,
         }
     }
 

@@ -80,6 +80,10 @@ pub(crate) struct Tail {
     hinting: Hinting,
     /// Redis may have another history now.
     in_doubt: bool,
+    /// Where it reads.
+    history: History,
+    /// Others are connected to another Redis already.
+    moved: bool,
     spare_facts: SpareFacts,
     reconnect: Backoff,
 }
@@ -135,6 +139,8 @@ impl Tail {
             patient_until: None,
             hinting: Hinting::new(preferred),
             in_doubt: false,
+            history: History::default(),
+            moved: false,
             spare_facts: SpareFacts::default(),
         }
     }
@@ -218,6 +224,10 @@ impl Tail {
     /// Follows the streams over one connection, until it fails.
     async fn follow(&mut self, source: &mut Source) -> End {
         // Whatever happened while there was no connection: look at every stream.
+        self.history = source.history();
+        if !source.knows_history() {
+            self.doubt();
+        }
         self.rescan();
         while !self.reconnect.is_fresh() && !self.due.is_empty() {
             if let Err(error) = self.read_due(source).await {
@@ -232,6 +242,9 @@ impl Tail {
         loop {
             supervise::turn(Part::Tail);
             self.take_messages();
+            if std::mem::take(&mut self.moved) {
+                return LogError::Unavailable("the log is on another server now".into()).into();
+            }
             self.ask_again();
             match self.read_due(source).await {
                 Ok(false) => {}
@@ -294,10 +307,8 @@ impl Tail {
                 }
             }
             Hinted::Everything => {
-                // Redis may have been given another data set: counts say nothing any more.
-                for watched in self.watched.values() {
-                    watched.topic.recent.lock().history = History::default();
-                }
+                // Redis may have been given another data set.
+                self.doubt();
                 self.in_doubt = true;
                 self.log().disconnect();
                 self.rescan();
@@ -321,8 +332,13 @@ impl Tail {
 
     fn take_messages(&mut self) {
         for message in self.shared.clone().tails[self.number].take() {
-            let looks = matches!(message, TailMessage::Look(_));
-            let (TailMessage::Watch(topic) | TailMessage::Look(topic)) = message;
+            let (topic, looks) = match message {
+                TailMessage::Watch(topic) => (topic, false),
+                TailMessage::Look(topic, history) => {
+                    self.moved |= history.is_some_and(|history| !history.goes_on(self.history));
+                    (topic, true)
+                }
+            };
             // A desk may speak for a topic that was retired, and made anew, in the meantime; or
             // for one that has gone to the lane.
             if !self.shared.topics.holds(&topic) || topic.owner() != self.number {
@@ -337,6 +353,13 @@ impl Tail {
                 watched.in_doubt = true;
             }
             self.is_due(key, Why::Other);
+        }
+    }
+
+    /// Counts say nothing any more of what is read next.
+    fn doubt(&self) {
+        for watched in self.watched.values() {
+            watched.topic.recent.lock().history = History::default();
         }
     }
 

@@ -45,6 +45,7 @@ impl Tail {
         }
         if std::mem::take(&mut self.in_doubt) {
             source.renew_history().await?;
+            self.history = source.history();
         }
         self.window.begin();
         let turn_ends = Instant::now() + READ_TURN;

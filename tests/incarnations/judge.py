@@ -53,10 +53,11 @@ class Verdict:
 
 class Judge:
     """`keys`: the truth by thread. `disturbed(server, since, known)`: whether that server may have
-    another connection to Redis, or another Redis, since then. `lags`: whether any viewer may."""
+    another connection to Redis, or another Redis, since then. `lags`: whether any viewer may.
+    `evicts`: Redis takes keys away whenever it likes."""
 
-    def __init__(self, keys, disturbed=lambda *_: False, lags=False, ends=()):
-        self.keys, self.disturbed, self.lags = keys, disturbed, lags
+    def __init__(self, keys, disturbed=lambda *_: False, lags=False, ends=(), evicts=False):
+        self.keys, self.disturbed, self.lags, self.evicts = keys, disturbed, lags, evicts
         self.usual_ends = USUAL_ENDS | set(ends)
         self.verdict = Verdict()
 
@@ -326,6 +327,9 @@ class _Course(Reasons):
             self.violate("gap", f"{frame} before any state", now)
             return
         cause = self.cause(now)
+        if cause is None and self.judge.evicts and frame.members["last"] == "0-0":
+            # Nobody but Redis knows since when: what was written next may have been what it took.
+            cause = "evicted"
         self.verdict.gaps[cause or "no cause", frame.members["reason"]] += 1
         if cause is None:
             anchor = self.anchor

@@ -168,7 +168,7 @@ async def look_at_the_end(world, crowd, keys, report):
 def conclude(report, world, scene, crowd, keys, publishers):
     report.keys = by_thread = {key.thread: key for key, _ in keys}
     report.viewers = crowd.viewers
-    judge = Judge(by_thread, world.disturbed, scene.lags, scene.ends)
+    judge = Judge(by_thread, world.disturbed, scene.lags, scene.ends, scene.evicts)
     for viewer in crowd.viewers:
         judge.judge(viewer, ends=not viewer.left)
     if scene.seam:

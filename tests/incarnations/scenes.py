@@ -82,11 +82,11 @@ SCENES = {
         ),
         Scene(
             "failing over", plain() + trimmed() + replaced(False), ("fail_over", "plan_over", "cut"),
-            REPLICATED, replicas=1, servers=3, seam=False, ends=OUT_OF_REACH,
+            REPLICATED, replicas=1, servers=3, seam=False, ends=OUT_OF_REACH + GONE,
         ),
         Scene(
             "sentinel", plain() + trimmed() + replaced(False), ("fail_over_by_sentinel",),
-            REPLICATED, replicas=1, sentinel=True, seam=False, ends=OUT_OF_REACH,
+            REPLICATED, replicas=1, sentinel=True, seam=False, ends=OUT_OF_REACH + GONE,
         ),
     )
 }

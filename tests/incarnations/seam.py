@@ -78,9 +78,13 @@ def _judge(key, epoch, order, verdict, who):
     if not len(shown) <= total <= most or (total > len(shown) and len(shown) < UPDATES_SHOWN):
         violate("total", f"{total} with {len(shown)} shown, of {most}")
     _judge_repeats(key, epoch, order, shown, violate, verdict)
-    first = places[0] if len(shown) == UPDATES_SHOWN else -1
-    for update in key.updates[first + 1 :]:
-        if update.token not in shown and update.token not in epoch.told:
+    # The newest ten are owed, of those in the list as it was read: what is older than as many that were
+    # shown or told is not.
+    newer = 0
+    for update in reversed(key.updates):
+        if update.token in shown or update.token in epoch.told:
+            newer += update.token in shown or update.since <= epoch.begun
+        elif newer < UPDATES_SHOWN:
             _judge_missing(epoch, update, violate, verdict)
 
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 /// One server process with one past. Two reads of the same history are of one data set that only
 /// its commands have changed in between; of two histories nothing of the kind is known. The default
-/// is one of which nothing is known, which nothing goes on with: see [`History::goes_on`].
+/// is one of which nothing is known, which nothing goes on with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct History(Option<u64>);
 

@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub now_ms: u64,
     /// Where it was read.
     pub history: History,
+    /// Whoever writes to this log changes state and stream in one step.
+    pub one_step: bool,
 }
 
 impl Snapshot {

@@ -171,7 +171,7 @@ impl Tasks {
 
     fn snapshot(&self, thread: &ThreadId, wants: SnapshotWants, now_ms: u64) -> Snapshot {
         let history = History::of(HISTORY);
-        let mut snapshot = Snapshot { now_ms, history, ..Snapshot::default() };
+        let mut snapshot = Snapshot { now_ms, history, one_step: true, ..Snapshot::default() };
         let Some(task) = self.living(thread, now_ms) else { return snapshot };
         snapshot.state = wants.updates_max.and_then(|updates_max| task.state(updates_max));
         if let Some(stream) = &task.stream {

@@ -279,7 +279,7 @@ impl Link {
             let answer = self.ask_on(&live, redis::cmd("INFO").arg(name)).await;
             *section = answer.ok().and_then(reply::bytes);
         }
-        live.history = history::of(sections);
+        live.history = history::of(sections).unwrap_or_else(history::unknown);
         // Who may not ask learns it from the first redirection.
         if let Ok(info) = self.ask_on(&live, redis::cmd("INFO").arg("cluster")).await
             && redis::from_redis_value::<String>(info)

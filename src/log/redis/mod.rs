@@ -6,7 +6,7 @@
 mod attempts;
 pub mod connection;
 mod error;
-mod history;
+pub(in crate::log) mod history;
 mod link;
 mod list;
 pub mod publish;

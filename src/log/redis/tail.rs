@@ -111,7 +111,7 @@ impl RedisTail {
             let (reply, _) = self.reply().await?.parts();
             *section = Cursor::new(&reply).text();
         }
-        self.history = history::of(sections);
+        self.history = history::of(sections).unwrap_or_else(history::unknown);
         Ok(())
     }
 

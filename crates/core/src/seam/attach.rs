@@ -25,6 +25,8 @@ pub struct Read<'a> {
     pub entries_total: u64,
     /// The log's clock, in milliseconds since the epoch.
     pub now_ms: u64,
+    /// State and stream change in one step: no entry is ever on its way.
+    pub one_step: bool,
 }
 
 /// What becomes of the updates that were read. Numbers are places in the list as it was read.
@@ -62,6 +64,7 @@ impl<'a> Read<'a> {
             entries: &snapshot.newest,
             entries_total: snapshot.stream.length,
             now_ms: snapshot.now_ms,
+            one_step: snapshot.one_step,
         })
     }
 }
@@ -80,7 +83,7 @@ pub fn attach(read: &Read<'_>, memory: &Memory, limits: Limits) -> Attach {
     let list = &read.list;
     let len = list.updates.len();
     let seen_old = memory.old_in(list, read.now_ms);
-    if seen_old == len {
+    if seen_old == len || read.one_step {
         // Nothing was pushed for a while. Most often it is so, and costs nothing.
         let shown = (len.saturating_sub(limits.shown_max)..len).collect();
         return Attach { shown, updates_total: list.total, ..Attach::default() };

@@ -42,7 +42,7 @@ fn list(updates: &[Bytes]) -> List<'_> {
 }
 
 fn read<'a>(list: List<'a>, entries: &'a [Entry]) -> Read<'a> {
-    Read { list, entries, entries_total: entries.len() as u64, now_ms: NOW_MS }
+    Read { list, entries, entries_total: entries.len() as u64, now_ms: NOW_MS, one_step: false }
 }
 
 /// Which updates are shown by a server that knows nothing of them, and which are withheld.

@@ -150,6 +150,7 @@ impl Search {
             entries: &stream.kept()[stream.kept().len().saturating_sub(entries_read)..],
             entries_total: stream.kept().len() as u64,
             now_ms: stream.now_ms,
+            one_step: false,
         };
         let found = attach(&read, &world.memory, limits);
         let batch = Batch::of(&found, &read, stream.position(), &world.memory);
