@@ -66,9 +66,9 @@ SCENES = {
         Scene("healthy", plain()),
         Scene("trimmed", plain() + trimmed()),
         Scene("replaced", trimmed() + replaced()),
-        Scene("links", plain() + trimmed(), LINKS, servers=3, over_ways=0.5),
-        Scene("links, replaced", trimmed() + replaced(), LINKS, servers=3, over_ways=0.5, first_tail=1),
-        Scene("killed", plain() + trimmed(), KILLS + LINKS[:2], DURABLE, servers=3, ends=OUT_OF_REACH),
+        Scene("links", plain() + trimmed(), LINKS, servers=3, over_ways=0.5, lags=True),
+        Scene("links, replaced", trimmed() + replaced(), LINKS, servers=3, over_ways=0.5, first_tail=1, lags=True),
+        Scene("killed", plain() + trimmed(), KILLS + LINKS[:2], DURABLE, servers=3, ends=OUT_OF_REACH, lags=True),
         Scene(
             "embedded", [(lambda: Embedded(5), 16)], ("cut_front", "stall_front"), servers=1, embedded=True,
             quiet=lambda: Embedded(5, quiet=True), limits="stream_length_max = 5", over_ways=0.5,

@@ -13,17 +13,21 @@ from run import run
 from scenes import SCENES
 
 SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 5))
-RUNS = int(os.environ.get("TASKCAST_RUNS", len(SCENES)))
+# Where Redis itself takes something away, what it did is found out afterwards, and not always for sure:
+# somebody has to look at what those find.
+UNSURE = ("forgetful", "evicting", "failing over", "sentinel")
+SHORT = [name for name in SCENES if name not in UNSURE]
+RUNS = int(os.environ.get("TASKCAST_RUNS", len(SHORT)))
 LONG_SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 20))
 LONG_RUNS = int(os.environ.get("TASKCAST_RUNS", 200))
 SEED = int(os.environ.get("TASKCAST_SEED", random.randrange(1 << 31)))
-NAMES = list(SCENES)
 # Beside a run itself: failovers that are under way, everybody's arrival, the verdict.
 MORE_SECONDS = 180
 
 
-def runs(count):
-    return [pytest.param(NAMES[n % len(NAMES)], SEED + n, id=f"{n}, {NAMES[n % len(NAMES)]}") for n in range(count)]
+def runs(names, count):
+    named = [(names[n % len(names)], n) for n in range(count)]
+    return [pytest.param(name, SEED + n, id=f"{n}, {name}") for name, n in named]
 
 
 async def one_run(scene, seed, seconds, reports):
@@ -37,13 +41,13 @@ async def one_run(scene, seed, seconds, reports):
 
 
 @pytest.mark.timeout(SECONDS + MORE_SECONDS)
-@pytest.mark.parametrize("scene, seed", runs(RUNS))
+@pytest.mark.parametrize("scene, seed", runs(SHORT, RUNS))
 async def test_a_run(scene, seed, reports):
     await one_run(scene, seed, SECONDS, reports)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(LONG_SECONDS + MORE_SECONDS)
-@pytest.mark.parametrize("scene, seed", runs(LONG_RUNS))
+@pytest.mark.parametrize("scene, seed", runs(list(SCENES), LONG_RUNS))
 async def test_a_long_run(scene, seed, reports):
     await one_run(scene, seed, LONG_SECONDS, reports)

@@ -34,6 +34,7 @@ SCENES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", SCENES)
 async def test_who_follows_the_rules_is_acquitted(name):
