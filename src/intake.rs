@@ -80,7 +80,10 @@ impl Recent {
             Told::Facts(facts) if intake.history.goes_on(self.history) => {
                 // What lies before the position is no news; in the same stream it was there before.
                 let news = behind(intake.entries, self.known.position());
-                if news.len() < intake.entries.len() {
+                // Where nothing was read that is behind the head, nothing is known of its entry.
+                let looked = !(intake.more && intake.entries.is_empty());
+                let lost = looked && !intake.anchored && self.known.lost_its_place(&facts);
+                if news.len() < intake.entries.len() || lost {
                     return Judged::Gap(GapReason::Reset);
                 }
                 of(self.known.follow(&facts, news.len() as u64))

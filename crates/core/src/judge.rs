@@ -31,6 +31,9 @@
 //! | 3 | floor <= p | reset if A - o < n + w, else complete |
 //! | 4 | floor > p | reset if R < o + w, complete if R = o + w, else trimmed |
 //!
+//! Who looked for the entry at its position and did not find it knows more:
+//! [`Known::lost_its_place`].
+//!
 //! [`behind`]: a slow reader at a position of its own, in a stream that somebody else follows. What
 //! tells other streams apart is left out, as who follows sees to that.
 //!

@@ -10,16 +10,17 @@ from streams import commands, do, do_one_by_one, entries_come, gap_is_told, walk
 from support import connect, initial, nothing_but_pong, receive
 
 # What there was, and what comes in its place. Each other stream is one that the facts give away:
-# its ids or what was added are fewer, or it has all that was ever added though nothing up to the
-# viewers' position is there.
+# its ids or what was added are fewer, it has all that was ever added though nothing up to the viewers'
+# position is there, or it has older entries and not the one at their position.
 LOWER = ("10 20 30", "5 6 7 40")
 SAME = ("2", "1 2")
 HIGHER = ("10 20 30", "40 50 60 70")
 SHORTER = ("10 20 30", "40")
 AROUND = ("100", "50 99 160")
 SAME_END = ("10 20 30", "5 6 30 40")
+BETWEEN = ("10 20 30", "15 25 28 35 45")
 PAIRS = {
-    "lower": LOWER, "same": SAME, "same end": SAME_END, "higher": HIGHER, "shorter": SHORTER,
+    "lower": LOWER, "same": SAME, "same end": SAME_END, "between": BETWEEN, "higher": HIGHER, "shorter": SHORTER,
     "around": AROUND,
 }
 

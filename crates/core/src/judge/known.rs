@@ -63,6 +63,15 @@ impl Known {
         if too_few { RESET } else { Verdict::Complete }
     }
 
+    /// Whether this is another stream, given the facts of a new read that did not find the entry at the
+    /// position: that was the last one, it was not trimmed, as something older is there, and nothing
+    /// from it on was deleted by name.
+    pub fn lost_its_place(&self, facts: &StreamFacts) -> bool {
+        self.facts.last == Some(self.position)
+            && facts.first.is_some_and(|first| first < self.position)
+            && facts.deleted().is_some_and(|deleted| deleted < self.position)
+    }
+
     /// After a read of that many entries behind the position, from `first` to `last`, where it is
     /// proven that nothing else happened to the stream. Its length proves that if it grew by just as
     /// many and had been more than 0; an empty stream may have been replaced.

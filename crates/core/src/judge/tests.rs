@@ -84,6 +84,18 @@ fn while_anything_up_to_the_position_is_there_nothing_is_missing() {
 }
 
 #[test]
+fn an_entry_that_is_gone_from_between_others_was_of_another_stream() {
+    assert!(five().lost_its_place(&stream(2, 9, 7, 7, 0)));
+    // Trimmed, deleted by name, or below one that was.
+    assert!(!five().lost_its_place(&stream(6, 9, 2, 7, 0)));
+    assert!(!five().lost_its_place(&stream(2, 9, 6, 7, 5)));
+    assert!(!five().lost_its_place(&stream(2, 9, 6, 7, 7)));
+    // There never was an entry at the position.
+    let moved = StreamFacts { last: Some(id(4)), ..stream(1, 5, 4, 4, 0) };
+    assert!(!Known::all_of(moved).lost_its_place(&stream(1, 9, 5, 6, 0)));
+}
+
+#[test]
 fn where_nothing_is_there_the_removed_are_counted() {
     assert_eq!(five().follow(&stream(6, 6, 1, 6, 0), 1), Verdict::Complete);
     assert_eq!(five().follow(&stream(7, 8, 2, 8, 0), 2), TRIMMED);
