@@ -64,10 +64,13 @@ impl Known {
     }
 
     /// Whether this is another stream, given the facts of a new read that did not find the entry at the
-    /// position: that was the last one, it was not trimmed, as something older is there, and nothing
-    /// from it on was deleted by name.
+    /// position: it was there, it was not trimmed, as something older is there, and nothing from it on
+    /// was deleted by name.
     pub fn lost_its_place(&self, facts: &StreamFacts) -> bool {
-        self.facts.last == Some(self.position)
+        // Behind a capped read, the position is the last entry that was read.
+        let was_entry =
+            self.facts.last == Some(self.position) || self.position < self.facts.last_generated;
+        was_entry
             && facts.first.is_some_and(|first| first < self.position)
             && facts.deleted().is_some_and(|deleted| deleted < self.position)
     }

@@ -90,6 +90,9 @@ fn an_entry_that_is_gone_from_between_others_was_of_another_stream() {
     assert!(!five().lost_its_place(&stream(6, 9, 2, 7, 0)));
     assert!(!five().lost_its_place(&stream(2, 9, 6, 7, 5)));
     assert!(!five().lost_its_place(&stream(2, 9, 6, 7, 7)));
+    let mut capped = five();
+    capped.advance_capped(id(7), 2, stream(1, 9, 9, 9, 0));
+    assert!(capped.lost_its_place(&stream(2, 11, 11, 11, 0)));
     // There never was an entry at the position.
     let moved = StreamFacts { last: Some(id(4)), ..stream(1, 5, 4, 4, 0) };
     assert!(!Known::all_of(moved).lost_its_place(&stream(1, 9, 5, 6, 0)));
