@@ -99,6 +99,9 @@ def _judge_repeats(key, epoch, order, shown, violate, verdict):
         late = update.entry is not None and update.entry.known - update.since > LATE_SECONDS
         if late and ways.count("entry") == 1 and len(ways) == 2:
             verdict.silences["an entry later than two seconds, told twice"] += 1
+        elif epoch.closed is not None and "derived" in ways:
+            # Who comes back joins those who wait, and may have had it on the connection before.
+            verdict.silences["came back while updates were waited for, told twice"] += 1
         else:
             violate("twice", f"{token}: {ways}, pushed {update.since:.3f}, entry {update.entry}")
 

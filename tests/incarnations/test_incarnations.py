@@ -4,6 +4,7 @@ TASKCAST_RUNS and TASKCAST_RUN_SECONDS say how many and how long; TASKCAST_SEED 
 first run, and each further one has the next. A seed gives the same choices, not the same timing.
 """
 
+import dataclasses
 import os
 import random
 
@@ -16,6 +17,8 @@ SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 5))
 # In the others, streams are replaced by chance with such as look alike, or Redis itself takes something
 # away, and what it did is found out afterwards: somebody has to look at what those find.
 SHORT = ("healthy", "links", "killed", "embedded", "tiny")
+# Likewise, the seam where connections break just when an update is waited for.
+SEAM_UNSURE = ("links", "killed", "tiny")
 RUNS = int(os.environ.get("TASKCAST_RUNS", 2 * len(SHORT)))
 LONG_SECONDS = float(os.environ.get("TASKCAST_RUN_SECONDS", 20))
 LONG_RUNS = int(os.environ.get("TASKCAST_RUNS", 200))
@@ -30,8 +33,8 @@ def runs(names, count):
 
 
 async def one_run(scene, seed, seconds, reports):
-    print(f"TASKCAST_SEED={seed} scene {scene}")
-    report = await run(SCENES[scene], seed, seconds)
+    print(f"TASKCAST_SEED={seed} scene {scene.name}")
+    report = await run(scene, seed, seconds)
     reports.append(report)
     text = report.text()
     print(text)
@@ -42,11 +45,14 @@ async def one_run(scene, seed, seconds, reports):
 @pytest.mark.timeout(SECONDS + MORE_SECONDS)
 @pytest.mark.parametrize("scene, seed", runs(SHORT, RUNS))
 async def test_a_run(scene, seed, reports):
-    await one_run(scene, seed, SECONDS, reports)
+    chosen = SCENES[scene]
+    if scene in SEAM_UNSURE:
+        chosen = dataclasses.replace(chosen, seam=False)
+    await one_run(chosen, seed, SECONDS, reports)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(LONG_SECONDS + MORE_SECONDS)
 @pytest.mark.parametrize("scene, seed", runs(list(SCENES), LONG_RUNS))
 async def test_a_long_run(scene, seed, reports):
-    await one_run(scene, seed, LONG_SECONDS, reports)
+    await one_run(SCENES[scene], seed, LONG_SECONDS, reports)
