@@ -117,12 +117,13 @@ impl Window {
         self.streams = self.streams.clamp(first, self.streams_first);
     }
 
-    /// An answer came.
-    pub(super) fn brought(&mut self, bytes: usize, was_too_much: bool) {
+    /// A read of so many streams brought so many bytes. Twice as many streams are read together
+    /// only where they would have fitted: a read of few says nothing of what many bring.
+    pub(super) fn brought(&mut self, streams: usize, bytes: usize, was_too_much: bool) {
         if was_too_much || bytes > self.bytes_max {
             self.streams = (self.streams / 4).max(1);
-        } else {
-            self.streams = (self.streams * 2).min(self.streams_max);
+        } else if bytes * 2 <= self.bytes_max {
+            self.streams = (streams * 2).clamp(self.streams, self.streams_max);
         }
     }
 
@@ -213,7 +214,7 @@ mod tests {
                         assert!((1..=128).contains(&number) && plan.entries >= 2);
                         assert_eq!(number + plan.left.len(), window.streams_of(group));
                     }
-                    window.brought(0, false);
+                    window.brought(128, 0, false);
                 }
             }
         }
@@ -227,7 +228,7 @@ mod tests {
         let number = |window: &Window| plan(window, Group::Usual, 200).streams.len();
         assert_eq!(number(&window), 16);
         for together in [32, 64, 128, 128] {
-            window.brought(1_000, false);
+            window.brought(together / 2, 1_000, false);
             assert_eq!(number(&window), together);
         }
         let behind = plan(&window, Group::Behind, 4_000);
@@ -237,13 +238,25 @@ mod tests {
     #[test]
     fn after_too_much_few_are_read_and_after_a_pause_not_many() {
         let mut window = window(8 * MIB);
-        window.brought(9 * MIB, false);
+        window.brought(16, 9 * MIB, false);
         assert_eq!(plan(&window, Group::Usual, 200).streams.len(), 4);
-        window.brought(1_000, true);
+        window.brought(4, 1_000, true);
         assert_eq!(plan(&window, Group::Usual, 200).streams.len(), 1);
-        (0..9).for_each(|_| window.brought(1_000, false));
+        (0..9).for_each(|_| window.brought(128, 1_000, false));
         window.begin();
         assert_eq!(plan(&window, Group::Usual, 200).streams.len(), STREAMS_FIRST);
+    }
+
+    #[test]
+    fn more_are_read_together_only_where_they_would_have_fitted() {
+        let mut window = window(8 * MIB);
+        let number = |window: &Window| plan(window, Group::Usual, 200).streams.len();
+        for (streams, bytes) in [(1, 2 * MIB), (8, 1_000), (16, 5 * MIB)] {
+            window.brought(streams, bytes, false);
+            assert_eq!(number(&window), STREAMS_FIRST, "{streams} streams brought {bytes}");
+        }
+        window.brought(STREAMS_FIRST, 4 * MIB, false);
+        assert_eq!(number(&window), 2 * STREAMS_FIRST);
     }
 
     #[test]
@@ -258,7 +271,7 @@ mod tests {
     #[test]
     fn a_large_stream_does_not_keep_small_ones_out() {
         let mut window = window(8 * MIB);
-        window.brought(0, false);
+        window.brought(128, 0, false);
         let mixed = [streams(1, 1_500_000), streams(20, 100)].concat();
         let plan = window.plan(Group::Usual, mixed);
         assert_eq!(plan.streams.len(), 21);

@@ -31,7 +31,7 @@ impl Tail {
         let broke_off =
             |read: &Read| matches!(read, Read::TooLarge | Read::BrokenOff | Read::NotRead);
         let too_much = reads.iter().any(broke_off);
-        self.window.brought(held, too_much);
+        self.window.brought(reads.len(), held, too_much);
         let mut since_turn = 0;
         for (((question, why), turn), read) in questions.iter().zip(whys).zip(turns).zip(reads) {
             if let Some(charge) = &mut charge {

@@ -70,6 +70,12 @@ class Process:
         """Everything it has written to its standard streams so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def said(self, text):
+        """The lines of the log with that text, once there is one: what is logged is written by a
+        thread of its own, a moment later."""
+        there = lambda: [line for line in self.log.splitlines() if text in line]
+        return eventually(there, f"'{text}' in the log")
+
     @property
     def pid(self):
         return self.popen.pid

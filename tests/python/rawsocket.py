@@ -129,6 +129,14 @@ class Raw:
             size = int.from_bytes(self.take(2 if size == 126 else 8), "big")
         return bool(first & 0x80), first & 0x0F, self.take(size)
 
+    def read_pong(self):
+        """The payload of the next frame, a pong; the server's own pings passed over."""
+        while (got := self.read_frame())[1] == PING:
+            pass
+        fin, opcode, payload = got
+        assert fin and opcode == PONG, got
+        return payload
+
     def read_message(self):
         """The next data message, its fragments put together: (opcode, payload)."""
         fin, opcode, payload = self.read_data_frame()

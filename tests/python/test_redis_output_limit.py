@@ -80,7 +80,7 @@ async def test_an_entry_that_redis_may_not_send_closes_its_task_and_no_other(tig
         for viewer in viewers:
             assert [f["message"] for f in await collect(viewer, 10)] == [f"update {n}" for n in range(10)]
         assert await closed(ws) == (1011, [])
-        lines = [line for line in server.log.splitlines() if "read_refused" in line]
+        lines = server.said("read_refused")
         assert len(lines) == 1 and "client-output-buffer-limit" in lines[0] and large.stream in lines[0]
         # Nobody who comes is told anything else, and nobody else is disturbed.
         async with connect(server, large.thread) as late:

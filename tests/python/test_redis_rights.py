@@ -61,7 +61,7 @@ async def test_rights_for_some_tasks_only_close_the_others(limited):
             good.update(f"update {n}")
         assert_chained(await collect(ws, 5), position)
     assert server.status("/readyz") == 200
-    assert bad.thread in server.log
+    assert server.said(bad.thread)
 
 
 async def test_a_task_whose_rights_are_taken_away_is_closed_and_the_others_go_on(limited):
@@ -78,7 +78,7 @@ async def test_a_task_whose_rights_are_taken_away_is_closed_and_the_others_go_on
         for n in range(20):
             good.update(f"update {n}")
         assert_chained(await collect(ws, 20), position)
-    lines = [line for line in server.log.splitlines() if "read_refused" in line]
+    lines = server.said("read_refused")
     assert len(lines) == 1 and bad.stream in lines[0], server.log
     assert server.status("/readyz") == 200
     set_rules(redis_server, "~*")
@@ -115,7 +115,7 @@ async def test_a_user_who_may_not_track_is_read_by_blocking(limited):
         worker.update("by block")
         assert (await receive(ws))["message"] == "by block"
     assert request(server, "GET", f"/api/v1/tasks/{worker.thread}/stream-info")[2]["mode"] == "block"
-    assert "tracking_refused" in server.log
+    assert server.said("tracking_refused")
 
 
 def test_a_password_that_is_missing_is_said_once(start_redis, start_server):

@@ -284,6 +284,7 @@ def test_it_is_silent_in_steady_state(start_server, redis_server, viewed):
     server = start_server(redis_server)
     with Raw(server).open(task_path(viewed.thread)) as raw:
         raw.read_json()
+        eventually(lambda: server.log.count("tail_connected") == 2, "the tails")
         before = server.log
         for n in range(50):
             viewed.update(f"update {n}")
