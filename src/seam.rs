@@ -81,9 +81,12 @@ impl Seam {
             .is_some_and(|read| attach(&read, &inner.memory, Limits::default()).reads_on)
     }
 
-    /// Whom somebody joins who resumes now: something may have been withheld from him as well.
-    pub(crate) fn to_join(&self) -> Option<Number> {
-        self.0.lock().waiting.last().map(|waiting| waiting.number)
+    /// Whom somebody joins who resumes behind a position: of those who wait, the last ones whose
+    /// state he may have been given, and then something was withheld from him as well.
+    pub(crate) fn to_join(&self, after: StreamId, epoch: u32) -> Option<Number> {
+        let inner = self.0.lock();
+        let mut waiting = inner.waiting.iter().rev().filter(|waiting| waiting.epoch == epoch);
+        waiting.find(|waiting| waiting.batch.position <= after).map(|waiting| waiting.number)
     }
 }
 

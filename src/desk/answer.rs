@@ -84,11 +84,8 @@ impl Round {
             if waiter.attaching && Some(place) != end.place {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
             }
-            return self.answer_with(
-                &waiter,
-                Vec::new(),
-                Some(Position::at_place(position, place)),
-            );
+            let then = Some(Position::at_place(position, place));
+            return self.answer_with(&waiter, Vec::new(), then, end);
         }
         let (chunks, is_there) = match page.find(position) {
             Found::Here(chunks, is_there) => (chunks, is_there),
@@ -121,11 +118,24 @@ impl Round {
             (None, None) => stream.last_generated,
         };
         let whole = page.whole || position >= stream.last_generated;
-        self.answer_with(&waiter, chunks.to_vec(), whole.then(|| end.standing_at(last)));
+        let then = whole.then(|| end.standing_at(last));
+        self.answer_with(&waiter, chunks.to_vec(), then, end);
     }
 
-    fn answer_with(&self, waiter: &Waiter, chunks: Vec<Arc<Chunk>>, then: Option<Position>) {
-        self.answer(waiter, Answer::After { chunks, then, epoch: self.epoch, batch: self.batch });
+    fn answer_with(
+        &self,
+        waiter: &Waiter,
+        chunks: Vec<Arc<Chunk>>,
+        then: Option<Position>,
+        end: &End,
+    ) {
+        let epoch = self.epoch;
+        let batch = match waiter.wants {
+            Wants::After(after) => self.topic.seam.to_join(after, epoch),
+            Wants::Retained => self.topic.seam.to_join(end.position, epoch),
+            Wants::State | Wants::Gap { .. } => None,
+        };
+        self.answer(waiter, Answer::After { chunks, then, epoch, batch });
     }
 
     /// The place in the topic's log from which on it holds just what the stream has behind a

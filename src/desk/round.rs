@@ -43,7 +43,7 @@ pub(super) struct Round {
     pub(super) read_state: bool,
     /// The topic's epoch.
     pub(super) epoch: u32,
-    /// Of which batch they are who are answered.
+    /// Of which batch they are who are given the state.
     pub(super) batch: Option<Batch>,
 }
 
@@ -261,7 +261,7 @@ impl Round {
             None if self.read_state && place.is_some() => {
                 seam::settle(&self.shared, &self.topic, snapshot, position, epoch)
             }
-            None => self.topic.seam.to_join(),
+            None => None,
         };
         Ok(End { position, place })
     }

@@ -161,7 +161,9 @@ class _Course(Reasons):
         back = before and before.entry and stream_id < before.id and all(p in before.places for p in places)
         # What Redis forgot may have stood under the same key as what it kept of it.
         forgot = any(row[2] and row[2].how == "older" for row in self.key.timeline)
-        if told and back and not forgot:
+        # What Redis evicted, nobody but Redis knows since when.
+        evicted = self.judge.evicts and stream_id == ZERO
+        if told and back and not forgot and not evicted:
             self.violate("backwards", f"after {self.position} a state at {frame.id}", now)
         entries = {id(e): e for p in places if p for e in p.between((stream_id[0], stream_id[1] - 1), None)[:1] if e.id == stream_id}
         entry = next(iter(entries.values())) if len(entries) == 1 else None

@@ -13,7 +13,8 @@ UPDATES_SHOWN = 10
 LATE_SECONDS = 1.9
 # What has no entry is told after two seconds; a server may be busy for a while longer.
 TOLD_SECONDS = 5.0
-# Who goes to another server so soon after its state may miss what has no entry.
+# Who goes to another server so soon after its state, or is away when it is told, may miss what has no
+# entry.
 RESUMED_SECONDS = 2.5
 
 
@@ -26,6 +27,9 @@ class Epoch:
         # Token -> how and when it was told after the state.
         self.told = collections.defaultdict(list)
         self.closed = None
+        # When the last frame came before it closed for the first time: what a connection that then
+        # broke had not brought by then may have been lost on the way.
+        self.heard = now
 
 
 def epochs(viewer):
@@ -47,6 +51,8 @@ def epochs(viewer):
             epoch = None
         elif epoch:
             epoch.until = now
+            if epoch.closed is None:
+                epoch.heard = now
             if event.kind in ("entry", "derived") and "message" in event.members:
                 epoch.told[event.members["message"]].append((event.kind, now))
     return found
@@ -113,7 +119,7 @@ def _judge_missing(epoch, update, violate, verdict):
         return  # What is behind the state is judged as an entry.
     if update.known > epoch.opened or epoch.until - epoch.begun < TOLD_SECONDS:
         return  # Not owed, or nobody waited for it.
-    if epoch.closed is not None and epoch.closed - epoch.begun < RESUMED_SECONDS:
+    if epoch.closed is not None and epoch.heard - epoch.begun < RESUMED_SECONDS:
         verdict.silences["resumed within two seconds of an attach"] += 1
         return
     violate("never told", f"{update.token} without an entry, pushed {update.since:.3f}, attached {epoch.opened:.3f}")

@@ -70,6 +70,31 @@ async def test_who_comes_back_is_told_too(server, agent, viewers):
         await nothing_but_pong(ws)
 
 
+@TASK_LAYOUT
+async def test_who_comes_back_from_before_such_a_state_is_told_nothing_twice(
+    server, agent, viewers, redis_server
+):
+    """It had the update as an entry, of which the stream has nothing any more."""
+    one = agent.push("first")
+    first = agent.add(one)
+    early, _ = await attach(viewers, server, agent, ["first"])
+    item = agent.push("trimmed")
+    trimmed = agent.add(item)
+    await comes_as_its_entry(early, item, trimmed, first)
+    await early.close()
+    redis = redis_server.client()
+    last = redis.xadd(agent.stream, {"message": "no update"}, maxlen=1, approximate=False)
+    # Of its entry nothing is known to who comes now.
+    late, position = await attach(viewers, server, agent, [])
+    assert position == last
+    ws = await viewers(server, agent.thread, since=trimmed)
+    assert (await receive(ws))["stream_id"] == last
+    assert (await receive(ws))["update_type"] == "caught_up"
+    for told in (one, item):
+        await comes_derived(late, told, last)
+    await nothing_but_pong(ws)
+
+
 @THREAD_LAYOUT
 async def test_an_entry_that_comes_after_all_comes_too(server, agent, viewers):
     """The only repeat there is."""
