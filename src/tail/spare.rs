@@ -1,6 +1,8 @@
 //! Facts that are asked for though a length would be enough to judge a read: they tell other streams
 //! with the same ids and lengths, too.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::due::Why;
@@ -8,6 +10,9 @@ use super::due::Why;
 /// So many are asked for in a second. Facts cost Redis several times what a length does, and so
 /// little of it that this makes no difference; whoever has more news than this is asked by turns.
 const PER_SECOND: f64 = 100.0;
+
+/// Between two questions of one stream: what a length does not show is rare, and the next facts show it.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was not asked for is kept, up to so many.
 const KEPT_MAX: f64 = 1_000.0;
@@ -34,8 +39,6 @@ impl SpareFacts {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

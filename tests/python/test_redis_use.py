@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 import urllib.request
 
 import pytest
@@ -35,6 +36,22 @@ def test_a_thousand_viewers_who_attach_at_once_share_the_reads_of_state(start_se
     reads = {name: count - before.get(name, 0) for name, count in calls(worker.redis).items()}
     for name in ("evalsha", "eval", "lrange", "get", "hgetall", "xrange", "xrevrange", "xinfo|stream"):
         assert reads.get(name, 0) <= 300, reads
+
+
+def test_a_stream_with_steady_news_is_seldom_asked_for_its_facts(start_server, start_redis):
+    redis_server = start_redis()
+    server = start_server(redis_server, "--workers", "1")
+    worker = Worker(redis_server.client())
+    worker.update("one")
+    with Raw(server).open(task_path(worker.thread)) as raw:
+        assert raw.read_json()["update_type"] == "initial_state"
+        before, begun = calls(worker.redis), time.monotonic()
+        for n in range(300):
+            worker.update(f"update {n}")
+            assert raw.read_json()["message"] == f"update {n}"
+        seconds = time.monotonic() - begun
+        asked = calls(worker.redis)["xinfo|stream"] - before.get("xinfo|stream", 0)
+    assert 0 < asked <= 10 * seconds + 2
 
 
 def test_redis_connections_do_not_grow_with_tasks(start_server, start_redis):
