@@ -3,6 +3,7 @@
 //! Entries are encoded once per process; everything here appends whole text frames to a buffer.
 
 mod derived;
+mod previous;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::state::State;
 use crate::timestamp;
 
 pub use derived::put_derived_update;
+pub use previous::with_other_previous;
 
 /// Members that are JSON strings whatever they look like (protocol §3, "Values").
 const TEXT_MEMBERS: [&str; 8] = [

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Unit};
 use crate::fanout::{Batch, Derived};
 use crate::id::StreamId;
 
@@ -205,6 +205,21 @@ impl TopicLog {
         }
     }
 
+    /// The unit that begins at a place: its bytes, the position before it, and its own. None where
+    /// nothing is held there, or it tells that the stream is another one.
+    pub fn unit_at(&self, place: u64) -> Option<(&[u8], StreamId, StreamId)> {
+        let first = self.held.partition_point(|held| held.end() <= place);
+        let held = self.held.get(first).filter(|held| !held.renewed)?;
+        let start = usize::try_from(place.checked_sub(held.start)?).ok()?;
+        let (number, unit) = held.chunk.unit_at(start)?;
+        let before = match number.checked_sub(1) {
+            Some(before) => held.chunk.units[before],
+            None => Unit { end: 0, position: held.chunk.after },
+        };
+        let bytes = held.chunk.bytes.get(start..unit.end)?;
+        (before.end == start).then_some((bytes, before.position, unit.position))
+    }
+
     /// How many units are held from a place on.
     pub fn units_from(&self, place: u64) -> u64 {
         let held = self.held.iter().rev().take_while(|held| held.end() > place);
@@ -232,7 +247,6 @@ impl TopicLog {
 mod tests {
     use super::*;
     use crate::account::Account;
-    use crate::chunk::Unit;
     use bytes::Bytes;
 
     fn id(ms: u64) -> StreamId {

@@ -57,6 +57,23 @@ async def test_the_newest_entry_is_deleted(either_tail, worker, viewers, watched
     await assert_chain_goes_on(worker, there)
 
 
+async def test_who_stands_at_a_deleted_entry_goes_on_from_what_was_read_for_all(
+    either_tail, worker, viewers
+):
+    """Its own place in the stream shows nothing any more of what was trimmed."""
+    do(worker, THREE)
+    there = await attach(viewers, either_tail, worker, 30)
+    do(worker, "XADD 40; XDEL 40")
+    alone = await attach(viewers, either_tail, worker, 40)
+    back = await resume(viewers, either_tail, worker, "20-0", [30], 30)
+    before = either_tail.metrics()["taskcast_replays_from_redis_total"]
+    do(worker, "XADD 50; XTRIM MAXLEN 1")
+    for ws, position in (there, alone, back):
+        await entries_come(ws, [50], position)
+        await nothing_but_pong(ws)
+    assert either_tail.metrics()["taskcast_replays_from_redis_total"] == before
+
+
 @pytest.mark.parametrize("watched", [False, True])
 async def test_an_entry_nobody_saw_is_deleted(either_tail, worker, viewers, watched):
     do(worker, THREE)

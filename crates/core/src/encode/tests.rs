@@ -256,3 +256,31 @@ proptest! {
         prop_assert_eq!(&frame["update_type"], "thread_update");
     }
 }
+
+#[test]
+fn a_frame_behind_another_entry_is_the_same_but_for_that() {
+    let account = account();
+    let nested = r#"{"prev_stream_id":"3-0"}"#;
+    for message in [String::new(), "x".repeat(200), "x".repeat(70_000)] {
+        for fields in [
+            vec![("message", message.as_str()), ("metadata", nested)],
+            vec![
+                ("thread_id", "t9"),
+                ("message", r#""prev_stream_id":"3-0""#),
+                ("timestamp", "now"),
+            ],
+        ] {
+            let of = |after| {
+                let chunks = entries(&account, &thread(), after, &[entry(5, &fields)]);
+                chunks[0].bytes.clone()
+            };
+            let (before, other) = (StreamId { ms: 3, seq: 0 }, StreamId { ms: 4_000_000, seq: 77 });
+            assert_eq!(with_other_previous(&of(before), before, other), Some(of(other)));
+            assert_eq!(with_other_previous(&of(other), other, before), Some(of(before)));
+            assert_eq!(with_other_previous(&of(other), before, other), None);
+        }
+    }
+    for no_frame in [&b""[..], b"\x81", b"\x81\x05", b"<entry>"] {
+        assert_eq!(with_other_previous(no_frame, StreamId::ZERO, StreamId::MAX), None);
+    }
+}

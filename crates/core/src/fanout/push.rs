@@ -1,14 +1,19 @@
 //! Push: one viewer gets whatever it lacks, as long as its socket takes it.
 
 use super::{Effect, Fanout, Io, Page, Phase, SocketState, Topic, Watching, pop_if};
+use crate::account::Account;
+use crate::chunk::Chunk;
 use crate::encode;
-use crate::position::Position;
+use crate::position::{Position, Run};
 use crate::slots::Key;
+use crate::topic::TopicLog;
 
 /// Where what a viewer lacks is.
 enum Lacks {
     /// The topic holds everything from the viewer's position on.
     Held,
+    /// It does, but its first frame names another entry before it than the viewer's.
+    OtherChain(Box<Page>),
     /// It does not hold it any more.
     Gone,
     /// The tail has not come to the viewer's position yet.
@@ -75,7 +80,13 @@ impl<T: Topic> Fanout<T> {
             if !viewer.position.locate(log) {
                 return if log.head() < viewer.position.id { Lacks::Ahead } else { Lacks::Gone };
             }
-            if run.gather(log, viewer.position) { Lacks::Held } else { Lacks::Gone }
+            if run.gather(log, viewer.position) {
+                return Lacks::Held;
+            }
+            match first_of_other_chain(log, viewer.position, &self.account) {
+                Some(page) => Lacks::OtherChain(Box::new(page)),
+                None => Lacks::Gone,
+            }
         });
         let more = match lacks {
             Some(Lacks::Held) if run.is_empty() => {
@@ -88,6 +99,11 @@ impl<T: Topic> Fanout<T> {
                 let result = io.send(viewer.socket, &slices);
                 io.delivered(run.positions(), 1);
                 self.sent(key, &run, result, &mut None, io);
+                true
+            }
+            Some(Lacks::OtherChain(page)) => {
+                viewer.position.forget_place();
+                viewer.page = Some(page);
                 true
             }
             Some(Lacks::Ahead) => {
@@ -176,4 +192,16 @@ impl<T: Topic> Fanout<T> {
             self.push(next, io);
         }
     }
+}
+
+/// The next entry for a viewer at a place of the log, whose position is that of no entry, or of
+/// another one than stands before it there: it was told that nothing is behind it.
+fn first_of_other_chain(log: &TopicLog, at: Position, account: &Account) -> Option<Page> {
+    let place = at.place()?;
+    let (frame, previous, position) =
+        log.unit_at(place).filter(|(.., position)| *position > at.id)?;
+    let bytes = encode::with_other_previous(frame, previous, at.id)?;
+    let then = Some(Position::at_place(position, place + frame.len() as u64));
+    let chunk = Chunk::of_one(account, bytes, at.id, position);
+    Some(Page { run: Run::of_state(chunk.into()), then, state: None, lasts: false })
 }

@@ -55,6 +55,16 @@ pub fn whole(opcode: Opcode, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// The payload of one whole frame as we write them.
+pub fn payload(frame: &[u8]) -> Option<&[u8]> {
+    let header_len = match frame.get(1)? {
+        0..126 => 2,
+        126 => 4,
+        _ => HEADER_BYTES_MAX,
+    };
+    frame.get(header_len..)
+}
+
 /// A Close frame. The reason is cut to the 123 bytes that fit.
 pub fn close(code: u16, reason: &str) -> Bytes {
     let mut end = reason.len().min(123);
