@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::log::AwaitedTurn;
 use crate::shared::{Shared, TailMessage};
 use crate::topic::Topic;
 
@@ -47,21 +48,46 @@ impl Turn {
         free.then(|| Self { shared: shared.clone(), topic: topic.clone() })
     }
 
-    /// For a desk. May be dropped.
-    pub(crate) async fn for_desk(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Self {
-        let mut patient = true;
+    /// For a desk.
+    pub(crate) fn for_desk<'a>(shared: &'a Arc<Shared>, topic: &'a Arc<Topic>) -> DeskTurn<'a> {
+        DeskTurn { shared, topic, patient: true }
+    }
+}
+
+/// A turn that a desk is to have.
+pub(crate) struct DeskTurn<'a> {
+    shared: &'a Arc<Shared>,
+    topic: &'a Arc<Topic>,
+    /// It lets a tail that was turned away go first.
+    patient: bool,
+}
+
+impl DeskTurn<'_> {
+    fn is_free(&self, now: &Now) -> bool {
+        !(now.taken || (self.patient && now.tail_waits))
+    }
+}
+
+impl AwaitedTurn for DeskTurn<'_> {
+    type Turn = Turn;
+
+    fn try_take(&mut self) -> Option<Turn> {
+        let mut now = self.topic.turns.now.lock();
+        if !self.is_free(&now) {
+            return None;
+        }
+        *now = Now { taken: true, tail_waits: false };
+        Some(Turn { shared: self.shared.clone(), topic: self.topic.clone() })
+    }
+
+    async fn is_due(&mut self) {
         loop {
-            let done = topic.turns.done.notified();
-            {
-                let mut now = topic.turns.now.lock();
-                let kept_back = patient && now.tail_waits;
-                if !(now.taken || kept_back) {
-                    *now = Now { taken: true, tail_waits: false };
-                    return Self { shared: shared.clone(), topic: topic.clone() };
-                }
+            let done = self.topic.turns.done.notified();
+            if self.is_free(&self.topic.turns.now.lock()) {
+                return;
             }
             // A tail that has gone over to something else does not come.
-            patient = timeout(TAIL_FIRST, done).await.is_ok();
+            self.patient = timeout(TAIL_FIRST, done).await.is_ok();
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Two implementations: [`redis`] and [`embedded`]. Everything else in the crate asks through
 //! [`Log`] and does not know which one answers.
 
+mod awaited;
 pub mod embedded;
 mod idempotency;
 mod publication;
@@ -20,6 +21,7 @@ pub use crate::core::entry::Entry;
 pub use crate::core::facts::StreamFacts;
 pub use crate::core::snapshot::{PageWants, Snapshot, SnapshotWants};
 pub use crate::core::state::{State, TaskPart};
+pub(crate) use awaited::{AtOnce, AwaitedTurn};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, PublicationId};
 pub use publication::{Publication, Published, Write};
 
@@ -226,21 +228,21 @@ impl Log {
         }
     }
 
-    /// As [`Log::snapshot`], once it is somebody's turn: he waits for it when nothing else keeps the
-    /// question back, and has it until the answer is there, and longer.
+    /// As [`Log::snapshot`], once it is somebody's turn: he has it when nothing else keeps the question
+    /// back any more, until the answer is there, and longer.
     ///
     /// # Errors
     /// As [`Log::snapshot`].
-    pub(crate) async fn snapshot_in_turn<T>(
+    pub(crate) async fn snapshot_in_turn<T: AwaitedTurn>(
         &self,
         thread: &ThreadId,
         wants: SnapshotWants,
-        turn: impl Future<Output = T>,
-    ) -> Result<(Snapshot, T), LogError> {
+        mut turn: T,
+    ) -> Result<(Snapshot, T::Turn), LogError> {
         match &self.0 {
             Kind::Redis(log) => log.snapshot_in_turn(thread, wants, turn).await,
             Kind::Embedded(log) => {
-                let turn = turn.await;
+                let turn = turn.take().await;
                 Ok((log.snapshot(thread, wants), turn))
             }
         }

@@ -11,6 +11,13 @@ from streams import TRIMMED, WITHDRAWN
 
 # How many facts of each side of a replacement are tried.
 FACTS_TRIED = 60
+# What is deleted by name so soon after it came may be seen by no read.
+UNSEEN_SECONDS = 1.0
+
+
+def tried(facts):
+    """The first ones and the last ones: a slow viewer gets late what was read early."""
+    return facts if len(facts) <= 2 * FACTS_TRIED else facts[:FACTS_TRIED] + facts[-FACTS_TRIED:]
 
 
 class Reasons:
@@ -34,7 +41,7 @@ class Reasons:
         for place in anchor.places:
             before = [rules.none(0, 0)]
             if place is not None:
-                before = [f for f in place.facts if f.since <= now and f.last >= anchor.id][-FACTS_TRIED:]
+                before = tried([f for f in place.facts if f.since <= now and f.last >= anchor.id])
             for old in before:
                 for position, ordinal in self.known(anchor, place, old):
                     if any(self.fits(position, ordinal, old, facts, home) for facts in after):
@@ -121,8 +128,23 @@ class Reasons:
         for f in facts:
             if f.floor > anchor.id and sum(known <= f.known for known in withdrawn) >= 2:
                 return "two withdrawn, nothing before them left"
+        if any(f.floor > anchor.id for f in facts) and self.came_and_went(stream, anchor):
+            return "one deleted by name unseen, nothing before it left"
         if self.doubtful(anchor.since, now):
             for f in facts:
                 if rules.since(anchor.id, f, stream.there(anchor.id, f)) != "complete":
                     return "a position that is gone, and no counts to believe"
         return None
+
+    @staticmethod
+    def came_and_went(stream, anchor):
+        """Whether the first that anybody deleted by name, before the position, may have come and gone
+        between two reads, so that the reader's count of what was added is too low."""
+        withdrawn = [(e, stream.fate(e.id)) for e in stream.entries]
+        withdrawn = [(e, fate) for e, fate in withdrawn if fate and fate[0] == WITHDRAWN]
+        for entry, (_, _, known) in sorted(withdrawn, key=lambda row: row[1][1]):
+            if known - entry.since > UNSEEN_SECONDS:
+                return False
+            if entry.id <= anchor.id:
+                return True
+        return False

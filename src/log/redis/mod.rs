@@ -22,7 +22,6 @@ mod waiter;
 pub(in crate::log) mod wire;
 pub mod xread;
 
-use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -31,7 +30,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::id::{Keys, ThreadId};
 use crate::log::tail::TrackingTable;
-use crate::log::{LogCounts, LogError, Snapshot, SnapshotWants};
+use crate::log::{AtOnce, AwaitedTurn, LogCounts, LogError, Snapshot, SnapshotWants};
 use connection::{Connector, Timeouts};
 use error::{Class, Failure};
 use link::Link;
@@ -49,6 +48,8 @@ const PAGE_WEIGHT: u32 = 16;
 const BYTES_PER_WEIGHT: usize = 32 * 1024;
 /// Two reads of state may be under way, however large the last ones were.
 const STATE_WEIGHT_MAX: u32 = READS_WEIGHT_MAX / 2;
+/// So often a turn is missed while there is no room; then the turn waits for room.
+const TURNS_MISSED_MAX: usize = 2;
 /// An answer that may have more bytes is alone.
 const LARGE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -154,16 +155,16 @@ impl RedisLog {
         thread: &ThreadId,
         wants: SnapshotWants,
     ) -> Result<Snapshot, LogError> {
-        Ok(self.snapshot_in_turn(thread, wants, ready(())).await?.0)
+        Ok(self.snapshot_in_turn(thread, wants, AtOnce).await?.0)
     }
 
     /// See [`Log::snapshot_in_turn`](crate::log::Log::snapshot_in_turn).
-    pub(crate) async fn snapshot_in_turn<T>(
+    pub(crate) async fn snapshot_in_turn<T: AwaitedTurn>(
         &self,
         thread: &ThreadId,
         wants: SnapshotWants,
-        turn: impl Future<Output = T>,
-    ) -> Result<(Snapshot, T), LogError> {
+        turn: T,
+    ) -> Result<(Snapshot, T::Turn), LogError> {
         let keys = &self.options.keys;
         let prefix = keys.prefix();
         if wants.updates_max.is_some() {
@@ -193,8 +194,7 @@ impl RedisLog {
             bytes_max,
         ];
         let reading = self.link.in_time(async {
-            let _room = self.room(wants).await;
-            let turn = turn.await;
+            let (_room, turn) = self.room_in_turn(wants, turn).await;
             let run = || self.link.run_somewhere(&self.snapshot, &names, &args);
             let answer = match run().await {
                 // Nothing else was under way, and it is not that Redis is away: it answers others.
@@ -224,6 +224,25 @@ impl RedisLog {
     fn learn_size(&self, bytes: usize) {
         let before = self.state_bytes.load(Relaxed);
         self.state_bytes.store(bytes.max(before / 8 * 7), Relaxed);
+    }
+
+    /// Room for an answer, and the turn to ask. Nobody waits for a turn who has room: whoever has the
+    /// turn may need room himself. And nobody keeps a turn from others for long, who waits for room: only
+    /// where there was none several times.
+    async fn room_in_turn<T: AwaitedTurn>(
+        &self,
+        wants: SnapshotWants,
+        mut turn: T,
+    ) -> (Option<SemaphorePermit<'_>>, T::Turn) {
+        for _ in 0..TURNS_MISSED_MAX {
+            turn.is_due().await;
+            let room = self.room(wants).await;
+            if let Some(turn) = turn.try_take() {
+                return (room, turn);
+            }
+        }
+        let turn = turn.take().await;
+        (self.room(wants).await, turn)
     }
 
     /// Waits until there is room for one more answer. One that may be of any size is alone.

@@ -153,3 +153,39 @@ def follows(position):
     id = int(position.split("-")[0])
     ids = [*of(id // 100), id // 100 * 100 + 90]
     return [full(next_id) for next_id in ids if next_id > id][:1]
+
+
+async def test_very_many_who_come_back_and_very_many_gaps_do_not_wait_for_each_other(
+    either_tail, redis_server
+):
+    """Who comes back waits for its stream and for room at Redis, and so does the tail."""
+    workers = [new_worker(redis_server) for _ in range(24)]
+    for worker in workers:
+        do(worker, replaced(1))
+    sockets = [await connect(either_tail, worker.thread).__aenter__() for worker in workers]
+    for ws in sockets:
+        await initial(ws)
+
+    async def come_back(worker, time):
+        # From before all that the server knows, so that it reads a page.
+        async with connect(either_tail, worker.thread, since=full(of(time)[0])) as ws:
+            while "prev_stream_id" in (frame := await receive(ws)):
+                pass
+            assert frame["update_type"] in ("gap", "caught_up")
+
+    for time in range(2, 42):
+        coming = [asyncio.create_task(come_back(worker, time - 1)) for worker in workers]
+        await asyncio.sleep(0.002 * (time % 6))
+        with redis_server.client().pipeline(transaction=True) as step:
+            for worker in workers:
+                step.delete(worker.stream)
+                for id in of(time):
+                    step.xadd(worker.stream, {"n": id}, id=full(id))
+            step.execute()
+        await asyncio.gather(*coming)
+    for worker, ws in zip(workers, sockets):
+        gaps = await walk(ws, full(of(1)[-1]), [full(id) for id in of(41)])
+        assert set(gaps) == {"reset"}, gaps
+        await ws.close()
+    assert "redis_lost" not in either_tail.log
+    assert either_tail.metrics()["taskcast_redis_errors_total"] == 0
