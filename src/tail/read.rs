@@ -12,7 +12,6 @@ use super::Tail;
 use super::care::Care;
 use super::due::{Group, Why};
 use super::plan::{Candidate, Load, Plan};
-use super::spare;
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::history::History;
 use crate::id::StreamId;
@@ -260,14 +259,10 @@ impl Tail {
             (head, recent.needs_no_facts(head, history))
         };
         watched.read_at = now;
-        let asked_lately = watched.facts_at.is_some_and(|at| now.duration_since(at) < spare::PAUSE);
-        let is_asked = watched.in_doubt
-            || !length_is_enough
-            || (!asked_lately && self.spare_facts.take(why, now));
-        let asks_facts = is_asked && watched.may_ask_facts();
-        if asks_facts {
-            watched.facts_at = Some(now);
-        }
+        let asks_facts = watched.may_ask_facts()
+            && (watched.in_doubt
+                || !length_is_enough
+                || self.spare_facts.take(why, now, &mut watched.spare_facts));
         let question = Question {
             thread: topic.thread.clone(),
             key: topic.key.clone(),

@@ -19,8 +19,8 @@ pub(super) struct Watched {
     pub(super) wrong_type: bool,
     /// When it was read; the sweep reads what was not for long.
     pub(super) read_at: Instant,
-    /// When it was asked for its facts.
-    pub(super) facts_at: Option<Instant>,
+    /// When the spare facts are used up that were asked for.
+    pub(super) spare_facts: Option<Instant>,
     pub(super) load: Load,
     pub(super) care: Care,
     /// How often in a row a read of it alone was cut off.
@@ -38,7 +38,7 @@ impl Watched {
             topic,
             wrong_type: false,
             read_at: Instant::now(),
-            facts_at: None,
+            spare_facts: None,
             load: Load::default(),
             care: Care::None,
             strikes: 0,

@@ -51,7 +51,8 @@ def test_a_stream_with_steady_news_is_seldom_asked_for_its_facts(start_server, s
             assert raw.read_json()["message"] == f"update {n}"
         seconds = time.monotonic() - begun
         asked = calls(worker.redis)["xinfo|stream"] - before.get("xinfo|stream", 0)
-    assert 0 < asked <= 10 * seconds + 2
+    # What is kept of a second, too.
+    assert 0 < asked <= 10 * seconds + 12
 
 
 def test_redis_connections_do_not_grow_with_tasks(start_server, start_redis):
