@@ -96,7 +96,8 @@ class Http(Habit):
             key.problems.append(f"published twice: {op.entry.token} as {times}")
         if not (key.current and op.entry.id in key.current.kept):
             reconcile(publisher.redis, key, [op], True, since)
-        forgotten = publisher.world.evicts or any(known >= since for _, known, _ in key.timeline[1:])
+        world = publisher.world
+        forgotten = world.evicts or world.may_have_lost(since) or any(known >= since for _, known, _ in key.timeline[1:])
         if answered and not forgotten and op.entry.id != answered:
             key.problems.append(f"{op.entry.token} was answered {answered}, and is {op.entry.id}")
 

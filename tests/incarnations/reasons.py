@@ -4,6 +4,7 @@ Causes are what became of the streams; doubts and exceptions are those that the 
 """
 
 import bisect
+import itertools
 
 import rules
 from rules import ZERO
@@ -38,22 +39,25 @@ class Reasons:
                 if rules.since(anchor.id, facts, home.there(anchor.id, facts)) == "complete":
                     yield "an id that was given out twice", anchor.id
                     break
+        positions = set()
         for place in anchor.places:
             before = [rules.none(0, 0)]
             if place is not None:
                 before = tried([f for f in place.facts if f.since <= now and f.last >= anchor.id])
-            for old in before:
-                for position, ordinal in self.known(anchor, place, old):
-                    if any(self.fits(position, ordinal, old, facts, home) for facts in after):
+            for old, facts in itertools.product(before, after):
+                for position, ordinal in self.known(anchor, place, old, facts):
+                    if position not in positions and self.fits(position, ordinal, old, facts, home):
+                        positions.add(position)
                         yield "facts that fit by chance", position
 
-    def known(self, anchor, place, old):
-        """What a reader may know after a read with these facts: its position and its ordinal."""
+    def known(self, anchor, place, old, facts):
+        """What a reader may know after a read with the old facts: its position and its ordinal."""
         yield old.last, old.added
         if place is not None and (self.judge.lags or self.viewer.slow):
-            # It read a part only: the ordinal is that of the entry, or lower.
+            # It read a part only: the ordinal is that of the entry, or lower. Of those, the lowest fits
+            # where any does, or the one that is just what was removed.
             rank = bisect.bisect_right(place.ids, anchor.id)
-            yield from ((anchor.id, ordinal) for ordinal in range(1, rank + 1))
+            yield from ((anchor.id, o) for o in {1, facts.removed, facts.removed - 1} if 1 <= o <= rank)
 
     def fits(self, position, ordinal, old, facts, home):
         new = home.new(position, facts)

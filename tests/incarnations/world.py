@@ -27,6 +27,8 @@ unsent_bytes_max = 4096
 """
 
 
+# Faults after which Redis has less than it had acknowledged.
+LOSING = ("lose_redis", "fail_over", "plan_over", "fail_over_by_sentinel")
 # How long publishers may take to find out.
 KNOWN_SECONDS = 15
 
@@ -162,6 +164,11 @@ class World:
         finally:
             # Servers come back a moment later, and full resyncs make no noise on our ways.
             row[1] = time.monotonic() + 3
+
+    def may_have_lost(self, since):
+        """Whether Redis may have lost, since then, what it had acknowledged."""
+        loses = any(fault in LOSING for fault in self.scene.faults)
+        return loses and any(until >= since for _, until in self.outages)
 
     def emptied(self, since, known):
         """Redis has nothing any more."""
