@@ -28,6 +28,8 @@ use crate::topic::{Recent, Topic};
 pub(crate) struct Intake<'a> {
     /// The entry at the head is there.
     pub anchored: bool,
+    /// Somebody has looked whether it is.
+    pub looked: bool,
     pub entries: &'a [Entry],
     /// There may be more behind them.
     pub more: bool,
@@ -52,6 +54,7 @@ impl Recent {
         self.log = Some(TopicLog::new(stream.last_generated));
         self.known = Known::all_of(stream);
         self.history = history;
+        self.gap = None;
     }
 
     /// Whether the length is enough to judge the next read: the entry at the head was the last one
@@ -76,13 +79,14 @@ impl Recent {
             Verdict::Complete => Judged::TakenIn,
             Verdict::Gap(reason) => Judged::Gap(reason),
         };
+        if let Some(reason) = self.gap {
+            return Judged::Gap(reason);
+        }
         match intake.told {
             Told::Facts(facts) if intake.history.goes_on(self.history) => {
                 // What lies before the position is no news; in the same stream it was there before.
                 let news = behind(intake.entries, self.known.position());
-                // Where nothing was read that is behind the head, nothing is known of its entry.
-                let looked = !(intake.more && intake.entries.is_empty());
-                let lost = looked && !intake.anchored && self.known.lost_its_place(&facts);
+                let lost = intake.looked && !intake.anchored && self.known.lost_its_place(&facts);
                 if news.len() < intake.entries.len() || lost {
                     return Judged::Gap(GapReason::Reset);
                 }
@@ -145,6 +149,12 @@ impl Shared {
         {
             let mut recent = topic.recent.lock();
             let judged = recent.judge(head, intake);
+            if let Judged::Gap(reason) = judged
+                && intake.history.goes_on(recent.history)
+            {
+                // The next read may look as if nothing was missing.
+                recent.gap = Some(reason);
+            }
             if judged != Judged::TakenIn {
                 return judged;
             }
@@ -180,8 +190,11 @@ impl Shared {
         }
         let news = news(wants, snapshot, head);
         let behind = news.is_none() && !nothing_new;
+        let found = wants.looks_for == Some(head) && snapshot.is_there;
+        let is_there = stream.last == Some(head) || found;
         let intake = Intake {
-            anchored: news.map_or(stream.last == Some(head), |news| news.anchored),
+            anchored: news.map_or(is_there, |news| news.anchored),
+            looked: news.is_some() || is_there || wants.looks_for == Some(head),
             entries: news.map_or(&[], |news| news.entries),
             more: behind,
             told: Told::Facts(*stream),

@@ -208,6 +208,7 @@ impl Shared {
         self.change(topic, |recent| {
             recent.known = Known::all_of(read.stream);
             recent.history = read.history;
+            recent.gap = None;
             let Some(log) = &mut recent.log else { return };
             log.renew(Arc::new(chunk), batch);
             if another_stream {

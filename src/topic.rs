@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::core::account::{Account, Charge, Kind};
+use crate::core::gap::GapReason;
 use crate::core::history::History;
 use crate::core::judge::Known;
 use crate::core::topic::TopicLog;
@@ -88,6 +89,8 @@ pub(crate) struct Recent {
     pub known: Known,
     /// Where that was read.
     pub history: History,
+    /// Something is missing behind the head, and the viewers were not told yet.
+    pub gap: Option<GapReason>,
     /// When the log was last appended to, in milliseconds of the process' clock.
     pub appended_ms: u64,
 }

@@ -154,6 +154,7 @@ async fn redis_and_memory_read_the_same() {
             },
             newest_max: random.random_range(0..5),
             page: random.random_bool(0.5).then_some(page),
+            looks_for: random.random_bool(0.5).then_some(StreamId::MAX),
             bytes_max: None,
         };
         let read = [read(&redis, number, wants).await, read(&memory, number, wants).await];

@@ -182,6 +182,8 @@ impl Round {
                 entries_max: limits.page_entries_max,
                 bytes_max: self.fits.page_bytes_max as u64,
             }),
+            // The page may end before it.
+            looks_for: head.filter(|_| first.is_some()),
             bytes_max: self.fits.bytes_max.map(|bytes| bytes as u64),
         }
     }

@@ -141,7 +141,7 @@ impl Tail {
         let Some(head) = topic.head() else { return Ok(false) };
         let new = behind(entries, head);
         let anchored = new.len() < entries.len();
-        let intake = Intake { anchored, entries: new, more, told, history };
+        let intake = Intake { anchored, looked: true, entries: new, more, told, history };
         let judged = self.shared.take_in(&topic, head, &intake);
         watched.in_doubt = match (told, judged) {
             // Where entries are taken out all the time, lengths say little.

@@ -32,6 +32,7 @@ impl Tail {
                 entries_max: self.share.entries_max as u64,
                 bytes_max: limits.page_bytes_max as u64,
             }),
+            looks_for: None,
             bytes_max: (!self.is_lane()).then_some(limits.answer_bytes_max() as u64),
         };
         let held_bytes = wants.bytes_max.unwrap_or_default() as usize;
@@ -46,6 +47,7 @@ impl Tail {
         let entries = behind(&snapshot.page, head);
         let intake = Intake {
             anchored: entries.len() < snapshot.page.len(),
+            looked: true,
             entries,
             more: snapshot.page_goes_on,
             told: Told::Facts(snapshot.stream),

@@ -300,7 +300,8 @@ class _Course(Reasons):
     def cross(self, anchor, entry, frame, now):
         """The next entry is of another stream, and no gap was told."""
         # What was evicted is found out late, and in which steps it began anew, not at all.
-        evicted = self.judge.evicts and any(home.how == "older" for home in entry.homes)
+        begins = anchor.id == ZERO or any(home.how == "older" for home in entry.homes)
+        evicted = self.judge.evicts and begins
         if self.key.blurs(anchor.since - 1, now) or not entry.homes or evicted:
             self.verdict.silences["nobody knows what Redis did"] += 1
             return

@@ -107,6 +107,34 @@ async def test_rights_that_are_away_for_a_moment_cost_nothing(limited, taken):
         await ws.close()
 
 
+async def test_a_gap_that_was_found_is_told_however_the_stream_looks_later(limited):
+    """The state to go with it cannot be read for a while, and then the stream is the first one again."""
+    server, redis_server = limited()
+    redis, worker = redis_server.client(), Worker(redis_server.client())
+    for id in (10, 20, 30):
+        redis.xadd(worker.stream, {"n": id}, id=f"{id}-0")
+    async with connect(server, worker.thread) as ws:
+        assert (await initial(ws))["stream_id"] == "30-0"
+        redis.xadd(worker.stream, {"n": 40}, id="40-0")
+        assert_chained([await receive(ws)], "30-0")
+        reads = server.metrics()["taskcast_tail_reads_total"]
+        set_rules(redis_server, "-eval", "-evalsha")
+        redis.rename(worker.stream, "aside")
+        redis.xadd(worker.stream, {"n": 1}, id="1-0")
+        await asyncio.to_thread(
+            eventually, lambda: server.metrics()["taskcast_tail_reads_total"] > reads, "the read of another stream"
+        )
+        await asyncio.sleep(0.2)
+        redis.rename("aside", worker.stream)
+        redis.xadd(worker.stream, {"n": 50}, id="50-0")
+        set_rules(redis_server, "+eval", "+evalsha")
+        gap = await receive(ws)
+        assert (gap["update_type"], gap["requested"], gap["reason"]) == ("gap", "40-0", "reset")
+        assert (await initial(ws))["stream_id"] == "50-0"
+        redis.xadd(worker.stream, {"n": 60}, id="60-0")
+        assert_chained([await receive(ws)], "50-0")
+
+
 async def test_a_user_who_may_not_track_is_read_by_blocking(limited):
     server, redis_server = limited("-client|tracking")
     worker = Worker(redis_server.client())

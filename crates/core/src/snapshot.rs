@@ -16,6 +16,8 @@ pub struct SnapshotWants {
     pub newest_max: u64,
     /// A part of the stream.
     pub page: Option<PageWants>,
+    /// An id of which is told whether it has an entry.
+    pub looks_for: Option<StreamId>,
     /// Where it would be more than so many bytes, about, the answer says so and nothing else; none
     /// where that does not matter.
     pub bytes_max: Option<u64>,
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub page: Vec<Entry>,
     /// The stream may go on behind the page.
     pub page_goes_on: bool,
+    /// The id that was looked for has an entry.
+    pub is_there: bool,
     /// The log's clock, in milliseconds since the epoch.
     pub now_ms: u64,
     /// Where it was read.

@@ -177,6 +177,7 @@ impl Tasks {
         if let Some(stream) = &task.stream {
             snapshot.stream = stream.facts();
             snapshot.newest = stream.newest(wants.newest_max);
+            snapshot.is_there = wants.looks_for.is_some_and(|id| stream.has(id));
             if let Some(page) = wants.page {
                 snapshot.page = stream.from(page.from, page.entries_max, page.bytes_max);
                 // As Redis: where the page is full, nobody has looked behind it.

@@ -88,6 +88,11 @@ impl Stream {
         page
     }
 
+    /// Whether an id has an entry.
+    pub(super) fn has(&self, id: StreamId) -> bool {
+        self.entries.binary_search_by_key(&id, |entry| entry.id).is_ok()
+    }
+
     /// Entries after an id.
     pub(super) fn after(&self, after: StreamId, entries_max: u64) -> Vec<Entry> {
         self.page(self.entries.partition_point(|entry| entry.id <= after), entries_max)

@@ -29,6 +29,7 @@ const EVERYTHING: SnapshotWants = SnapshotWants {
     updates_max: Some(u64::MAX),
     newest_max: u64::MAX,
     page: Some(PageWants { from: StreamId::ZERO, entries_max: u64::MAX, bytes_max: u64::MAX }),
+    looks_for: None,
     bytes_max: None,
 };
 

@@ -50,6 +50,8 @@ const BYTES_PER_WEIGHT: usize = 32 * 1024;
 const STATE_WEIGHT_MAX: u32 = READS_WEIGHT_MAX / 2;
 /// So often a turn is missed while there is no room; then the turn waits for room.
 const TURNS_MISSED_MAX: usize = 2;
+/// So often a large read is done again where the connection broke, before it is the answer's size.
+const BROKEN_MAX: usize = 2;
 /// An answer that may have more bytes is alone.
 const LARGE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -183,6 +185,7 @@ impl RedisLog {
             None => (String::new(), 0, 0),
         };
         let bytes_max = wants.bytes_max.map(|bytes| bytes.to_string()).unwrap_or_default();
+        let looks_for = wants.looks_for.map(|id| id.to_string()).unwrap_or_default();
         let names = [keys.stream(thread), format!("{prefix}:thread:{thread}")];
         let args = [
             format!("{prefix}:task"),
@@ -192,21 +195,26 @@ impl RedisLog {
             entries_max.to_string(),
             page_bytes_max.to_string(),
             bytes_max,
+            looks_for,
         ];
         let reading = self.link.in_time(async {
             let (_room, turn) = self.room_in_turn(wants, turn).await;
             let run = || self.link.run_somewhere(&self.snapshot, &names, &args);
-            let answer = match run().await {
+            let mut answer = run().await;
+            for _ in 0..BROKEN_MAX {
                 // Nothing else was under way, and it is not that Redis is away: it answers others.
-                Err(failure) if failure.class == Class::Broken && is_large(wants) => {
-                    match self.link.measure_clock().await {
-                        Ok(()) => Err(Failure::not_sent(&names[0])),
-                        Err(_) => Err(failure),
-                    }
+                // Nor that the way to it breaks now and then.
+                let breaks = |failure: &Failure| failure.class == Class::Broken && is_large(wants);
+                if !answer.as_ref().is_err_and(breaks) || self.link.measure_clock().await.is_err() {
+                    return Ok((answer?, turn));
                 }
-                answer => answer,
+                answer = run().await;
+            }
+            let not_sent = |failure: Failure| match failure.class {
+                Class::Broken => Failure::not_sent(&names[0]),
+                _ => failure,
             };
-            Ok((answer?, turn))
+            Ok((answer.map_err(not_sent)?, turn))
         });
         match reading.await? {
             ((Value::Nil, _), _) => Err(LogError::TooLarge),

@@ -18,8 +18,10 @@ pub fn snapshot(reply: Value) -> Snapshot {
     newest.reverse();
     let page = entries(next());
     let page_goes_on = number(&next()) == Some(1);
+    let is_there = number(&next()) == Some(1);
     let now_ms = now_us / 1000;
-    Snapshot { stream, state, newest, page, page_goes_on, now_ms, ..Snapshot::default() }
+    let more = Snapshot::default();
+    Snapshot { stream, state, newest, page, page_goes_on, is_there, now_ms, ..more }
 }
 
 /// The facts of a stream, as our scripts give them.

@@ -10,9 +10,10 @@
 -- ARGV[5]  at most that many entries in the page
 -- ARGV[6]  about that many bytes in the page
 -- ARGV[7]  at most about that many bytes in all; empty where it does not matter
+-- ARGV[8]  an id of which is told whether it has an entry; empty for none
 --
--- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page}; nil where
--- it would be too many bytes.
+-- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page, 1 where the id
+-- has an entry}; nil where it would be too many bytes.
 
 local NEWEST_BYTES_MAX = 262144
 local ENTRIES_STEP_MAX = 32 -- in one command: the next ones may be of any size
@@ -146,6 +147,7 @@ local function snapshot()
     newest,
     page,
     goes_on and 1 or 0,
+    ARGV[8] ~= '' and #(read('XRANGE', KEYS[1], ARGV[8], ARGV[8]) or {}) or 0,
   }
 end
 

@@ -97,8 +97,8 @@ async fn what_may_not_be_read_is_refused_and_never_missing() {
         let mut publication = publication(1);
         publication.writes.push(Write::Update("{}".into()));
         self::log(server.url(), 10_000).publish(&thread, &publication).await.unwrap();
-        let wants =
-            SnapshotWants { updates_max: Some(u64::MAX), newest_max: 9, page, bytes_max: None };
+        let updates_max = Some(u64::MAX);
+        let wants = SnapshotWants { updates_max, newest_max: 9, page, ..SnapshotWants::default() };
         let read = log.snapshot(&thread, wants).await;
         assert!(
             matches!(&read, Err(LogError::Refused(why)) if why.contains("can't run") || why.contains("NOPERM")),

@@ -1,6 +1,7 @@
 """A watched stream is replaced by another one, by whatever command: one gap, one state, and everything
 after it."""
 
+import asyncio
 import json
 
 import pytest
@@ -132,6 +133,42 @@ async def test_a_stream_that_is_replaced_again_and_again_is_a_gap_each_time(
         there = [(ws, await gap_is_told(ws, worker, at, "reset")) for ws, at in there]
         do(worker, "XADD 100")
         there = [(ws, await entries_come(ws, [100], at)) for ws, at in there]
+
+
+async def test_who_reads_page_by_page_gets_no_page_of_another_stream(start_server, redis_server):
+    """Its ids stand in between those of the first one, and it has more: only the entry at the head of
+    what others were sent, which no page reaches, tells them apart."""
+    server = start_server(redis_server, "--set", "limits.page_entries_max=3")
+    redis = redis_server.client()
+
+    def write(key, of, ids):
+        step = redis.pipeline(transaction=True)
+        for id in ids:
+            step.xadd(key, {"of": of}, id=f"{id}-0")
+        step.execute()
+
+    async def come(worker, since):
+        async with connect(server, worker.thread, since=since) as ws:
+            of, frame = "first", await receive(ws)
+            while frame.get("update_type") != "caught_up":
+                if frame.get("update_type") == "gap":
+                    of, frame = None, await initial(ws)
+                    break
+                assert frame["of"] == of, frame
+                frame = await receive(ws)
+            return of
+
+    for wait in range(30):
+        worker = new_worker(redis_server)
+        write(worker.stream, "first", range(10, 3000, 10))
+        write("other", "other", range(15, 4000, 10))
+        async with connect(server, worker.thread) as ws:
+            position = (await initial(ws))["stream_id"]
+            coming = [asyncio.create_task(come(worker, f"{since}-0")) for since in (10, 20, 500)]
+            await asyncio.sleep(0.002 * wait)
+            redis.rename("other", worker.stream)
+            await gap_is_told(ws, worker, position, "reset")
+            await asyncio.gather(*coming)
 
 
 async def test_who_comes_back_after_the_gap_is_served_from_the_state_that_was_told(

@@ -187,6 +187,7 @@ impl Viewer {
         if let Some(Renewal { batch, derived }) = run.renewal().filter(|_| units > 0) {
             self.batch = batch.filter(|_| derived.is_none());
             self.derived = derived.clone();
+            self.owes_caught_up = false;
         }
         if let Some(received) = &mut self.received {
             *received += units as u64;

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use taskcast_core::chunk::{Chunk, Unit};
-use taskcast_core::fanout::{Batch, Derived};
+use taskcast_core::fanout::{Answer, Batch, Derived, Purpose};
 use taskcast_core::id::StreamId;
+use taskcast_core::position::Position;
+use taskcast_core::since::Since;
 use taskcast_core::slots::Key;
 
 use crate::world::{Topic, World};
@@ -117,4 +119,21 @@ fn who_comes_to_a_gap_later_is_of_its_batch_too() {
     world.derive(2);
     assert_eq!([prompt, slow].map(|key| world.told(key)), [1, 1]);
     assert!(world.drain(slow).starts_with("<state><gap>"));
+}
+
+#[test]
+fn who_comes_back_to_a_gap_is_not_caught_up() {
+    let mut world = World::new();
+    let _other = world.attach(usize::MAX, STATE, None);
+    let key = world.fanout.connect(&mut world.net);
+    world.net.room.insert(key, 3);
+    let since = Some(Since::After(id(1)));
+    let purpose = Purpose::Task { thread: Ok("t".parse().unwrap()), since };
+    world.fanout.begin(key, purpose, &mut world.net);
+    let then = Some(Position::at_place(id(5), world.topic().0.1.borrow().end()));
+    let chunks = vec![world.chunk("<page>", 1, 5).into()];
+    world.answer(&Answer::After { chunks, then, epoch: 0, batch: None });
+    world.renew("<gap>", 5, 9, 1);
+    world.append("<entry>", 9, 10);
+    assert_eq!(world.drain(key), "<page><gap><entry>");
 }
