@@ -165,6 +165,7 @@ class Printer:
     def __init__(self, position=None):
         self.status = None
         self.caught_up = False
+        self.has_updates = False
         self._shown = parse_id(position or 0)  # what is up to here was printed, or is not wanted
 
     def frame(self, frame):
@@ -192,9 +193,7 @@ class Printer:
 
     def _initial(self, frame):
         self.status = frame.get("status")
-        for update in frame.get("updates") or []:
-            if isinstance(update, dict) and self._is_new(update.get("timestamp")):
-                self._update(update)
+        self.updates(frame.get("updates"))
         if frame.get("result") is not None:
             self._line(frame, f"result {printable(frame['result'])}")
         if frame.get("error_message"):
@@ -204,7 +203,15 @@ class Printer:
         if self.status is not None or frame.get("updates"):
             self._shown = parse_id(frame["stream_id"])
 
+    def updates(self, updates):
+        """Those of a state, as far as they are new."""
+        for update in updates or []:
+            self.has_updates = True
+            if isinstance(update, dict) and self._is_new(update.get("timestamp")):
+                self._update(update)
+
     def _entry(self, kind, entry):
+        self.has_updates = True
         if kind == "thread_update":
             self._update(entry)
         elif kind == "status_change":
@@ -238,12 +245,12 @@ def call(url, path, body=None):
         return json.load(reply)
 
 
-def read_status(url, thread_id):
-    """The status, which the log after `--since` may not tell; None where it has expired."""
+def read_task(url, thread_id):
+    """The task as it is now; nothing where it has expired."""
     try:
-        return call(url, f"/api/v1/tasks/{thread_id}").get("status")
+        return call(url, f"/api/v1/tasks/{thread_id}")
     except OSError:
-        return None
+        return {}
 
 
 def publish_test(url, thread_id):
@@ -278,12 +285,17 @@ async def watch(url, thread_id, since):
     async def receive(frame):
         printer.frame(frame)
         if printer.caught_up and printer.status is None:
-            printer.status = await asyncio.to_thread(read_status, url, thread_id)
+            # The log after `--since` may not tell it.
+            printer.status = (await asyncio.to_thread(read_task, url, thread_id)).get("status")
             if printer.status is None:
                 await look_back(frame["stream_id"])
             printer.status = printer.status or "unknown"
             say(f"-- status {printable(printer.status)}")
-        return EXIT_CODES.get(printer.status) if printer.caught_up else None
+        code = EXIT_CODES.get(printer.status) if printer.caught_up else None
+        if code is not None and not printer.has_updates:
+            # Updates whose entries may be on their way would come two seconds later.
+            printer.updates((await asyncio.to_thread(read_task, url, thread_id)).get("updates"))
+        return code
 
     return await Follower(socket_url, since, receive).run()
 

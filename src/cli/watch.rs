@@ -22,12 +22,16 @@ use self::render::Paint;
 use self::task::Task;
 use super::terminal::clean;
 use super::{Outcome, fail};
-use crate::client::{Client, ClientError, Event};
-use crate::id::{StreamId, ThreadId};
+use crate::client::{Client, ClientError, Event, Since};
+use crate::id::ThreadId;
 
 /// How long nothing may come after the last status before the task counts as shown in whole. A
 /// worker writes status and result in separate steps, in either order.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// The same where no update was shown: what a state withholds, because its entry may be on its way, is
+/// told two seconds later.
+const WITHHELD_GRACE: Duration = Duration::from_millis(2_500);
 
 /// As a shell says it: 128 and the number of SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -48,7 +52,7 @@ pub(super) struct WatchArgs {
     url: String,
     /// Begin after this entry instead of with the present state; 0 is everything retained
     #[arg(long, value_name = "STREAM_ID")]
-    since: Option<StreamId>,
+    since: Option<Since>,
     /// Print each frame as one line of JSON
     #[arg(long)]
     json: bool,
@@ -89,7 +93,7 @@ enum End {
 async fn watch<W: Write>(
     client: &Client,
     thread: ThreadId,
-    since: Option<StreamId>,
+    since: Option<Since>,
     screen: &mut Screen<W>,
 ) -> std::io::Result<End> {
     let mut follow = match since {
@@ -117,7 +121,8 @@ async fn watch<W: Write>(
                         return Ok(end);
                     }
                 }
-                quiet_at = Instant::now() + GRACE;
+                let grace = if task.has_updates { GRACE } else { WITHHELD_GRACE };
+                quiet_at = Instant::now() + grace;
             }
             Some(Ok(event)) => note_connection(&event, &mut task, screen)?,
             Some(Err(error)) => return Ok(End::Unusable(error)),

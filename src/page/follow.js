@@ -47,6 +47,7 @@ export class Follower {
   #last = null; // stream id of the last thing shown: where to go on from
   #brokenAt = null; // the position at which the chain broke, if it broke
   #lookedBack = false; // whether the log was read from its beginning
+  #retained = false; // whatever the log retains is wanted, and nothing of it has come yet
   #attempt = 0;
   #socket = null;
   #retry = 0;
@@ -75,7 +76,8 @@ export class Follower {
     clearTimeout(this.#retry);
     this.#retry = 0;
     this.#handlers.connection("connecting");
-    const query = this.#last === null ? "" : `?since=${this.#last}`;
+    const since = this.#retained ? "0" : this.#last;
+    const query = since === null ? "" : `?since=${since}`;
     const socket = new WebSocket(this.#url + query);
     this.#socket = socket;
     this.#heard = true;
@@ -124,13 +126,14 @@ export class Follower {
   #receive(frame) {
     if ("prev_stream_id" in frame) this.#entry(frame);
     else if (frame.update_type === "initial_state") this.#initial(frame);
-    else if (frame.update_type === "caught_up") this.#settled();
+    else if (frame.update_type === "caught_up") this.#caughtUp(frame);
     else if (frame.update_type === "gap") this.#handlers.gap(frame);
     else if (frame.derived === true) this.#handlers.derived(frame);
     else if (typeof frame.error === "string") this.#refusal = frame.error;
   }
 
   #initial(frame) {
+    this.#retained = false;
     this.#last = streamId(frame.stream_id);
     this.#brokenAt = null;
     this.#handlers.initial(frame);
@@ -142,6 +145,7 @@ export class Follower {
   // The task's state has expired, but its log is there still. It tells what there was.
   #lookBack() {
     this.#lookedBack = true;
+    this.#retained = true;
     this.#last = "0-0";
     this.#disconnect();
     this.#open();
@@ -155,7 +159,15 @@ export class Follower {
       if (streamId(frame.prev_stream_id) !== this.#last) return this.#broken(id);
     }
     this.#last = id;
+    this.#retained = false;
     this.#handlers.entry(frame);
+  }
+
+  #caughtUp(frame) {
+    // Nothing is retained; it goes on from here.
+    if (this.#retained) this.#last = streamId(frame.stream_id);
+    this.#retained = false;
+    this.#settled();
   }
 
   #settled() {
@@ -169,7 +181,10 @@ export class Follower {
     this.#handlers.missed(this.#last, id);
     const again = this.#brokenAt === this.#last;
     this.#brokenAt = this.#last;
-    if (again) this.#last = null;
+    if (again) {
+      this.#last = null;
+      this.#retained = false;
+    }
     this.#disconnect();
     this.#retryLater();
   }

@@ -290,5 +290,5 @@ def test_the_browser_example_shows_an_expired_task_and_updates_without_entries()
         visit.eventually("document.getElementById('log').childElementCount === 4")
         assert rows(visit) == ["m1", "status_change", "derived", "m3"]
         assert visit.page.locator("#status").text_content() == "done"
-        assert requests == [None, "0-0"]
+        assert requests == [None, "0"]
         assert not visit.problems

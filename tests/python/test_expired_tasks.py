@@ -150,6 +150,30 @@ def test_a_stream_that_never_had_a_status_is_followed(
 
 
 @pytest.mark.parametrize("program", [watch, example])
+@pytest.mark.parametrize("since", [None, "0"])
+def test_of_an_expired_task_whose_stream_was_trimmed_the_rest_is_shown(server, redis_server, program, since):
+    worker = Worker(redis_server.client(), create=False)
+    for message in ("first", "second", "third"):
+        worker.publish("thread_update", message=message)
+    worker.publish("status_change", status="failed")
+    worker.redis.xtrim(worker.stream, maxlen=2, approximate=False)
+    exit_code, output = ended(program(server, worker.thread, *(["--since", since] if since else [])))
+    assert exit_code == 1 and output.count("third") == 1, output
+    assert "first" not in output and "gap" not in output and "missing" not in output, output
+
+
+@pytest.mark.parametrize("program", [watch, example])
+@pytest.mark.parametrize("status, code", [("done", 0), ("failed", 1)])
+def test_of_an_ended_task_without_a_stream_the_updates_are_shown(server, redis_server, program, status, code):
+    """They are told two seconds after the state."""
+    worker = Worker(redis_server.client(), create=False)
+    worker.store_update("orphan")
+    worker.redis.set(worker.key("status"), status)
+    exit_code, output = ended(program(server, worker.thread))
+    assert exit_code == code and output.count("orphan") == 1, output
+
+
+@pytest.mark.parametrize("program", [watch, example])
 def test_a_task_that_goes_on_is_not_ended_by_an_earlier_end(server, worker, follower, program):
     """Its stream has the end of an earlier turn; its state says that it runs."""
     worker.status("done")

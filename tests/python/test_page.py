@@ -244,6 +244,20 @@ def test_a_trimmed_log_is_told_and_the_state_shown_instead(visit, start_redis, s
     forgive_lost_connections(one)
 
 
+def test_of_an_expired_task_whose_log_was_trimmed_the_rest_is_shown(visit, server, redis_server):
+    worker = Worker(redis_server.client(), create=False)
+    for message in ("first", "second", "third"):
+        worker.publish("thread_update", message=message)
+    worker.redis.xtrim(worker.stream, maxlen=2, approximate=False)
+    one = visit()
+    open_task(one, server, worker.thread)
+    wait_for_row(one, "third")
+    assert rows(one) == ["second", "third"]
+    assert one.page.locator("#notice").is_hidden()
+    worker.publish("thread_update", message="fourth")
+    wait_for_row(one, "fourth")
+
+
 def test_a_task_is_chosen_with_the_keyboard_alone(visit, server):
     first = new_task(server, "First")
     time.sleep(0.01)

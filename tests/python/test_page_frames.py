@@ -214,7 +214,7 @@ def test_an_update_without_an_entry_is_shown_and_is_no_part_of_the_chain(played)
 
 def test_an_expired_task_is_what_its_log_has(played):
     played.send(initial("100-2", status=None))
-    assert played.socket(1).url.endswith("?since=0-0")
+    assert played.socket(1).url.endswith("?since=0")
     end = entry(2, update_type="status_change", status="done", message="The end")
     caught_up = {"update_type": "caught_up", "stream_id": "100-2"}
     played.send(entry(1, after="0-0"), end, caught_up, entry(3))

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::frame::{self, Kind};
 use taskcast_core::id::StreamId;
+use taskcast_core::since::Since;
 
 /// What a frame means to one who follows a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Gap {
 pub struct Chain {
     /// The last position that was proved; none before the first `initial_state`.
     at: Option<StreamId>,
+    /// Nothing has come yet of whatever is retained, which is wanted.
+    retained: bool,
     next: Next,
     repeats: u64,
 }
@@ -77,22 +80,22 @@ enum Next {
 impl Chain {
     /// Follows from the state that the server will send first.
     pub fn new() -> Self {
-        Self { at: None, next: Next::Snapshot, repeats: 0 }
+        Self { at: None, retained: false, next: Next::Snapshot, repeats: 0 }
     }
 
-    /// Follows from a position that was seen before; `0-0` is everything that is retained.
-    pub fn since(position: StreamId) -> Self {
-        Self { at: Some(position), ..Self::new() }
+    /// Follows from a position that was seen before, or from the first entry that is retained.
+    pub fn since(since: Since) -> Self {
+        Self { at: Some(since.position()), retained: since == Since::Retained, ..Self::new() }
     }
 
     /// A connection begins. Returns the `since` to ask for, if any.
-    pub fn connect(&mut self) -> Option<StreamId> {
+    pub fn connect(&mut self) -> Option<Since> {
         self.next = match self.at {
             None => Next::Snapshot,
-            Some(StreamId::ZERO) => Next::First,
+            Some(_) if self.retained => Next::First,
             Some(_) => Next::Link,
         };
-        self.at
+        self.at.map(|at| if self.retained { Since::Retained } else { Since::After(at) })
     }
 
     /// Takes a text frame. `None` is an entry that was seen before; it is counted, and is to be
@@ -110,6 +113,7 @@ impl Chain {
                 // With nothing retained, this is the first position there is.
                 if self.next == Next::First && stream_id > self.at {
                     self.at = stream_id;
+                    self.retained = false;
                     self.next = Next::Link;
                 }
                 Update::CaughtUp
@@ -138,6 +142,7 @@ impl Chain {
     fn settle(&mut self, stream_id: Option<StreamId>) -> Update {
         let lost = self.next != Next::Snapshot && self.at != stream_id;
         self.at = stream_id;
+        self.retained = false;
         // A server that gives no position gives nothing to hold the first entry against.
         self.next = if stream_id.is_some() { Next::Link } else { Next::First };
         Update::Initial { stream_id, lost }
@@ -164,6 +169,7 @@ impl Chain {
             return Err(Broken::Skipped { at, stream_id, prev_stream_id });
         }
         self.at = Some(stream_id);
+        self.retained = false;
         self.next = Next::Link;
         Ok(Some(Update::Entry { stream_id, prev_stream_id }))
     }
@@ -254,20 +260,38 @@ mod tests {
         assert_eq!(chain.repeats(), 2);
         let skipped = Broken::Skipped { at: id(6), stream_id: id(8), prev_stream_id: id(7) };
         assert_eq!(take(&mut chain, &entry(7, 8)), Err(skipped));
-        assert_eq!(chain.connect(), Some(id(6)), "the position stays at the last good entry");
+        assert_eq!(
+            chain.connect(),
+            Some(id(6).into()),
+            "the position stays at the last good entry"
+        );
     }
 
     #[test]
     fn everything_retained_begins_anywhere_and_goes_on_without_a_hole() {
-        let mut chain = Chain::since(StreamId::ZERO);
+        let mut chain = Chain::since(Since::Retained);
         chain.connect();
         assert!(take(&mut chain, &entry(41, 42)).is_ok());
         assert!(take(&mut chain, &entry(43, 44)).is_err());
     }
 
     #[test]
+    fn what_is_retained_is_asked_for_until_something_came() {
+        let mut chain = Chain::since(Since::Retained);
+        assert_eq!(chain.connect(), Some(Since::Retained));
+        assert_eq!(chain.connect(), Some(Since::Retained));
+        assert!(take(&mut chain, &entry(41, 42)).is_ok());
+        assert_eq!(chain.connect(), Some(id(42).into()));
+        let mut chain = Chain::new();
+        chain.connect();
+        assert!(take(&mut chain, &initial(0)).is_ok());
+        assert_eq!(chain.connect(), Some(Since::After(StreamId::ZERO)));
+        assert!(take(&mut chain, &entry(41, 42)).is_err());
+    }
+
+    #[test]
     fn where_nothing_is_retained_caught_up_gives_the_position() {
-        let mut chain = Chain::since(StreamId::ZERO);
+        let mut chain = Chain::since(Since::Retained);
         chain.connect();
         let caught_up = r#"{"update_type":"caught_up","stream_id":"7-0"}"#;
         assert_eq!(take(&mut chain, caught_up), Ok(Some(Update::CaughtUp)));
@@ -279,7 +303,7 @@ mod tests {
 
     #[test]
     fn after_a_gap_comes_a_state_which_may_lie_before() {
-        let mut chain = Chain::since(id(9));
+        let mut chain = Chain::since(id(9).into());
         chain.connect();
         let gap =
             r#"{"update_type":"gap","requested":"9-0","first":"1-0","last":null,"reason":"reset"}"#;
@@ -298,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_state_elsewhere_without_a_gap_is_a_loss() {
-        let mut chain = Chain::since(id(3));
+        let mut chain = Chain::since(id(3).into());
         chain.connect();
         let lost = |ms, lost| Ok(Some(Update::Initial { stream_id: Some(id(ms)), lost }));
         assert_eq!(take(&mut chain, &initial(3)), lost(3, false));
@@ -306,12 +330,12 @@ mod tests {
     }
 
     /// What an honest server sends from `since` on: everything after it, some of it repeatedly.
-    fn replay(stream: &[u64], since: Option<StreamId>, repeats: &[usize]) -> Vec<String> {
+    fn replay(stream: &[u64], since: Option<Since>, repeats: &[usize]) -> Vec<String> {
         let mut frames = Vec::new();
         if since.is_none() {
             frames.push(initial(0));
         }
-        let after = since.unwrap_or_default();
+        let after = since.map(Since::position).unwrap_or_default();
         let links = std::iter::once(0).chain(stream.iter().copied()).zip(stream.iter().copied());
         for (n, (prev, ms)) in links.filter(|(_, ms)| id(*ms) > after).enumerate() {
             let times = 1 + usize::from(repeats.contains(&n));
@@ -375,7 +399,7 @@ mod tests {
                 6,
             ),
         ) {
-            let mut chain = Chain::since(id(1));
+            let mut chain = Chain::since(id(1).into());
             chain.connect();
             let _ = chain.take(&bytes);
             let members: Vec<_> =

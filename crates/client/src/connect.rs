@@ -9,7 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::error::ClientError;
-use taskcast_core::id::{StreamId, ThreadId};
+use taskcast_core::id::ThreadId;
+use taskcast_core::since::Since;
 
 /// How much of a refusal's body is read for its explanation.
 const REFUSAL_BYTES_MAX: usize = 4096;
@@ -51,7 +52,7 @@ impl Server {
     pub(super) async fn open(
         &self,
         thread: &ThreadId,
-        since: Option<StreamId>,
+        since: Option<Since>,
     ) -> Result<TokioIo<Upgraded>, ClientError> {
         let socket = TcpStream::connect(&self.address)
             .await
@@ -73,7 +74,7 @@ impl Server {
     fn request(
         &self,
         thread: &ThreadId,
-        since: Option<StreamId>,
+        since: Option<Since>,
     ) -> Result<Request<Empty<Bytes>>, ClientError> {
         let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
         Request::get(format!("{}/api/v1/ws/tasks/{thread}{query}", self.base))

@@ -36,9 +36,10 @@ use tokio::sync::mpsc;
 
 pub use chain::{Broken, Chain, Gap, Update};
 pub use error::ClientError;
+pub use taskcast_core::since::Since;
 
 use connect::Server;
-use taskcast_core::id::{StreamId, ThreadId};
+use taskcast_core::id::ThreadId;
 
 /// How many events wait for a [`Follow`] that is not asked for the next one. Then the client stops
 /// reading, and the viewer falls behind in the server's log.
@@ -71,10 +72,10 @@ impl Client {
         self.start(thread, Chain::new())
     }
 
-    /// Follows a task from the last entry that was seen; `0-0` is everything that is retained. Has
-    /// to be called within a tokio runtime.
-    pub fn follow_since(&self, thread: ThreadId, since: StreamId) -> Follow {
-        self.start(thread, Chain::since(since))
+    /// Follows a task from the last entry that was seen, or with [`Since::Retained`] from the first
+    /// one that there is still. Has to be called within a tokio runtime.
+    pub fn follow_since(&self, thread: ThreadId, since: impl Into<Since>) -> Follow {
+        self.start(thread, Chain::since(since.into()))
     }
 
     fn start(&self, thread: ThreadId, chain: Chain) -> Follow {

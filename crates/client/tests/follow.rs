@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use taskcast_client::{Client, ClientError, Event, Follow, Timing, Update};
+use taskcast_client::{Client, ClientError, Event, Follow, Since, Timing, Update};
 use taskcast_core::id::StreamId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,7 +56,7 @@ impl Server {
     }
 
     fn follow_since(&self, since: &str) -> Follow {
-        self.client().follow_since("t1".parse().unwrap(), since.parse().unwrap())
+        self.client().follow_since("t1".parse().unwrap(), since.parse::<Since>().unwrap())
     }
 
     async fn accept(&self) -> Viewer {

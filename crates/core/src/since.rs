@@ -1,5 +1,6 @@
 //! From where on a viewer asks for a task's entries (protocol §3.1, `since`).
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::id::{InvalidStreamId, StreamId};
@@ -23,6 +24,21 @@ impl Since {
     }
 }
 
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retained => f.write_str("0"),
+            Self::After(position) => position.fmt(f),
+        }
+    }
+}
+
+impl From<StreamId> for Since {
+    fn from(position: StreamId) -> Self {
+        Self::After(position)
+    }
+}
+
 impl FromStr for Since {
     type Err = InvalidStreamId;
 
@@ -42,6 +58,9 @@ mod tests {
         assert_eq!("0".parse(), Ok(Since::Retained));
         assert_eq!("0-0".parse(), Ok(Since::After(StreamId::ZERO)));
         assert_eq!("5".parse(), Ok(Since::After(StreamId { ms: 5, seq: 0 })));
+        for text in ["0", "0-0", "5-1"] {
+            assert_eq!(text.parse::<Since>().map(|since| since.to_string()), Ok(text.to_owned()));
+        }
         assert_eq!("x".parse::<Since>(), Err(InvalidStreamId));
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::task::Task;
 use super::{End, Screen, note_connection};
-use crate::client::{Client, Event, Follow};
+use crate::client::{Client, Event, Follow, Since};
 use crate::id::StreamId;
 
 /// Looks for a status in the state, unless that came already, and then in what the stream retains
@@ -26,7 +26,7 @@ pub(super) async fn look_back<W: Write>(
     if !task.status.is_empty() || task.at == StreamId::ZERO {
         return Ok(None);
     }
-    recall(client.follow_since(thread, StreamId::ZERO), task, screen).await
+    recall(client.follow_since(thread, Since::Retained), task, screen).await
 }
 
 /// Takes what such a connection brings, as far as it is of use.

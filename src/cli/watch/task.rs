@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::members::Members;
 use super::note::{Note, Tone};
 use crate::cli::Outcome;
-use crate::client::Update;
+use crate::client::{Since, Update};
 use crate::id::{StreamId, ThreadId};
 
 /// The watched task.
@@ -25,6 +25,8 @@ pub(super) struct Task {
     pub(super) error: Option<String>,
     /// Whether an `initial_state` came.
     pub(super) has_state: bool,
+    /// Whether an update came, in a state or as an entry.
+    pub(super) has_updates: bool,
     /// Where the task is followed: entries behind this are still to come.
     pub(super) at: StreamId,
     /// Entries up to this one were shown, or were not asked for.
@@ -52,8 +54,8 @@ pub(super) fn outcome_of(status: &str) -> Option<Outcome> {
 
 impl Task {
     /// A task that is followed after an entry, or else from its state.
-    pub(super) fn new(thread: ThreadId, since: Option<StreamId>) -> Self {
-        let since = since.unwrap_or_default();
+    pub(super) fn new(thread: ThreadId, since: Option<Since>) -> Self {
+        let since = since.map(Since::position).unwrap_or_default();
         Self {
             thread,
             status: String::new(),
@@ -61,6 +63,7 @@ impl Task {
             result: None,
             error: None,
             has_state: false,
+            has_updates: false,
             at: since,
             shown: since,
             connection: Connection::Down(None),
@@ -135,7 +138,8 @@ impl Task {
                     self.shown = StreamId::ZERO;
                 }
                 let after = gap.requested.map(|id| format!(" after {id}")).unwrap_or_default();
-                let text = format!("updates{after} are gone: {}; the state follows", gap.reason);
+                let text =
+                    format!("updates{after} may be missing: {}; the state follows", gap.reason);
                 vec![Note::warning("gap", text)]
             }
             _ => Vec::new(),
@@ -186,6 +190,7 @@ impl Task {
                 note
             })
             .collect();
+        self.has_updates |= !notes.is_empty();
         let total = frame.read_as::<u64>("updates_total").unwrap_or_default();
         if let Some(earlier @ 1..) = total.checked_sub(notes.len() as u64) {
             notes.insert(0, Note::plain("", format!("{earlier} earlier updates not shown")));
@@ -198,6 +203,7 @@ impl Task {
 
     /// An entry, or what a derived frame tells in place of one.
     fn entry(&mut self, frame: &Members<'_>, id: Option<StreamId>) -> Note {
+        self.has_updates = true;
         self.note_progress(frame);
         let mut note = Note::of(frame, "type", id);
         match frame.text("update_type").as_deref() {
@@ -341,7 +347,7 @@ mod tests {
             StreamId { ms, seq: 0 }
         }
         let status = r#"{"update_type":"status_change","status":"done"}"#;
-        let mut task = Task::new("t1".parse().unwrap(), Some(at(1)));
+        let mut task = Task::new("t1".parse().unwrap(), Some(at(1).into()));
         task.connected();
         assert!(!task.lacks_status(), "it may be on the way");
         task.apply(&entry(2), "{}");
