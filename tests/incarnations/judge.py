@@ -312,6 +312,8 @@ class _Course(Reasons):
                 found = self.skipped(home, low if entry.id > low else ZERO, entry.id, now)
                 if best is None or len(found) < len(best[1]):
                     best = (why, found)
+                if not found:
+                    break
             if began and best:
                 others = {id(s) for _, _, s in self.key.changes(anchor.since, now) if s is not None} - {id(home)}
                 best = ("streams that came and went unseen" if others else "begins", best[1])

@@ -33,7 +33,9 @@ class Reasons:
     def unseen(self, anchor, home, entry, now):
         """The named exceptions by which nobody could see that this is another stream: each with the
         position behind which its entries are then owed."""
-        after = [f for f in home.facts if f.since <= now and f.last >= entry.id][:FACTS_TRIED]
+        # It was read while this entry was there.
+        after = [f for f in home.facts if f.since <= now and home.there(entry.id, f)]
+        after = after[: 10 * FACTS_TRIED]
         if anchor.id == ZERO or self.doubtful(anchor.since, now):
             for facts in after:
                 if rules.since(anchor.id, facts, home.there(anchor.id, facts)) == "complete":
@@ -43,12 +45,20 @@ class Reasons:
         for place in anchor.places:
             before = [rules.none(0, 0)]
             if place is not None:
-                before = tried([f for f in place.facts if f.since <= now and f.last >= anchor.id])
+                before = self.read_to(place, anchor, now)
             for old, facts in itertools.product(before, after):
                 for position, ordinal in self.known(anchor, place, old, facts):
                     if position not in positions and self.fits(position, ordinal, old, facts, home):
                         positions.add(position)
                         yield "facts that fit by chance", position
+
+    def read_to(self, place, anchor, now):
+        """The facts of reads after which the reader may have stood there."""
+        facts = [f for f in place.facts if f.since <= now and f.last >= anchor.id]
+        if not (self.judge.lags or self.viewer.slow):
+            # Whatever was behind it was given as well.
+            facts = [f for f in facts[: 10 * FACTS_TRIED] if not place.new(anchor.id, f)]
+        return tried(facts)
 
     def known(self, anchor, place, old, facts):
         """What a reader may know after a read with the old facts: its position and its ordinal."""
