@@ -190,6 +190,7 @@ impl Shared {
     pub(crate) fn append(&self, topic: &Arc<Topic>, chunks: Vec<Arc<Chunk>>) {
         self.change(topic, |recent| {
             if let Some(log) = &mut recent.log {
+                log.begin_read();
                 chunks.into_iter().for_each(|chunk| log.append(chunk));
             }
         });

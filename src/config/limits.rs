@@ -67,7 +67,8 @@ limits! {
     /// How long state and stream live after the last change that we publish ourselves.
     expiry_seconds: u64 = 86_400, min 1;
 
-    /// Chunks that one topic holds; a viewer that lags behind them reads from the log.
+    /// Chunks that one topic holds beside what was read last; a viewer that lags behind them reads from
+    /// the log.
     topic_bytes_max: usize = 1_048_576, min 1_024;
     /// How long a topic without viewers is kept, so that who comes back finds it.
     topic_linger_ms: u64 = 10_000, min 0;

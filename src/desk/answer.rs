@@ -87,11 +87,12 @@ impl Round {
             let then = Some(Position::at_place(position, place));
             return self.answer_with(&waiter, Vec::new(), then, end);
         }
+        let last_entry = stream.last.unwrap_or_default();
         let (chunks, is_there) = match page.find(position) {
             Found::Here(chunks, is_there) => (chunks, is_there),
             // Nothing is behind it, whatever a page would show.
-            Found::NotInThisPage if position >= stream.last_generated && after.is_some() => {
-                (&[][..], false)
+            Found::NotInThisPage if position >= last_entry && after.is_some() => {
+                (&[][..], stream.last == after)
             }
             Found::NotInThisPage => {
                 waiter.needs_page = true;
@@ -101,7 +102,9 @@ impl Round {
         };
         let verdict = match (after, waiter.epoch) {
             (None, _) => Verdict::Complete,
-            (Some(after), Some(_)) => judge::behind(after, None, stream),
+            (Some(after), Some(_)) => {
+                judge::behind(after, self.ordinal_of(after, &waiter, stream), stream)
+            }
             (Some(after), None) => judge::since(after, stream, is_there),
         };
         if let Verdict::Gap(reason) = verdict {
@@ -117,7 +120,7 @@ impl Round {
             // Nothing is retained.
             (None, None) => stream.last_generated,
         };
-        let whole = page.whole || position >= stream.last_generated;
+        let whole = page.whole || position >= last_entry;
         let then = whole.then(|| end.standing_at(last));
         self.answer_with(&waiter, chunks.to_vec(), then, end);
     }
@@ -136,6 +139,16 @@ impl Round {
             Wants::State | Wants::Gap { .. } => None,
         };
         self.answer(waiter, Answer::After { chunks, then, epoch, batch });
+    }
+
+    /// How many entries there were up to the position of a viewer which has had all of the topic's log
+    /// before; none where that cannot be told.
+    fn ordinal_of(&self, position: StreamId, waiter: &Waiter, stream: &StreamFacts) -> Option<u64> {
+        // Of those that were deleted by name, the log has some and others not.
+        let nothing_withdrawn = stream.deleted()? <= position;
+        let recent = self.topic.recent.lock();
+        let since = recent.log.as_ref()?.appended_since(waiter.received?)?;
+        recent.known.ordinal()?.checked_sub(since).filter(|_| nothing_withdrawn)
     }
 
     /// The place in the topic's log from which on it holds just what the stream has behind a

@@ -66,6 +66,8 @@ pub(crate) struct Waiter {
     attaching: bool,
     /// The epoch that its position is of; none where that came from outside.
     epoch: Option<u32>,
+    /// How many units of the topic's log it has, where that is known.
+    received: Option<u64>,
     /// The topic does not hold everything behind its position.
     needs_page: bool,
     /// Only the state can tell whether there is such a thread.
@@ -78,11 +80,9 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     pub(crate) fn new(
-        worker: usize,
-        viewer: Key,
+        (worker, viewer): (usize, Key),
         wants: Wants,
         attaching: bool,
-        epoch: Option<u32>,
         deadline: Instant,
     ) -> Self {
         Self {
@@ -90,12 +90,18 @@ impl Waiter {
             viewer,
             wants,
             attaching,
-            epoch,
+            epoch: None,
+            received: None,
             needs_page: false,
             needs_state: false,
             passed_over: 0,
             deadline,
         }
+    }
+
+    /// What its worker knows of its position.
+    pub(crate) fn standing(self, epoch: Option<u32>, received: Option<u64>) -> Self {
+        Self { epoch, received, ..self }
     }
 
     /// Whether it wants a part of the stream, and not a state.

@@ -264,12 +264,12 @@ impl Worker {
     fn settle(&mut self) {
         while let Some(effect) = self.fanout.next_effect() {
             match effect {
-                Effect::Ask { topic, viewer, wants, attaching, epoch } => {
+                Effect::Ask { topic, viewer, wants, attaching, epoch, received } => {
                     let attach_timeout = self.shared.config.limits.attach_timeout();
                     let patience = if attaching { attach_timeout } else { NO_DEADLINE };
                     let deadline = Instant::now() + patience;
-                    let waiter =
-                        Waiter::new(self.number, viewer, wants, attaching, epoch, deadline);
+                    let waiter = Waiter::new((self.number, viewer), wants, attaching, deadline)
+                        .standing(epoch, received);
                     desk::wait(&self.shared, &topic.topic, waiter);
                 }
                 Effect::Withdraw { topic, viewer, attaching } => {

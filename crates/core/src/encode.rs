@@ -96,7 +96,7 @@ fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &
     let mut has_timestamp = false;
     for (name, value) in fields(entry) {
         match name.as_ref() {
-            "stream_id" | "prev_stream_id" => continue,
+            "stream_id" | "prev_stream_id" | "derived" => continue,
             "thread_id" => has_thread_id = true,
             "timestamp" => has_timestamp = true,
             _ => {}

@@ -20,9 +20,13 @@ const ORIGIN: u64 = 1 << 48;
 pub struct TopicLog {
     held: VecDeque<Held>,
     end: u64,
+    /// Where that begins which was read last.
+    read_from: u64,
     head: StreamId,
     bytes: usize,
     appended: u64,
+    /// The same when it last began with a gap.
+    renewed: u64,
     epoch: u32,
     renewal: Renewal,
 }
@@ -82,9 +86,11 @@ impl TopicLog {
         Self {
             held: VecDeque::new(),
             end: ORIGIN,
+            read_from: ORIGIN,
             head,
             bytes: 0,
             appended: 1,
+            renewed: 1,
             epoch: 0,
             renewal: Renewal::default(),
         }
@@ -103,6 +109,12 @@ impl TopicLog {
     /// How many units were ever appended, and one more, so that it is never 0.
     pub fn appended(&self) -> u64 {
         self.appended
+    }
+
+    /// How many entries were appended since somebody had so many of the units; none where there was a gap
+    /// since.
+    pub fn appended_since(&self, received: u64) -> Option<u64> {
+        (received >= self.renewed).then(|| self.appended.saturating_sub(received))
     }
 
     /// Which stream this is, of those that were under the key one after the other: positions in
@@ -135,12 +147,18 @@ impl TopicLog {
         self.push(chunk, false);
     }
 
+    /// What is appended from now on was read together: viewers at the head were given nothing of it yet.
+    pub fn begin_read(&mut self) {
+        self.read_from = self.end;
+    }
+
     /// Begins another stream: forgets what is held and puts `chunk`, which tells the viewers at
     /// the head so, in its place. Something may have been withheld from the state in it.
     pub fn renew(&mut self, chunk: Arc<Chunk>, batch: Option<Batch>) {
         self.release();
         self.renewal = Renewal { batch, derived: None };
         self.push(chunk, true);
+        self.renewed = self.appended;
     }
 
     fn push(&mut self, chunk: Arc<Chunk>, renewed: bool) {
@@ -164,12 +182,13 @@ impl TopicLog {
         true
     }
 
-    /// Lets the oldest chunks go until no more than `bytes_max` are held; the newest chunk stays.
+    /// Lets the oldest chunks go until no more than `bytes_max` are held; what was read last stays, as
+    /// the log may have it no more.
     pub fn trim(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max && self.held.len() > 1 {
-            if let Some(held) = self.held.pop_front() {
-                self.bytes -= held.chunk.bytes.len();
-            }
+        while self.bytes > bytes_max
+            && let Some(held) = self.held.pop_front_if(|held| held.start < self.read_from)
+        {
+            self.bytes -= held.chunk.bytes.len();
         }
     }
 
@@ -270,12 +289,22 @@ mod tests {
         assert_eq!(log.locate(id(3)), Some(ORIGIN));
         log.append(chunk(3, &[4, 5]));
         log.append(chunk(5, &[6]));
+        log.trim(10);
         assert_eq!(log.head(), id(6));
         assert_eq!(log.locate(id(3)), Some(ORIGIN));
         assert_eq!(log.locate(id(4)), Some(ORIGIN + 10));
         assert_eq!(log.locate(id(5)), Some(ORIGIN + 20));
         assert_eq!(log.locate(id(6)), Some(ORIGIN + 30));
         assert_eq!(log.locate(id(7)), None);
+        log.begin_read();
+        log.append(chunk(6, &[7]));
+        log.trim(10);
+        assert_eq!(log.locate(id(5)), None);
+        assert_eq!(log.locate(id(6)), Some(ORIGIN + 30));
+        let mut log = TopicLog::new(id(3));
+        log.append(chunk(3, &[4, 5]));
+        log.begin_read();
+        log.append(chunk(5, &[6]));
         log.trim(10);
         assert_eq!(log.locate(id(4)), None);
         assert_eq!(log.locate(id(5)), Some(ORIGIN + 20));
@@ -301,9 +330,24 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_lacks_is_counted_up_to_a_gap() {
+        let mut log = TopicLog::new(id(0));
+        log.append(chunk(0, &[1, 2]));
+        let received = log.appended();
+        log.append(chunk(2, &[3, 4, 5]));
+        assert_eq!(log.appended_since(received), Some(3));
+        log.renew(chunk(5, &[9]), None);
+        assert_eq!(log.appended_since(received), None);
+        let received = log.appended();
+        log.append(chunk(9, &[10]));
+        assert_eq!(log.appended_since(received), Some(1));
+    }
+
+    #[test]
     fn a_place_whose_bytes_were_read_again_is_not_taken_for_what_it_was() {
         let mut log = TopicLog::new(id(0));
         log.append(chunk(0, &[1, 2, 3]));
+        log.begin_read();
         log.append(chunk(3, &[4]));
         let place = log.locate(id(2)).unwrap();
         log.trim(10);

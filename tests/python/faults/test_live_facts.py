@@ -10,7 +10,7 @@ import pytest
 
 from oracle import new_worker
 from streams import do, do_one_by_one, entries_come, gap_is_told, walk
-from support import initial, nothing_but_pong
+from support import initial, nothing_but_pong, receive
 
 # What was read, what happens then, and the entries that come.
 NOTHING_MISSING = [
@@ -152,3 +152,22 @@ async def test_nothing_is_skipped_in_silence_where_trims_race_with_reads(
         await initial(ws)
         do_one_by_one(worker, NINE)
         assert set(await walk(ws, "0-0", [f"{n}-0" for n in range(1, 10)])) <= {"trimmed"}
+
+
+@pytest.mark.parametrize("entries, size", [(8, 200_000), (100, 12_000), (3, 700_000)])
+async def test_a_burst_beyond_what_a_topic_holds_that_trims_what_was_seen_is_no_gap(
+    either_tail, worker, viewers, entries, size
+):
+    """It is given out of what was read: the stream has nothing of before any more."""
+    ws = await viewers(either_tail, worker.thread)
+    position = (await initial(ws))["stream_id"]
+    for burst in range(5):
+        with worker.redis.pipeline(transaction=True) as step:
+            for n in range(entries):
+                step.xadd(worker.stream, {"n": n, "x": "x" * size}, maxlen=entries, approximate=False)
+            ids = step.execute()
+        for id in ids:
+            frame = await receive(ws)
+            assert (frame.get("stream_id"), frame.get("prev_stream_id")) == (id, position), str(frame)[:300]
+            position = id
+    await nothing_but_pong(ws)

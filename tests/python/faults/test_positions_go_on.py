@@ -75,6 +75,50 @@ async def test_who_stands_at_a_deleted_entry_goes_on_from_what_was_read_for_all(
 
 
 @pytest.mark.parametrize("watched", [False, True])
+async def test_who_comes_back_to_one_of_several_deleted_ends_is_answered(
+    either_tail, worker, viewers, watched
+):
+    """Behind its position there is nothing, and it is behind the last entry that there is."""
+    do(worker, THREE)
+    there = [await attach(viewers, either_tail, worker, 30)] if watched else []
+    for id in (40, 50):
+        do(worker, f"XADD {id}; XDEL {id}")
+        there.append(await attach(viewers, either_tail, worker, id))
+    before = either_tail.metrics()["taskcast_redis_round_trips_total"]
+    if watched:
+        # The server has read on from 30: whether 40 ever was in this stream cannot be seen.
+        ws = await viewers(either_tail, worker.thread, since="40-0")
+        gap = await receive(ws)
+        assert (gap["update_type"], gap["reason"], gap["requested"]) == ("gap", "deleted", "40-0")
+        assert (await initial(ws))["stream_id"] == "50-0"
+        there.append((ws, "50-0"))
+    else:
+        there.append(await resume(viewers, either_tail, worker, "40-0", [], 40))
+    there += [
+        await resume(viewers, either_tail, worker, "50-0", [], 50),
+        await resume(viewers, either_tail, worker, "30-0", [], 30),
+        await resume(viewers, either_tail, worker, "20-0", [30], 30),
+    ]
+    assert either_tail.metrics()["taskcast_redis_round_trips_total"] - before < 30
+    await assert_chain_goes_on(worker, there)
+
+
+async def test_very_many_at_a_deleted_entry_share_a_large_one(either_tail, worker, viewers):
+    do(worker, THREE)
+    await attach(viewers, either_tail, worker, 30)
+    do(worker, "XADD 40; XDEL 40")
+    there = [await attach(viewers, either_tail, worker, 40) for _ in range(30)]
+    worker.redis.xadd(worker.stream, {"message": "x" * 2_000_000}, id="50-0")
+    most = 0
+    for ws, position in there:
+        frame = await receive(ws)
+        assert (frame["stream_id"], frame["prev_stream_id"]) == ("50-0", position)
+        most = max(most, either_tail.metrics()['taskcast_memory_bytes{kind="chunks"}'])
+    assert most < 10_000_000, most
+    await assert_chain_goes_on(worker, [(ws, "50-0") for ws, _ in there])
+
+
+@pytest.mark.parametrize("watched", [False, True])
 async def test_an_entry_nobody_saw_is_deleted(either_tail, worker, viewers, watched):
     do(worker, THREE)
     there = [await attach(viewers, either_tail, worker, 30)] if watched else []

@@ -252,6 +252,7 @@ impl<T: Topic> Fanout<T> {
             wants,
             attaching: viewer.attaching,
             epoch: (!viewer.attaching && !has_nothing).then_some(viewer.epoch),
+            received: viewer.received,
         });
     }
 

@@ -2,7 +2,7 @@
 //! were given that state, once they have everything up to where that was found out.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -23,8 +23,8 @@ pub type Batch = NonZeroU32;
 pub struct Derived {
     /// Updates as they are in the task's list, oldest first.
     updates: Vec<Bytes>,
-    /// As frames, for a viewer at a position: nearly all of them stand at the same one.
-    frames: Mutex<Option<Arc<Chunk>>>,
+    /// As frames, for viewers at a position, as long as anybody holds them: most stand at the same one.
+    frames: Mutex<Vec<Weak<Chunk>>>,
     _charge: Charge,
 }
 
@@ -33,21 +33,24 @@ impl Derived {
     pub fn new(account: &Account, updates: Vec<Bytes>) -> Self {
         let bytes = updates.iter().map(Bytes::len).sum();
         let _charge = account.charge(Kind::Answers, bytes);
-        Self { updates, frames: Mutex::new(None), _charge }
+        Self { updates, frames: Mutex::default(), _charge }
     }
 
     /// The frames for a viewer at a position.
     fn frames(&self, account: &Account, thread: &ThreadId, position: StreamId) -> Arc<Chunk> {
-        let mut frames = self.frames.lock();
-        if let Some(frames) = frames.as_ref().filter(|frames| frames.last() == position) {
-            return frames.clone();
+        let mut made = self.frames.lock();
+        made.retain(|frames| frames.strong_count() > 0);
+        let mut held = made.iter().filter_map(Weak::upgrade);
+        if let Some(frames) = held.find(|frames| frames.last() == position) {
+            return frames;
         }
+        drop(held);
         let mut out = BytesMut::new();
         for update in &self.updates {
             encode::put_derived_update(&mut out, thread, position, update);
         }
         let chunk = Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position));
-        *frames = Some(chunk.clone());
+        made.push(Arc::downgrade(&chunk));
         chunk
     }
 }

@@ -196,6 +196,8 @@ impl Viewer {
             self.attaching = false;
             self.owes_caught_up = false;
             self.epoch = epoch;
+            // Counted from where it stands now.
+            self.received = None;
         }
     }
 

@@ -102,6 +102,8 @@ pub enum Effect<T> {
         attaching: bool,
         /// The epoch that its position is of; none where that came from outside.
         epoch: Option<u32>,
+        /// How many units of the topic's log it has, where that is known.
+        received: Option<u64>,
     },
     /// It waits no more.
     Withdraw {

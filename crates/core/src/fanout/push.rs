@@ -8,6 +8,9 @@ use crate::position::{Position, Run};
 use crate::slots::Key;
 use crate::topic::TopicLog;
 
+/// A frame is made for one viewer alone up to this size, in bytes.
+const OTHER_CHAIN_BYTES_MAX: usize = 16 * 1024;
+
 /// Where what a viewer lacks is.
 enum Lacks {
     /// The topic holds everything from the viewer's position on.
@@ -195,11 +198,15 @@ impl<T: Topic> Fanout<T> {
 }
 
 /// The next entry for a viewer at a place of the log, whose position is that of no entry, or of
-/// another one than stands before it there: it was told that nothing is behind it.
+/// another one than stands before it there: it was told that nothing is behind it. Not a large one, nor
+/// where memory is tight: a page is shared by all who ask for it.
 fn first_of_other_chain(log: &TopicLog, at: Position, account: &Account) -> Option<Page> {
     let place = at.place()?;
     let (frame, previous, position) =
         log.unit_at(place).filter(|(.., position)| *position > at.id)?;
+    if frame.len() > OTHER_CHAIN_BYTES_MAX || account.is_tight() {
+        return None;
+    }
     let bytes = encode::with_other_previous(frame, previous, at.id)?;
     let then = Some(Position::at_place(position, place + frame.len() as u64));
     let chunk = Chunk::of_one(account, bytes, at.id, position);

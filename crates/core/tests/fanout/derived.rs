@@ -137,3 +137,19 @@ fn who_comes_back_to_a_gap_is_not_caught_up() {
     world.append("<entry>", 9, 10);
     assert_eq!(world.drain(key), "<page><gap><entry>");
 }
+
+#[test]
+fn what_is_told_at_several_positions_is_made_once_for_each() {
+    let mut world = World::new();
+    let update: bytes::Bytes = vec![b'x'; 10_000].into();
+    let derived = Arc::new(Derived::new(&world.account, vec![update]));
+    let viewers: Vec<Key> = (0..20).map(|_| world.attach(60, STATE, Some(batch(1)))).collect();
+    let topic = world.topic();
+    world.fanout.derive(&topic, batch(1), &derived, &mut world.net);
+    for &key in &viewers {
+        world.fanout.writable(key, &mut world.net);
+    }
+    // The frames, the update, and a part of them for each socket that took the beginning.
+    assert!(world.account.bytes() < 60_000, "{}", world.account.bytes());
+    drop(derived);
+}
