@@ -181,7 +181,7 @@ async fn frames_of_any_cut_and_size_are_the_same_frames() {
     let server = Server::start().await;
     let mut follow = server.follow_since("0");
     let mut viewer = server.accept().await;
-    assert_eq!(viewer.path, "/api/v1/ws/tasks/t1?since=0-0");
+    assert_eq!(viewer.path, "/api/v1/ws/tasks/t1?since=0");
     let socket = viewer.socket.get_mut();
     let text = entry("0-0", "1-0");
     let (head, tail) = text.as_bytes().split_at(30);
