@@ -168,7 +168,7 @@ impl Source {
                     let (facts, entries) =
                         log.read(&question.thread, question.after, entries_max as u64);
                     let more = entries.len() == entries_max;
-                    Read::Entries { entries, told: Told::Facts(facts), more }
+                    Read::Entries { entries, told: Told::Facts(facts), more, large_facts: false }
                 };
                 Ok(questions.iter().map(read).collect())
             }

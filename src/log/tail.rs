@@ -118,6 +118,8 @@ pub struct Question {
     pub after: StreamId,
     /// Ask for all of its facts, and not for its length alone, which costs less.
     pub asks_facts: bool,
+    /// With its facts large entries came last time: ask for the facts without them.
+    pub large_facts: bool,
 }
 
 /// What a stream told of itself, beside its entries.
@@ -143,6 +145,8 @@ pub enum Read {
         told: Told,
         /// There may be more behind them.
         more: bool,
+        /// Large entries came with the facts.
+        large_facts: bool,
     },
     /// There is something else than a stream under the key.
     WrongType,

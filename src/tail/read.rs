@@ -259,15 +259,19 @@ impl Tail {
             (head, recent.needs_no_facts(head, history))
         };
         watched.read_at = now;
-        let asks_facts = watched.may_ask_facts()
-            && (watched.in_doubt
-                || !length_is_enough
-                || self.spare_facts.take(why, now, &mut watched.spare_facts));
+        let small = watched.has_small_entries();
+        let asks_facts = if watched.in_doubt || !length_is_enough {
+            small || watched.large_facts
+        } else {
+            // Even the script has Redis copy the first and the last entry.
+            small && self.spare_facts.take(why, now, &mut watched.spare_facts)
+        };
         let question = Question {
             thread: topic.thread.clone(),
             key: topic.key.clone(),
             after: head.predecessor(),
             asks_facts,
+            large_facts: watched.large_facts,
         };
         Some((question, turn))
     }

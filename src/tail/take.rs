@@ -58,8 +58,8 @@ impl Tail {
         history: History,
     ) -> Result<(), LogError> {
         let result = match read {
-            Read::Entries { entries, told, more } => {
-                self.weigh(&question.key, &entries, more);
+            Read::Entries { entries, told, more, large_facts } => {
+                self.weigh(&question.key, &entries, more, large_facts);
                 self.was_read(&question.key);
                 let news = self.take(question, &entries, told, more, history).await;
                 news.map(|news| self.hinting.was_read(&question.key, why, news))
@@ -92,8 +92,9 @@ impl Tail {
     }
 
     /// Learns how large a stream's entries are. The one at the head is as good for that as others.
-    fn weigh(&mut self, key: &Bytes, entries: &[Entry], more: bool) {
+    fn weigh(&mut self, key: &Bytes, entries: &[Entry], more: bool, large_facts: bool) {
         let Some(watched) = self.watched.get_mut(key) else { return };
+        watched.large_facts |= large_facts;
         match entries.iter().map(Entry::bytes_len).max() {
             Some(bytes) => watched.load.brought(bytes, more),
             None => watched.load.brought_nothing(),
@@ -154,7 +155,7 @@ impl Tail {
         };
         match judged {
             Judged::TakenIn => Ok(!new.is_empty()),
-            Judged::Unproven if !question.asks_facts && watched.may_ask_facts() => {
+            Judged::Unproven if !question.asks_facts && watched.has_small_entries() => {
                 self.is_due(key.clone(), Why::Other);
                 Ok(false)
             }

@@ -9,7 +9,8 @@ use super::due::Group;
 use super::plan::Load;
 use crate::topic::Topic;
 
-/// Streams with larger entries are not asked for their facts with each read.
+/// With larger entries, a stream's facts are asked for only where they are needed and come without
+/// entries.
 const FACTS_ENTRY_BYTES_MAX: usize = 4096;
 
 /// A stream that is watched.
@@ -27,6 +28,8 @@ pub(super) struct Watched {
     pub(super) strikes: u8,
     /// Its length alone may say too little: it is asked for its facts next.
     pub(super) in_doubt: bool,
+    /// Large entries came with its facts: from then on they are asked for without.
+    pub(super) large_facts: bool,
     /// How many entries were taken out of it, when it last told.
     pub(super) removed: Option<u64>,
     pub(super) refusal: Option<Box<Refusal>>,
@@ -43,13 +46,15 @@ impl Watched {
             care: Care::None,
             strikes: 0,
             in_doubt: false,
+            large_facts: false,
             removed: None,
             refusal: None,
         }
     }
 
-    /// Whether its facts may be asked for: they come with two of its entries.
-    pub(super) fn may_ask_facts(&self) -> bool {
+    /// Whether its news are small: it costs little to read them again, or its facts with two
+    /// entries.
+    pub(super) fn has_small_entries(&self) -> bool {
         self.load.entry_bytes().is_none_or(|bytes| bytes <= FACTS_ENTRY_BYTES_MAX)
     }
 

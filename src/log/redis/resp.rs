@@ -136,6 +136,11 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// How many bytes it has gone over.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// The next value; none at the end of what has come. Attributes are left out.
     pub fn value(&mut self) -> Option<Value> {
         loop {

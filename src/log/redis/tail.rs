@@ -39,6 +39,8 @@ pub(in crate::log) struct RedisTail {
     pub(in crate::log) history: History,
     /// Whether Redis lets this user do several things in one step, as far as is known.
     may_multi: bool,
+    /// Whether it lets this user run scripts, as far as is known.
+    may_eval: bool,
     /// Why it is not tracking, where that was wanted, and what Redis said.
     pub(in crate::log) no_tracking: Option<(NoTracking, String)>,
     /// Keys that Redis told of. Bounded by the number of watched streams: it tells of a key once
@@ -87,6 +89,7 @@ impl RedisTail {
             mode,
             history: History::default(),
             may_multi: true,
+            may_eval: true,
             no_tracking,
             keys: HashSet::new(),
             everything: false,

@@ -1,4 +1,5 @@
-//! `XREAD` and `XINFO STREAM`, as the tail sends them and as it reads the answers.
+//! `XREAD` and what is asked of a stream beside it, as the tail sends them and as it reads the
+//! answers.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,6 +9,22 @@ use crate::core::digits;
 use crate::id::StreamId;
 use crate::log::tail::Told;
 use crate::log::{Entry, StreamFacts};
+
+/// Gives the facts of a stream without its entries, in the form of all our scripts. Sent whole with
+/// each question, as within `MULTI` nothing else can be tried: it is short, and what it does is said
+/// here. No stream is `false`; any other error of `XINFO` is the script's.
+const FACTS: &str = include_str!("facts.lua");
+
+/// What is asked of a stream beside its entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Its length alone.
+    Length,
+    /// All of its facts; the first and the last entry come with them, whole.
+    Facts,
+    /// The same by a script, without the entries.
+    FactsByScript,
+}
 
 /// Puts an `XREAD` of these streams, each from behind a position, at most `entries_max` entries of
 /// each. With `block_ms` it waits so long for the first of them.
@@ -36,9 +53,13 @@ pub(super) fn put<'a>(
     streams.for_each(|(_, after)| put_written(out, &|text| after.put(text)));
 }
 
-/// Puts the question for what a stream tells of itself: all of its facts, or its length alone.
-pub(super) fn put_told(out: &mut BytesMut, key: &Bytes, facts: bool) {
-    let words: &[&[u8]] = if facts { &[b"XINFO", b"STREAM"] } else { &[b"XLEN"] };
+/// Puts the question for what a stream tells of itself.
+pub(super) fn put_told(out: &mut BytesMut, key: &Bytes, asks: Asks) {
+    let words: &[&[u8]] = match asks {
+        Asks::Length => &[b"XLEN"],
+        Asks::Facts => &[b"XINFO", b"STREAM"],
+        Asks::FactsByScript => &[b"EVAL", FACTS.as_bytes(), b"1"],
+    };
     put_head(out, words.len() + 1);
     words.iter().for_each(|word| put_word(out, word));
     put_word(out, key);
@@ -130,9 +151,11 @@ pub(super) fn first_id(beginning: &Bytes) -> Option<StreamId> {
     StreamId::parse_bytes(&cursor.text()?)
 }
 
-/// What a stream tells of itself, from the answer to `XLEN` or to `XINFO STREAM`; only what is
-/// whole counts.
-pub fn told(cursor: &mut Cursor<'_>) -> Option<Told> {
+/// What a stream tells of itself, from the answer to what was asked; only what is whole counts.
+pub fn told(cursor: &mut Cursor<'_>, asks: Asks) -> Option<Told> {
+    if asks == Asks::FactsByScript {
+        return facts_of_script(cursor).map(Told::Facts);
+    }
     let members = match cursor.value()? {
         Value::Line(length) => return digits::parse(&length).map(Told::Length),
         Value::Pairs(number) => number,
@@ -164,6 +187,22 @@ pub fn told(cursor: &mut Cursor<'_>) -> Option<Told> {
     (known >= 4).then_some(Told::Facts(facts))
 }
 
+fn facts_of_script(cursor: &mut Cursor<'_>) -> Option<StreamFacts> {
+    match cursor.value()? {
+        Value::Null => Some(StreamFacts::default()),
+        Value::Values(6) => Some(StreamFacts {
+            exists: true,
+            length: number(cursor)?,
+            last_generated: id(cursor)?,
+            first: id_or_none(cursor)?,
+            last: id_or_none(cursor)?,
+            entries_added: number_or_none(cursor)?,
+            max_deleted: id_or_none(cursor)?,
+        }),
+        _ => None,
+    }
+}
+
 fn id(cursor: &mut Cursor<'_>) -> Option<StreamId> {
     StreamId::parse_bytes(&cursor.text()?)
 }
@@ -181,9 +220,24 @@ fn id_of_entry(cursor: &mut Cursor<'_>) -> Option<Option<StreamId>> {
     }
 }
 
-fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
+/// An id, or none where there is none; nothing where that cannot be told.
+fn id_or_none(cursor: &mut Cursor<'_>) -> Option<Option<StreamId>> {
     match cursor.value()? {
-        Value::Line(text) | Value::Text(text) => digits::parse(&text),
+        Value::Null => Some(None),
+        Value::Text(text) => StreamId::parse_bytes(&text).map(Some),
+        _ => None,
+    }
+}
+
+fn number(cursor: &mut Cursor<'_>) -> Option<u64> {
+    number_or_none(cursor)?
+}
+
+/// Likewise for a number.
+fn number_or_none(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
+    match cursor.value()? {
+        Value::Null => Some(None),
+        Value::Line(text) | Value::Text(text) => digits::parse(&text).map(Some),
         _ => None,
     }
 }
@@ -239,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_stream_tells_of_itself_in_both_versions_of_the_protocol() {
-        let told = |reply: &str| told(&mut Cursor::new(&Bytes::copy_from_slice(reply.as_bytes())));
+        let told = |reply: &str| {
+            let reply = Bytes::copy_from_slice(reply.as_bytes());
+            told(&mut Cursor::new(&reply), Asks::Facts)
+        };
         assert_eq!(told(":7\r\n"), Some(Told::Length(7)));
         assert_eq!(told("-ERR no such key\r\n"), Some(Told::Facts(StreamFacts::default())));
         assert_eq!(told("-WRONGTYPE x\r\n"), None);
@@ -262,6 +319,34 @@ mod tests {
             assert_eq!(told(&whole), Some(Told::Facts(facts)));
             assert_eq!(told(&whole[..whole.len() - 8]), None);
         }
+    }
+
+    #[test]
+    fn a_script_tells_the_facts_by_their_place() {
+        let told = |reply: &str| {
+            let reply = Bytes::copy_from_slice(reply.as_bytes());
+            told(&mut Cursor::new(&reply), Asks::FactsByScript)
+        };
+        assert_eq!(told("_\r\n"), Some(Told::Facts(StreamFacts::default())));
+        assert_eq!(told("$-1\r\n"), Some(Told::Facts(StreamFacts::default())));
+        let id = |ms| StreamId { ms, seq: 1 };
+        let facts = StreamFacts {
+            exists: true,
+            length: 2,
+            last_generated: id(9),
+            first: Some(id(7)),
+            last: Some(id(8)),
+            entries_added: Some(5),
+            max_deleted: Some(id(6)),
+        };
+        let ids = "$3\r\n9-1\r\n$3\r\n7-1\r\n$3\r\n8-1\r\n";
+        let whole = format!("*6\r\n:2\r\n{ids}:5\r\n$3\r\n6-1\r\n");
+        assert_eq!(told(&whole), Some(Told::Facts(facts)));
+        // Redis 6 does not know the last two.
+        let less = StreamFacts { entries_added: None, max_deleted: None, ..facts };
+        assert_eq!(told(&format!("*6\r\n:2\r\n{ids}$-1\r\n_\r\n")), Some(Told::Facts(less)));
+        let odd = ["-ERR x\r\n", ":7\r\n", "*0\r\n", "*6\r\n_\r\n", &whole[..whole.len() - 8]];
+        assert!(odd.iter().all(|reply| told(reply).is_none()));
     }
 
     #[test]

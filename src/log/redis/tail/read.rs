@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{RedisTail, xread};
+use super::RedisTail;
+use super::xread::{self, Asks};
 use crate::id::StreamId;
 use crate::log::Entry;
 use crate::log::redis::error::{Class, Failure};
@@ -12,6 +13,16 @@ use crate::log::tail::{Question, Read, ReadError, Told};
 
 /// A longer string in the answer to `XINFO STREAM` is let go.
 const INFO: Bounds = Bounds { string_bytes_max: 4096, message_bytes_max: usize::MAX };
+
+/// Where an answer with a stream's facts is longer, they are asked for without entries next.
+const FACTS_BYTES_MAX: usize = 4096;
+
+/// What a stream told of itself, and whether that came with large entries.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answer {
+    told: Told,
+    large: bool,
+}
 
 impl RedisTail {
     /// Reads streams, at most `entries_max` entries of each. The answers stand in the order of the
@@ -24,7 +35,12 @@ impl RedisTail {
         questions: &[Question],
         entries_max: usize,
     ) -> Result<Vec<Read>, ReadError> {
-        match self.read_together(questions, entries_max).await {
+        let may_eval = self.may_eval;
+        let mut result = self.read_together(questions, entries_max).await;
+        if self.may_eval != may_eval {
+            result = self.read_together(questions, entries_max).await;
+        }
+        match result {
             Err(failure) if is_of_one_stream(&failure) => {}
             result => return Ok(result?),
         }
@@ -56,7 +72,7 @@ impl RedisTail {
         match self.try_read_one(&question.key, head).await {
             Ok(entries) => {
                 let more = entries.len() > 1 || (head == StreamId::ZERO && !entries.is_empty());
-                Ok(Read::Entries { entries, told: Told::Nothing, more })
+                Ok(Read::Entries { entries, told: Told::Nothing, more, large_facts: false })
             }
             Err(failure) if failure.class == Class::WrongType => Ok(Read::WrongType),
             Err(failure) if is_of_one_stream(&failure) => Ok(Read::Refused(failure.text)),
@@ -96,7 +112,8 @@ impl RedisTail {
         let streams = questions.iter().map(|question| (&question.key, question.after));
         xread::put(self.wire.out(), streams, entries_max, None);
         for question in questions {
-            xread::put_told(self.wire.out(), &question.key, question.asks_facts);
+            let asks = self.asks(question);
+            xread::put_told(self.wire.out(), &question.key, asks);
         }
         if in_one_step {
             self.wire.put(&["EXEC"]);
@@ -106,14 +123,23 @@ impl RedisTail {
             return self.take_step(questions, entries_max).await;
         }
         let reply = self.reply().await?;
-        let told = self.told(questions).await?;
+        let answers = self.told(questions).await?;
         if in_one_step {
             // EXEC without MULTI.
             self.reply().await?;
         }
         let (part, cut) = reply.parts();
         let streams = xread::take_answer(&mut Cursor::new(&part));
-        reads(questions, &told, streams, entries_max, cut, self.bounds)
+        reads(questions, &answers, streams, entries_max, cut, self.bounds)
+    }
+
+    /// How a stream is asked for what it tells of itself.
+    fn asks(&self, question: &Question) -> Asks {
+        match (question.asks_facts, question.large_facts && self.may_eval) {
+            (false, _) => Asks::Length,
+            (true, false) => Asks::Facts,
+            (true, true) => Asks::FactsByScript,
+        }
     }
 
     /// Whether Redis lets this user do several things in one step: what was sent behind it is done
@@ -134,11 +160,19 @@ impl RedisTail {
         entries_max: usize,
     ) -> Result<Vec<Read>, Failure> {
         let mut refused = None;
+        let asks: Vec<Asks> = questions.iter().map(|question| self.asks(question)).collect();
         // The read and a question for each stream were put in the queue, or refused.
-        for _ in 0..=questions.len() {
+        for asked in std::iter::once(None).chain(asks.iter().map(Some)) {
             let (reply, _) = self.reply().await?.parts();
             if let Some(Value::Error(error)) = Cursor::new(&reply).value() {
-                refused.get_or_insert(Failure::answered(&String::from_utf8_lossy(&error)));
+                let failure = Failure::answered(&String::from_utf8_lossy(&error));
+                // Whoever may run no script gets the facts with all that comes with them.
+                if asked == Some(&Asks::FactsByScript)
+                    && matches!(failure.class, Class::NoRight | Class::Unsupported)
+                {
+                    self.may_eval = false;
+                }
+                refused.get_or_insert(failure);
             }
         }
         let (part, cut) = self.reply().await?.parts();
@@ -152,27 +186,38 @@ impl RedisTail {
             _ => return Err(Failure::odd("EXEC was answered by no array".into())),
         }
         let streams = xread::take_answer(&mut cursor);
-        let mut told = vec![Told::Nothing; questions.len()];
+        let mut answers = vec![Answer::default(); questions.len()];
         if streams.as_ref().is_ok_and(|streams| streams.complete) {
-            for told in &mut told {
-                let Some(found) = xread::told(&mut cursor) else { break };
-                *told = found;
+            for (answer, asks) in answers.iter_mut().zip(asks) {
+                let begins = cursor.at();
+                let told = xread::told(&mut cursor, asks);
+                answer.told = told.unwrap_or_default();
+                let breaks_off = told.is_none() && cut.is_some();
+                answer.large =
+                    asks == Asks::Facts && (breaks_off || cursor.at() - begins > FACTS_BYTES_MAX);
+                if told.is_none() {
+                    break;
+                }
             }
         }
-        reads(questions, &told, streams, entries_max, cut, self.bounds)
+        reads(questions, &answers, streams, entries_max, cut, self.bounds)
     }
 
     /// What the streams tell of themselves, one reply each. Facts count only in one step.
-    async fn told(&mut self, questions: &[Question]) -> Result<Vec<Told>, Failure> {
-        let mut told = Vec::with_capacity(questions.len());
+    async fn told(&mut self, questions: &[Question]) -> Result<Vec<Answer>, Failure> {
+        let mut answers = Vec::with_capacity(questions.len());
         self.wire.take_up_to(INFO);
-        for _ in questions {
-            let (reply, _) = self.reply().await?.parts();
-            let found = xread::told(&mut Cursor::new(&reply));
-            told.push(found.filter(|it| matches!(it, Told::Length(_))).unwrap_or_default());
+        for question in questions {
+            let (reply, cut) = self.reply().await?.parts();
+            let asks = self.asks(question);
+            let told = xread::told(&mut Cursor::new(&reply), asks);
+            answers.push(Answer {
+                told: told.filter(|it| matches!(it, Told::Length(_))).unwrap_or_default(),
+                large: asks == Asks::Facts && (cut.is_some() || reply.len() > FACTS_BYTES_MAX),
+            });
         }
         self.wire.take_up_to(self.bounds);
-        Ok(told)
+        Ok(answers)
     }
 }
 
@@ -184,7 +229,7 @@ fn is_of_one_stream(failure: &Failure) -> bool {
 /// What was read of each stream.
 fn reads(
     questions: &[Question],
-    told: &[Told],
+    answers: &[Answer],
     streams: Result<xread::Streams, String>,
     entries_max: usize,
     cut: Option<TooLong>,
@@ -198,13 +243,13 @@ fn reads(
         (Err(error), _) => return Err(Failure::answered(&error)),
     };
     let mut found = streams.whole.into_iter().peekable();
-    let read = |(question, told): (&Question, &Told)| {
+    let read = |(question, answer): (&Question, &Answer)| {
         let entries = found.next_if(|(key, _)| *key == question.key);
         let entries = entries.map(|(_, entries)| entries).unwrap_or_default();
         let more = entries.len() == entries_max;
-        Read::Entries { entries, told: *told, more }
+        Read::Entries { entries, told: answer.told, more, large_facts: answer.large }
     };
-    Ok(questions.iter().zip(told).map(read).collect())
+    Ok(questions.iter().zip(answers).map(read).collect())
 }
 
 /// What can be said of the streams where the answer broke off.
@@ -220,6 +265,8 @@ fn part_of(
     // The string may have come whole while the answer was still incomplete.
     let any_long = whole.iter().chain(&broken).any(|(_, entries)| entries.iter().any(is_long));
     let long_in_broken = what == TooLong::String && !any_long;
+    let in_part =
+        |entries| Read::Entries { entries, told: Told::Nothing, more: true, large_facts: false };
     let mut whole = whole.into_iter().peekable();
     let alone = questions.len() == 1;
     let read = |question: &Question| {
@@ -227,7 +274,7 @@ fn part_of(
             if entries.iter().any(is_long) {
                 return Read::TooLarge;
             }
-            return Read::Entries { entries, told: Told::Nothing, more: true };
+            return in_part(entries);
         }
         let Some((_, entries)) = broken.take_if(|(key, _)| *key == question.key) else {
             // Nothing new, where a later stream is in the answer; else it was not reached.
@@ -237,7 +284,7 @@ fn part_of(
         if long_in_broken || entries.iter().any(is_long) || (alone && !news) {
             Read::TooLarge
         } else if news {
-            Read::Entries { entries, told: Told::Nothing, more: true }
+            in_part(entries)
         } else {
             Read::BrokenOff
         }
