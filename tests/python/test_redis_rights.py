@@ -135,6 +135,27 @@ async def test_a_gap_that_was_found_is_told_however_the_stream_looks_later(limit
         assert_chained([await receive(ws)], "50-0")
 
 
+async def test_who_may_run_no_scripts_any_more_is_read_without(limited):
+    """The tail asks a stream with a large first entry by one for its facts, where it may."""
+    server, redis_server = limited()
+    worker = Worker(redis_server.client())
+    worker.raw("message", b"x" * 200_000)
+    removed = worker.update("is deleted by name")
+    worker.update("last")
+    async with connect(server, worker.thread) as ws:
+        position = (await initial(ws))["stream_id"]
+        worker.redis.xdel(worker.stream, removed)
+        for n in range(20):
+            if n == 10:
+                set_rules(redis_server, "-eval")
+            worker.update(f"update {n}")
+            frame = await receive(ws)
+            assert_chained([frame], position)
+            position = frame["stream_id"]
+    denied = worker.redis.execute_command("ACL", "LOG")
+    assert any("eval" in map(str, entry.values()) for entry in denied), denied
+
+
 async def test_a_user_who_may_not_track_is_read_by_blocking(limited):
     server, redis_server = limited("-client|tracking")
     worker = Worker(redis_server.client())
