@@ -3,6 +3,9 @@
 //! The publisher's own word for an update (`update_type`) is no part of that: in the thread layout the
 //! entry says `thread_update` instead. Values are compared parsed, as publishers write the same text
 //! or number differently in the two places; no metadata is `null` in the one and `{}` in the other.
+//! Metadata longer than [`METADATA_MAX`] is not looked at, and all of it counts as the same: parsing
+//! it takes long, on a thread that has viewers to serve. Such updates are told apart by message and
+//! time only, and doubt costs a delay.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,6 +23,16 @@ use crate::timestamp;
 
 /// Integers up to here are exact as floating-point numbers.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// How long metadata may be to be looked at, in characters other than white space.
+const METADATA_MAX: usize = 16 * 1024;
+
+/// What identifies an update beside its message.
+#[derive(Debug, PartialEq)]
+enum Metadata {
+    Of(Value),
+    Long,
+}
 
 /// A message with its metadata, as a hash: what says the same is of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,10 +96,14 @@ impl Told {
 }
 
 impl Class {
-    fn of(message: &str, metadata: Option<&Value>) -> Self {
+    fn of(message: &str, metadata: Option<&Metadata>) -> Self {
         let mut hasher = DefaultHasher::new();
         message.hash(&mut hasher);
-        metadata.map(hash_of).hash(&mut hasher);
+        let metadata = metadata.map(|metadata| match metadata {
+            Metadata::Of(value) => Some(hash_of(value)),
+            Metadata::Long => None,
+        });
+        metadata.hash(&mut hasher);
         Self(hasher.finish())
     }
 }
@@ -108,19 +125,52 @@ fn plain(raw: &str) -> Cow<'_, str> {
 }
 
 /// Metadata that says something.
-fn metadata(raw: &str) -> Option<Value> {
+fn metadata(raw: &str) -> Option<Metadata> {
     // Most have none.
     if matches!(raw, "{}" | "null") {
         return None;
     }
-    let value = serde_json::from_str(raw).ok()?;
-    match value {
+    let raw = raw.trim_matches([' ', '\t', '\n', '\r']);
+    if raw.starts_with('"') {
+        // What is text in the list is this text in the entry.
+        return serde_json::from_str::<String>(raw).ok().and_then(|inner| metadata(&inner));
+    }
+    if is_long(raw) {
+        return Some(Metadata::Long);
+    }
+    match serde_json::from_str(raw).ok()? {
         Value::Null => None,
         Value::Object(members) if members.is_empty() => None,
-        // What is text in the list is this text in the entry.
-        Value::String(inner) => metadata(&inner),
-        value => Some(value),
+        value => Some(Metadata::Of(value)),
     }
+}
+
+/// Whether metadata is too long to be looked at, however it is written: a character is one, itself or
+/// escaped, and white space is none.
+fn is_long(raw: &str) -> bool {
+    if raw.len() <= METADATA_MAX {
+        return false;
+    }
+    let mut bytes = raw.bytes();
+    let mut length = 0;
+    while let Some(byte) = bytes.next() {
+        let counts = match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => false,
+            // Not the first byte of a character.
+            0x80..=0xBF => false,
+            b'\\' if bytes.next() == Some(b'u') => {
+                let digits: [Option<u8>; 4] = std::array::from_fn(|_| bytes.next());
+                // The second half of a character.
+                !matches!(digits, [Some(b'd' | b'D'), Some(b'c'..=b'f' | b'C'..=b'F'), ..])
+            }
+            _ => true,
+        };
+        length += usize::from(counts);
+        if length > METADATA_MAX {
+            return true;
+        }
+    }
+    false
 }
 
 /// Equal for what is equal as JSON: the order of members and the way a number is written do not

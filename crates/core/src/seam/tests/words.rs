@@ -65,6 +65,38 @@ fn metadata_that_nests_too_deep_counts_as_none_in_both() {
 }
 
 #[test]
+fn long_metadata_is_not_looked_at_however_it_is_written() {
+    let of = |text: &str, number: usize| format!(r#"{{"b":"{}"}}"#, text.repeat(number));
+    let update = |metadata: &str| format!(r#"{{"message":"a","metadata":{metadata}}}"#);
+    // 8 characters are around them.
+    let enough = 16 * 1024 - 8;
+    assert!(!same(&update(&of("x", enough)), &[("message", "a"), ("metadata", &of("y", enough))]));
+    let (long, other) = (of("x", enough + 1), of("y", enough + 1));
+    for (message, metadata, is_same) in
+        [("a", &*other, true), ("b", &long, false), ("a", "{}", false), ("a", "[1]", false)]
+    {
+        assert_eq!(same(&update(&long), &[("message", message), ("metadata", metadata)]), is_same);
+    }
+    let as_text = serde_json::to_string(&long).unwrap();
+    assert!(same(&update(&as_text), &[("message", "a"), ("metadata", &other)]));
+    for (escaped, itself, number) in [
+        (r"\u00e4", "\u{e4}", enough),
+        (r"\u20AC", "\u{20ac}", enough),
+        (r"\ud83d\uDE00", "\u{1f600}", enough),
+        (r"\n", r"\n", enough),
+        (r"\u00e4", "\u{e4}", enough + 1),
+    ] {
+        let (update, metadata) = (update(&of(escaped, number)), of(itself, number));
+        assert!(same(&update, &[("message", "a"), ("metadata", &metadata)]), "{escaped} {number}");
+        let other = of("x", number);
+        let is_same = number > enough;
+        assert_eq!(same(&update, &[("message", "a"), ("metadata", &other)]), is_same);
+    }
+    let spaces = format!("{{{}\"b\": 1}}", " ".repeat(enough + 9));
+    assert!(same(&update(&spaces), &[("message", "a"), ("metadata", r#"{"b":1}"#)]));
+}
+
+#[test]
 fn of_an_entry_the_last_of_equal_names_counts_and_without_a_message_it_tells_nothing() {
     assert!(same(r#"{"message":"b"}"#, &[("message", "a"), ("message", "b")]));
     assert_eq!(Told::by(&entry_of(0, &[("status", "done".into())])), None);
