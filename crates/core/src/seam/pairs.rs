@@ -1,5 +1,7 @@
 //! Which update of a list has which entry of the stream, and where that cannot be told.
 
+use std::collections::{HashMap, VecDeque};
+
 use super::said::{Class, Said, Told};
 
 /// Times of an update and its entry that one worker's clock wrote differ by so much at most.
@@ -68,24 +70,19 @@ impl Pairs {
 /// The entry of each update that says the same and has the same time, each entry for one update, the
 /// oldest first; and which entries those are.
 pub(super) fn exact(updates: &[Said], entries: &[Told]) -> (Vec<Option<usize>>, Vec<bool>) {
-    let mut taken = vec![false; entries.len()];
-    let mut first_free = 0;
-    let mut partner = |said: &Said| {
-        while first_free < taken.len() && taken[first_free] {
-            first_free += 1;
+    let mut free: HashMap<(Class, i64), VecDeque<usize>> = HashMap::new();
+    for (entry, told) in entries.iter().enumerate() {
+        if let Some(at_us) = told.at_us {
+            free.entry((told.class, at_us)).or_default().push_back(entry);
         }
-        let found = (first_free..entries.len()).find(|&entry| {
-            let told = &entries[entry];
-            said.at_us.is_some()
-                && !taken[entry]
-                && said.class == Some(told.class)
-                && said.at_us == told.at_us
-        })?;
+    }
+    let mut taken = vec![false; entries.len()];
+    let partner = |said: &Said| {
+        let found = free.get_mut(&(said.class?, said.at_us?))?.pop_front()?;
         taken[found] = true;
         Some(found)
     };
-    let partners = updates.iter().map(&mut partner).collect();
-    (partners, taken)
+    (updates.iter().map(partner).collect(), taken)
 }
 
 /// Whether the times of an update and an entry of one class speak for one worker's writing both.
