@@ -80,20 +80,25 @@ impl<'a> List<'a> {
     /// Where a known update stands. In doubt, of equal ones, at the oldest: what is before it is taken
     /// to be old, and what is behind it to be new.
     pub(super) fn find(&self, mark: Mark) -> Stands {
+        self.find_by(mark, |at| self.hash_at(at))
+    }
+
+    /// The same, by hashes that somebody else has.
+    pub(super) fn find_by(&self, mark: Mark, hash_at: impl Fn(usize) -> u64) -> Stands {
         if !self.loses_updates() {
             let Some(at) = mark.place.checked_sub(self.offset()) else { return Stands::Before };
             let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let is_there = at < self.updates.len() && self.hash_at(at) == mark.hash;
+            let is_there = at < self.updates.len() && hash_at(at) == mark.hash;
             return if is_there { Stands::At(at) } else { Stands::Nowhere };
         }
         // Older ones may have gone since, so it stands there or nearer to the beginning.
-        match (0..self.updates.len()).find(|&at| self.hash_at(at) == mark.hash) {
+        match (0..self.updates.len()).find(|&at| hash_at(at) == mark.hash) {
             Some(at) => Stands::At(at),
             None => Stands::Before,
         }
     }
 
-    fn hash_at(&self, at: usize) -> u64 {
+    pub(super) fn hash_at(&self, at: usize) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.task_id, &self.updates[at]).hash(&mut hasher);
         hasher.finish()

@@ -8,6 +8,9 @@
 //! [`WAIT_MS`]; all others are withheld, and what of them did not come until then is told as a
 //! *derived* frame. Doubt costs a delay, never a loss.
 //!
+//! One is lost: a withheld update of which no copy is kept, as it is large or memory is scarce, and
+//! which has left the list (or its newest [`UPDATES_READ_ON`]) two seconds later, before it was told.
+//!
 //! | file | what it owns |
 //! |---|---|
 //! | `said` | what an update or an entry says, as far as it identifies it |
@@ -16,6 +19,7 @@
 //! | `list` | a part of a task's list, and where in it a known update stands |
 //! | `memory` | what this server saw in a list, and when |
 //! | `reread` | what of the withheld is told, two seconds later |
+//! | `sieve` | which entries matter for that |
 //!
 //! The order of a list is exact, as Redis orders the pushes; that of a stream says nothing of the list,
 //! as workers overtake each other. Ids of entries and `now_ms` are of one clock, that of the stream's
@@ -27,12 +31,14 @@ mod memory;
 mod pairs;
 mod reread;
 mod said;
+mod sieve;
 
 pub use attach::{Attach, Read, attach};
 pub use list::{List, Mark};
 pub use memory::Memory;
 pub use reread::{Batch, Reread, reread};
 pub use said::Told;
+pub use sieve::Sieve;
 
 /// How many of a list's newest updates a read for viewers brings.
 pub const UPDATES_READ: u64 = 32;

@@ -1,6 +1,7 @@
 //! What of the withheld updates is told, when the time is over in which their entries would have come.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -21,44 +22,105 @@ pub struct Batch {
     /// When it is to be read again, by the log's clock, in milliseconds since the epoch.
     pub due_ms: u64,
     /// In the task layout, whose list it was.
-    task_id: Option<Bytes>,
-    withheld: Vec<(Said, Bytes)>,
+    pub(super) task_id: Option<Bytes>,
+    withheld: Vec<Withheld>,
     others: Vec<Other>,
     newest: Mark,
 }
 
+/// An update that is withheld. Where there is no copy of it, it is looked for in the list that is read
+/// again, and is not told where it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Withheld {
+    said: Said,
+    hash: u64,
+    len: usize,
+    copy: Option<Bytes>,
+}
+
 /// What was read again: the stream, and then, or in the same step, the list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Reread<'a> {
-    /// The newest updates.
-    pub list: List<'a>,
-    /// What came behind the batch's position: all of it up to this read's. What is before that may be
-    /// there as well.
-    pub entries: &'a [Told],
-    /// The position of this read. Who has everything up to it is told what is found.
-    pub position: StreamId,
+    list: List<'a>,
+    position: StreamId,
+    /// What is known of each update of the list, once a batch has asked for it: of large ones it takes
+    /// long, and several batches ask.
+    known: Vec<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    said: OnceLock<Said>,
+    hash: OnceLock<u64>,
+}
+
+impl Withheld {
+    fn is_as(&self, other: &Self) -> bool {
+        (self.said, self.hash, self.len) == (other.said, other.hash, other.len)
+    }
+
+    /// Its bytes, where they are still to be had.
+    fn bytes(&self, read: &Reread<'_>) -> Option<Bytes> {
+        let updates = read.list.updates;
+        let is_this = |at: &usize| updates[*at].len() == self.len && read.hash_at(*at) == self.hash;
+        let in_list = || (0..updates.len()).rev().find(is_this).map(|at| updates[at].clone());
+        self.copy.clone().or_else(in_list)
+    }
+}
+
+impl<'a> Reread<'a> {
+    /// The list's newest updates, at most [`UPDATES_READ_ON`](super::UPDATES_READ_ON), and the
+    /// position of this read: who has everything up to it is told what is found.
+    pub fn new(list: List<'a>, position: StreamId) -> Self {
+        let known = list.updates.iter().map(|_| Known::default()).collect();
+        Self { list, position, known }
+    }
+
+    fn said_at(&self, at: usize) -> Said {
+        *self.known[at].said.get_or_init(|| Said::by_update(&self.list.updates[at]))
+    }
+
+    fn hash_at(&self, at: usize) -> u64 {
+        *self.known[at].hash.get_or_init(|| self.list.hash_at(at))
+    }
 }
 
 impl Batch {
-    /// None where nothing is withheld: nothing is owed. `memory` is what was known before this read.
+    /// None where nothing is withheld: nothing is owed. `memory` is what was known before this read;
+    /// `copy` gives the copy of an update that is to be kept, if any.
     pub fn of(
         attach: &Attach,
         read: &Read<'_>,
         position: StreamId,
         memory: &Memory,
+        mut copy: impl FnMut(&Bytes) -> Option<Bytes>,
     ) -> Option<Self> {
         if attach.withheld.is_empty() {
             return None;
         }
-        let withheld = attach.withheld.iter().map(|&at| read.list.updates[at].clone());
+        let withheld = attach.withheld.iter().zip(&attach.said).map(|(&at, &said)| {
+            let update = &read.list.updates[at];
+            let hash = read.list.hash_at(at);
+            Withheld { said, hash, len: update.len(), copy: copy(update) }
+        });
         Some(Self {
             position,
             due_ms: memory.old_at_ms(&read.list, read.now_ms),
             task_id: read.list.task_id.map(Bytes::copy_from_slice),
-            withheld: attach.said.iter().copied().zip(withheld).collect(),
+            withheld: withheld.collect(),
             others: attach.others.clone(),
             newest: read.list.newest()?,
         })
+    }
+
+    /// Whether those of another batch are owed the very same, for the same reasons.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let withheld = || self.withheld.iter().zip(&other.withheld);
+        (self.position, self.newest) == (other.position, other.newest)
+            && self.task_id == other.task_id
+            && self.others == other.others
+            && self.withheld.len() == other.withheld.len()
+            && withheld().all(|(ours, theirs)| ours.is_as(theirs))
     }
 
     /// The newest update there was: once the batch was read again, all up to it are old.
@@ -66,71 +128,80 @@ impl Batch {
         self.newest
     }
 
-    /// The withheld updates, oldest first.
-    pub fn withheld(&self) -> impl Iterator<Item = &Bytes> {
-        self.withheld.iter().map(|(_, update)| update)
+    /// The copies of withheld updates, oldest first.
+    pub fn copies(&self) -> impl Iterator<Item = &Bytes> {
+        self.withheld.iter().filter_map(|withheld| withheld.copy.as_ref())
     }
 
-    /// The withheld updates, in bytes.
+    /// What the withheld updates say that an entry may say as well.
+    pub(super) fn said(&self) -> impl Iterator<Item = (Class, Option<i64>)> {
+        self.withheld
+            .iter()
+            .filter_map(|withheld| Some((withheld.said.class?, withheld.said.at_us)))
+    }
+
+    /// What it takes, without the copies, in bytes.
     pub fn bytes_len(&self) -> usize {
-        let others = self.others.len() * size_of::<Other>();
-        let size = |update: &Bytes| update.len() + size_of::<(Said, Bytes)>();
-        self.withheld.iter().map(|(_, update)| size(update)).sum::<usize>() + others
+        self.withheld.len() * size_of::<Withheld>() + self.others.len() * size_of::<Other>()
     }
 
-    /// The updates that were pushed since, and whether those are all.
-    fn pushed_since<'a>(&self, list: &List<'a>) -> (&'a [Bytes], bool) {
+    /// Where in the list those begin that were pushed since, and whether those are all.
+    fn pushed_since(&self, read: &Reread<'_>) -> (usize, bool) {
+        let list = &read.list;
         if list.task_id != self.task_id.as_deref() {
             // The thread has another task; of what this one pushed nothing is known.
-            return (&[], false);
+            return (list.updates.len(), false);
         }
-        match list.find(self.newest) {
-            Stands::At(at) => (&list.updates[at + 1..], true),
-            Stands::Before => (list.updates, false),
-            Stands::Nowhere => (list.updates, !list.has_more()),
+        match list.find_by(self.newest, |at| read.hash_at(at)) {
+            Stands::At(at) => (at + 1, true),
+            Stands::Before => (0, false),
+            Stands::Nowhere => (0, !list.has_more()),
         }
     }
 }
 
 /// The withheld updates that are told as derived frames, oldest first: those that did not come as
 /// entries. Where that cannot be told, one more is told rather than one less.
-pub fn reread(batch: &Batch, read: &Reread<'_>, limits: Limits) -> Vec<Bytes> {
-    let (pushed, are_all) = batch.pushed_since(&read.list);
+///
+/// `entries` are those that came behind the batch's position, all of them up to this read's, or what a
+/// [`Sieve`](super::Sieve) left of them. What is before that may be there as well.
+pub fn reread(batch: &Batch, read: &Reread<'_>, entries: &[Told], limits: Limits) -> Vec<Bytes> {
+    let (pushed_from, are_all) = batch.pushed_since(read);
     let (behind, up_to) = (batch.position, read.position);
     let is_new = |told: &&Told| told.id > behind && told.id <= up_to;
     let is_ours = |told: &&Told| told.is_of(batch.task_id.as_deref());
-    let came: Vec<Told> = read.entries.iter().filter(is_new).filter(is_ours).copied().collect();
+    let came: Vec<Told> = entries.iter().filter(is_new).filter(is_ours).copied().collect();
     // Of those that have the same time as well, the new ones and those that were not withheld come
     // first: what they leave is of the withheld.
-    let pushed: Vec<Said> = pushed.iter().map(|update| Said::by_update(update)).collect();
-    let may_come = pushed.iter().map(|_| true).chain(batch.others.iter().map(|it| it.may_come));
-    let may_come: Vec<bool> = may_come.collect();
-    let others = batch.others.iter().map(|other| other.said);
-    let withheld = batch.withheld.iter().map(|(said, _)| *said);
-    let updates: Vec<Said> = pushed.into_iter().chain(others).chain(withheld).collect();
+    let pushed = (pushed_from..read.list.updates.len()).map(|at| (read.said_at(at), true));
+    let others = batch.others.iter().map(|other| (other.said, other.may_come));
+    let (mut updates, may_come): (Vec<Said>, Vec<bool>) = pushed.chain(others).unzip();
+    updates.extend(batch.withheld.iter().map(|withheld| withheld.said));
     let (partners, taken) = exact(&updates, &came);
 
     // Of a class, entries beyond one for each of the others are of the withheld.
-    let surplus = |class: Class| {
-        let is_left = |at: &usize| partners[*at].is_none() && updates[*at].class == Some(class);
-        let entries = (0..came.len()).filter(|&at| !taken[at] && came[at].class == class).count();
-        let others = (0..may_come.len()).filter(|at| may_come[*at] && is_left(at)).count();
-        entries.saturating_sub(others)
-    };
-    let mut came_of: HashMap<Class, usize> = HashMap::new();
+    let mut surplus: HashMap<Class, usize> = HashMap::new();
+    for (told, _) in came.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+        *surplus.entry(told.class).or_default() += 1;
+    }
+    for at in (0..may_come.len()).filter(|&at| may_come[at] && partners[at].is_none()) {
+        if let Some(left) = updates[at].class.and_then(|class| surplus.get_mut(&class)) {
+            *left = left.saturating_sub(1);
+        }
+    }
     let mut told = Vec::new();
     let mut in_doubt = 0;
     for at in (may_come.len()..updates.len()).filter(|&at| partners[at].is_none()) {
-        if let Some(class) = updates[at].class.filter(|_| are_all) {
-            let left = came_of.entry(class).or_insert_with(|| surplus(class));
-            if *left > 0 {
+        let class = updates[at].class.filter(|_| are_all);
+        match class.and_then(|class| surplus.get_mut(&class)).filter(|left| **left > 0) {
+            Some(left) => {
                 *left -= 1;
                 in_doubt += 1;
-                continue;
             }
+            None => told.push(&batch.withheld[at - may_come.len()]),
         }
-        told.push(batch.withheld[at - may_come.len()].1.clone());
     }
     // Of an entry that is of one or another update, the other one is told: it takes no one's place.
-    told.split_off(told.len().saturating_sub(limits.shown_max + in_doubt))
+    let told = told.split_off(told.len().saturating_sub(limits.shown_max + in_doubt));
+    told.into_iter().filter_map(|withheld| withheld.bytes(read)).collect()
 }

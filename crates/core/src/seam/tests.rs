@@ -1,6 +1,7 @@
 //! The decision table, row by row, and what makes updates and entries equal.
 
 mod marks;
+mod sieved;
 mod table;
 mod words;
 
@@ -63,11 +64,16 @@ fn told_later(
     let memory = Memory::default();
     let found = attach(&read, &memory, Limits::default());
     let position = StreamId { ms: NOW_MS, seq: 0 };
-    let Some(batch) = Batch::of(&found, &read, position, &memory) else { return Vec::new() };
+    let Some(batch) = batch_of(&found, &read, position, &memory) else { return Vec::new() };
     let then = [updates, pushed].concat();
     let came: Vec<Told> = came.iter().filter_map(Told::by).collect();
-    let reread = Reread { list: list(&then), entries: &came, position: StreamId::MAX };
-    super::reread(&batch, &reread, Limits::default())
+    let reread = Reread::new(list(&then), StreamId::MAX);
+    super::reread(&batch, &reread, &came, Limits::default())
+}
+
+/// A batch that keeps copies of all that is withheld.
+fn batch_of(found: &Attach, read: &Read<'_>, position: StreamId, memory: &Memory) -> Option<Batch> {
+    Batch::of(found, read, position, memory, |update| Some(update.clone()))
 }
 
 /// An entry that comes after the attach.

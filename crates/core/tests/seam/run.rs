@@ -153,7 +153,8 @@ impl Search {
             one_step: false,
         };
         let found = attach(&read, &world.memory, limits);
-        let batch = Batch::of(&found, &read, stream.position(), &world.memory);
+        let batch =
+            Batch::of(&found, &read, stream.position(), &world.memory, |it| Some(it.clone()));
         let pushed = world.pushed.len();
         let read = world.pushed[pushed - read.list.updates.len()..].to_vec();
         let attached = Attached { found, batch, position: stream.position(), read, pushed };
@@ -190,12 +191,9 @@ impl Search {
         let mut now_ms = world.now_ms;
         if let Some(batch) = &attached.batch {
             now_ms = now_ms.max(batch.due_ms + STEPS_MS);
-            let read = Reread {
-                list: world.read_list(self.run.updates_read_again),
-                entries: &world.told,
-                position: world.position(),
-            };
-            let told = reread(batch, &read, self.run.limits);
+            let list = world.read_list(self.run.updates_read_again);
+            let read = Reread::new(list, world.position());
+            let told = reread(batch, &read, &world.told, self.run.limits);
             let place = |update| world.list.iter().position(|pushed| pushed == update);
             got.extend(told.iter().filter_map(place).map(|place| world.pushed[place]));
         }

@@ -34,7 +34,7 @@ fn one_reread_serves_all_who_saw_the_same_newest() {
     let due_ms = |list, memory: &Memory| {
         let read = Read { now_ms: NOW_MS + 1500, ..read(list, &[]) };
         let found = attach(&read, memory, Limits::default());
-        Batch::of(&found, &read, StreamId::ZERO, memory).unwrap().due_ms
+        batch_of(&found, &read, StreamId::ZERO, memory).unwrap().due_ms
     };
     assert_eq!(due_ms(list(&updates[..1]), &memory), NOW_MS + 2000);
     assert_eq!(due_ms(list(&updates), &memory), NOW_MS + 3500);
@@ -102,8 +102,8 @@ fn another_tasks_list_is_another_list() {
 
 fn told_of(batch: &Batch, list: List<'_>, came: &[Entry]) -> usize {
     let came: Vec<Told> = came.iter().filter_map(Told::by).collect();
-    let reread = Reread { list, entries: &came, position: StreamId::MAX };
-    super::super::reread(batch, &reread, Limits::default()).len()
+    let reread = Reread::new(list, StreamId::MAX);
+    super::super::reread(batch, &reread, &came, Limits::default()).len()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn where_it_cannot_be_told_what_was_pushed_the_withheld_are_told() {
     let read = read(list(&updates), &[]);
     let memory = Memory::default();
     let found = attach(&read, &memory, Limits::default());
-    let batch = Batch::of(&found, &read, StreamId::ZERO, &memory).unwrap();
+    let batch = batch_of(&found, &read, StreamId::ZERO, &memory).unwrap();
     let came = [coming("a", None)];
     assert_eq!(told_of(&batch, list(&updates), &came), 0);
     // More was pushed than was read,
@@ -121,4 +121,46 @@ fn where_it_cannot_be_told_what_was_pushed_the_withheld_are_told() {
     // or the list is another task's. Of one that was deleted and begun again all is known.
     assert_eq!(told_of(&batch, list(&pushed), &came), 0);
     assert_eq!(told_of(&batch, List { task_id: Some(b"other"), ..list(&updates) }, &came), 1);
+}
+
+#[test]
+fn without_a_copy_an_update_is_told_where_the_list_still_has_it() {
+    let updates = [update("a", 30), update("b", 20), update("c", 10)];
+    let read = read(list(&updates), &[]);
+    let memory = Memory::default();
+    let found = attach(&read, &memory, Limits::default());
+    let copy = |update: &Bytes| (*update == updates[0]).then(|| update.clone());
+    let batch = Batch::of(&found, &read, StreamId::ZERO, &memory, copy).unwrap();
+    assert_eq!(batch.copies().collect::<Vec<_>>(), [&updates[0]]);
+    let told = |list, came: &[Told]| {
+        super::super::reread(&batch, &Reread::new(list, StreamId::MAX), came, Limits::default())
+    };
+    assert_eq!(told(list(&updates), &[]), updates);
+    let came = [Told::by(&coming("c", Some(10))).unwrap()];
+    assert_eq!(told(list(&updates), &came), updates[..2]);
+    // Of those that left the list there is the copy.
+    assert_eq!(
+        told(List { total: 3, ..list(&updates[2..]) }, &[]),
+        [&updates[..1], &updates[2..]].concat()
+    );
+    assert_eq!(told(list(&[]), &[]), updates[..1]);
+}
+
+#[test]
+fn who_is_owed_the_same_is_as_the_other_whatever_is_kept() {
+    let updates = [update("a", 20), update("b", 10)];
+    let memory = Memory::default();
+    let batch = |list, position, is_kept: bool| {
+        let read = read(list, &[]);
+        let found = attach(&read, &memory, Limits::default());
+        let copy = |update: &Bytes| is_kept.then(|| update.clone());
+        Batch::of(&found, &read, position, &memory, copy).unwrap()
+    };
+    let at = StreamId { ms: NOW_MS, seq: 0 };
+    let kept = batch(list(&updates), at, true);
+    assert!(kept.is_as(&batch(list(&updates), at, false)));
+    assert!(!kept.is_as(&batch(list(&updates), StreamId { seq: 1, ..at }, true)));
+    assert!(!kept.is_as(&batch(list(&updates[..1]), at, true)));
+    assert!(!kept.is_as(&batch(list(&updates[1..]), at, true)));
+    assert!(!kept.is_as(&batch(List { task_id: None, ..list(&updates) }, at, true)));
 }

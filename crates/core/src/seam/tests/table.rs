@@ -86,11 +86,11 @@ fn only_entries_behind_the_batch_and_up_to_the_read_count() {
     let memory = Memory::default();
     let found = attach(&read, &memory, Limits::default());
     let position = StreamId { ms: NOW_MS, seq: 5 };
-    let batch = Batch::of(&found, &read, position, &memory).unwrap();
+    let batch = batch_of(&found, &read, position, &memory).unwrap();
     let told = |id, position| {
         let came = Told::by(&Entry { id, ..coming("a", Some(20)) }).unwrap();
-        let reread = Reread { list: list(&updates), entries: &[came], position };
-        super::super::reread(&batch, &reread, Limits::default()).len()
+        let reread = Reread::new(list(&updates), position);
+        super::super::reread(&batch, &reread, &[came], Limits::default()).len()
     };
     let later = StreamId { ms: NOW_MS + 2000, seq: 0 };
     assert_eq!(told(position, later), 1);
