@@ -163,6 +163,7 @@ impl Shared {
         if !intake.entries.is_empty() {
             let number = intake.entries.len() as u64;
             self.metrics.entries_read.fetch_add(number, Relaxed);
+            topic.seam.came(&self.account, intake.entries);
             let chunks = encode::entries(&self.account, &topic.thread, head, intake.entries);
             self.append(topic, chunks);
         }

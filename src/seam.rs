@@ -8,6 +8,9 @@
 //! What waits holds next to nothing, and what is held for it beyond that is taken only where there is
 //! room: the read that ends the wait needs room too, and must not wait for what waits for it.
 
+mod joined;
+mod read;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,11 +27,11 @@ use crate::core::seam::{
     self, Attach, Batch, Limits, List, Memory, Read, Reread, Sieve, Told, attach, reread,
 };
 use crate::id::StreamId;
-use crate::intake::{Brought, behind};
-use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
-use crate::shared::{Shared, TailMessage};
+use crate::log::{Entry, LogError, Snapshot};
+use crate::shared::Shared;
 use crate::topic::Topic;
-use crate::turn::Turn;
+use joined::Joined;
+use read::{End, read_end};
 
 /// Re-reads of one topic are at least so far apart: those that are due in between are served
 /// together. So long it is until somebody who waits for room, or for the tail, looks again.
@@ -60,6 +63,10 @@ struct Inner {
     last: u32,
     /// A task is at work that will see to all who wait.
     open: bool,
+    /// What came since, as far as it matters for those who wait; and what that takes.
+    came: Sieve,
+    charge: Option<Charge>,
+    joined: Joined,
 }
 
 /// A batch that waits for its re-read.
@@ -85,6 +92,23 @@ impl AsRef<[u8]> for Copied {
 }
 
 impl Inner {
+    /// Keeps no more than those need who wait.
+    fn let_go(&mut self) {
+        self.came.retain(self.waiting.iter().map(|waiting| &*waiting.batch));
+        if let Some(charge) = &mut self.charge {
+            charge.set(self.came.bytes_len());
+        }
+        if self.waiting.is_empty() {
+            self.charge = None;
+            self.joined = Joined::default();
+        }
+    }
+
+    fn next_number(&mut self) -> Option<Number> {
+        self.last = self.last.wrapping_add(1).max(1);
+        NonZeroU32::new(self.last)
+    }
+
     /// A copy of an update that is withheld: the one of those who wait already, or a new one where it
     /// is small and there is room to spare.
     fn copy(&self, account: &Account, update: &Bytes) -> Option<Bytes> {
@@ -109,12 +133,36 @@ impl Seam {
             .is_some_and(|read| attach(&read, &inner.memory, Limits::default()).reads_on)
     }
 
-    /// Whom somebody joins who resumes behind a position: of those who wait, the last ones whose
-    /// state he may have been given, and then something was withheld from him as well.
+    /// Whom somebody joins who resumes behind a position: those who wait whose state he may have been
+    /// given, and then something was withheld from him as well.
     pub(crate) fn to_join(&self, after: StreamId, epoch: u32) -> Option<Number> {
-        let inner = self.0.lock();
-        let mut waiting = inner.waiting.iter().rev().filter(|waiting| waiting.epoch == epoch);
-        waiting.find(|waiting| waiting.batch.position <= after).map(|waiting| waiting.number)
+        let mut inner = self.0.lock();
+        let may_be_his =
+            |waiting: &&Waiting| waiting.epoch == epoch && waiting.batch.position <= after;
+        let his = inner.waiting.iter().filter(may_be_his);
+        let his: Vec<_> = his.map(|it| (it.number, it.batch.clone())).collect();
+        let (last, covers) = his.split_last()?;
+        if covers.iter().all(|(_, batch)| last.1.covers(batch)) {
+            return Some(last.0);
+        }
+        let numbers: Vec<Number> = his.iter().map(|(number, _)| *number).collect();
+        if let Some(number) = inner.joined.of(&numbers) {
+            return Some(number);
+        }
+        let number = inner.next_number()?;
+        inner.joined.add(number, his);
+        Some(number)
+    }
+
+    /// What came, behind all that came before.
+    pub(crate) fn came(&self, account: &Account, entries: &[Entry]) {
+        let mut inner = self.0.lock();
+        if inner.waiting.is_empty() {
+            return;
+        }
+        entries.iter().filter_map(Told::by).for_each(|told| inner.came.take(told));
+        let bytes = inner.came.bytes_len();
+        inner.charge.get_or_insert_with(|| account.charge(Kind::Answers, 0)).set(bytes);
     }
 }
 
@@ -144,8 +192,8 @@ pub(crate) fn settle(
     {
         return Some(last.number);
     }
-    inner.last = inner.last.wrapping_add(1).max(1);
-    let number = NonZeroU32::new(inner.last)?;
+    let number = inner.next_number()?;
+    inner.came.add(&batch);
     let wait = Duration::from_millis(batch.due_ms.saturating_sub(now_ms).min(seam::WAIT_MS));
     let charge = shared.account.charge(Kind::Answers, batch.bytes_len());
     let due = Instant::now() + wait;
@@ -187,6 +235,7 @@ impl Drop for Open {
             let mut inner = self.0.seam.0.lock();
             inner.open = false;
             inner.waiting.clear();
+            inner.let_go();
         }
     }
 }
@@ -194,17 +243,19 @@ impl Drop for Open {
 /// Reads again for all batches that are due, and has their viewers told what did not come.
 async fn read_again(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), LogError> {
     let (epoch, due) = due(topic);
-    let Some(from) = due.iter().map(|(_, batch)| batch.position).min() else { return Ok(()) };
-    let mut sieve = Sieve::of(due.iter().map(|(_, batch)| &**batch));
-    let mut kept = shared.account.charge(Kind::Answers, 0);
-    let Some(page) = last_page(shared, topic, epoch, from, &mut sieve, &mut kept).await? else {
+    if due.is_empty() {
         return Ok(());
-    };
-    let Page { snapshot, charge: _charge, turn, .. } = page;
-    drop(turn);
+    }
+    let Some(end) = read_end(shared, topic, epoch).await? else { return Ok(()) };
+    let End { snapshot, charge: _charge, turn, .. } = end;
     let none = List { updates: &[], total: 0, task_id: None };
     let list = snapshot.state.as_ref().map_or(none, List::of);
-    topic.seam.0.lock().memory.saw(&list, snapshot.now_ms);
+    let sieve = {
+        let mut inner = topic.seam.0.lock();
+        inner.memory.saw(&list, snapshot.now_ms);
+        inner.came.clone()
+    };
+    drop(turn);
     let read = Reread::new(list, snapshot.stream.last_generated);
     // They still wait meanwhile, so that whoever comes back can join them.
     let mut found = Vec::new();
@@ -212,13 +263,18 @@ async fn read_again(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), LogE
         found.push(reread(batch, &read, &sieve.kept_for(batch), Limits::default()));
         yield_now().await;
     }
+    let mut told = Vec::new();
     let mut inner = topic.seam.0.lock();
     inner.waiting.retain(|waiting| due.iter().all(|(number, _)| *number != waiting.number));
     for ((number, batch), updates) in due.into_iter().zip(found) {
         inner.memory.waited_for(batch.newest());
-        if !updates.is_empty() {
-            shared.derive(topic, number, &Arc::new(Derived::new(&shared.account, updates)));
-        }
+        told.extend(inner.joined.told(number, &updates));
+        told.push((number, updates));
+    }
+    inner.let_go();
+    drop(inner);
+    for (number, updates) in told.into_iter().filter(|(_, updates)| !updates.is_empty()) {
+        shared.derive(topic, number, &Arc::new(Derived::new(&shared.account, updates)));
     }
     Ok(())
 }
@@ -232,6 +288,7 @@ fn due(topic: &Topic) -> (Option<u32>, Vec<(Number, Arc<Batch>)>) {
     // Whoever was told that the stream is another one was given another state.
     let unwatched = topic.viewers.load(Relaxed) == 0;
     inner.waiting.retain(|waiting| !unwatched && Some(waiting.epoch) == epoch);
+    inner.let_go();
     let due = inner.waiting.iter().filter(|waiting| waiting.due <= now);
     (epoch, due.map(|waiting| (waiting.number, waiting.batch.clone())).collect())
 }
@@ -243,97 +300,4 @@ fn epoch(topic: &Topic) -> Option<u32> {
 /// Whether anybody still waits for what is read for batches of an epoch.
 fn is_awaited(topic: &Topic, of: Option<u32>) -> bool {
     topic.viewers.load(Relaxed) > 0 && epoch(topic) == of
-}
-
-/// A part of the stream, and the list.
-struct Page {
-    wants: SnapshotWants,
-    snapshot: Snapshot,
-    charge: Charge,
-    turn: Turn,
-}
-
-/// Reads what is behind a position up to the stream's end, to which the topic is brought, and puts
-/// what it tells through the sieve. What was read last; none where nobody waits for it any more.
-async fn last_page(
-    shared: &Arc<Shared>,
-    topic: &Arc<Topic>,
-    epoch: Option<u32>,
-    mut from: StreamId,
-    sieve: &mut Sieve,
-    kept: &mut Charge,
-) -> Result<Option<Page>, LogError> {
-    loop {
-        let Some(page) = page(shared, topic, epoch, from).await? else { return Ok(None) };
-        let snapshot = &page.snapshot;
-        behind(&snapshot.page, from).iter().filter_map(Told::by).for_each(|told| sieve.take(told));
-        kept.set(sieve.bytes_len());
-        let last = snapshot.page.last().map(|last| last.id);
-        from = last.unwrap_or(from);
-        if last.is_some() && snapshot.page_goes_on {
-            continue;
-        }
-        let brought = shared.bring_to_end(topic, page.wants, snapshot);
-        if brought == Brought::ToEnd {
-            return Ok(Some(page));
-        }
-        let look = TailMessage::Look(topic.clone(), Some(snapshot.history));
-        shared.tails[topic.owner()].put(look);
-        if brought != Brought::Behind {
-            return Err(LogError::Unavailable("the stream is another one".into()));
-        }
-        // The tail is behind what was read, which counts all the same.
-        drop(page);
-        sleep(REREAD_PAUSE).await;
-    }
-}
-
-/// A part of the stream, and the list; on the lane's connection where they are large. None where
-/// nobody waits for it any more.
-async fn page(
-    shared: &Arc<Shared>,
-    topic: &Arc<Topic>,
-    epoch: Option<u32>,
-    from: StreamId,
-) -> Result<Option<Page>, LogError> {
-    let limits = &shared.config.limits;
-    let mut wants = SnapshotWants {
-        updates_max: Some(seam::UPDATES_READ_ON),
-        page: Some(PageWants {
-            from,
-            entries_max: limits.page_entries_max,
-            bytes_max: limits.page_bytes_max as u64,
-        }),
-        bytes_max: Some(limits.answer_bytes_max() as u64),
-        ..SnapshotWants::default()
-    };
-    let Some(charge) = room(shared, topic, epoch).await else { return Ok(None) };
-    let turn = Turn::for_desk(shared, topic);
-    match shared.log.snapshot_in_turn(&topic.thread, wants, turn).await {
-        Err(LogError::TooLarge) => {}
-        read => return read.map(|(snapshot, turn)| Some(Page { wants, snapshot, charge, turn })),
-    }
-    drop(charge);
-    wants.bytes_max = None;
-    let _large = shared.lane.turn(true).await?;
-    let charge = shared.account.outside(Kind::Answers);
-    let turn = Turn::for_desk(shared, topic);
-    let read = shared.lane.log().snapshot_in_turn(&topic.thread, wants, turn).await;
-    read.map(|(snapshot, turn)| Some(Page { wants, snapshot, charge, turn }))
-}
-
-/// Room for an answer of the usual size; none where nobody waits for it any more.
-async fn room(shared: &Shared, topic: &Topic, epoch: Option<u32>) -> Option<Charge> {
-    let began = Instant::now();
-    let bytes = shared.config.limits.answer_bytes_max();
-    while is_awaited(topic, epoch) {
-        let patient = began.elapsed() < PATIENCE;
-        let priority = if patient { Priority::Usual } else { Priority::Live };
-        let charge = shared.account.reserve(Kind::Answers, bytes, priority);
-        if charge.is_some() {
-            return charge;
-        }
-        sleep(REREAD_PAUSE).await;
-    }
-    None
 }

@@ -95,6 +95,47 @@ async def test_who_comes_back_from_before_such_a_state_is_told_nothing_twice(
     await nothing_but_pong(ws)
 
 
+async def test_who_comes_back_is_told_what_a_later_state_does_not_withhold(server, agent, viewers):
+    """The updates that the later one shows are newer than the one without an entry."""
+    orphan = agent.push("orphan")
+    first, position = await attach(viewers, server, agent, [])
+    for n in range(10):
+        item = agent.push(f"update {n}")
+        added = agent.add(item)
+        await comes_as_its_entry(first, item, added, position)
+        position = added
+    late = agent.push("late")
+    other, _ = await attach(viewers, server, agent, [f"update {n}" for n in range(10)])
+    await first.close()
+    back = await viewers(server, agent.thread, since=position)
+    assert (await receive(back))["update_type"] == "caught_up"
+    # They are told when the last of them has been waited for.
+    for item in (orphan, late):
+        await comes_derived(back, item, position)
+    await nothing_but_pong(back)
+    await comes_derived(other, late, position)
+    await nothing_but_pong(other)
+
+
+@pytest.mark.parametrize("gone", ["trimmed", "deleted"])
+async def test_what_came_as_its_entry_is_not_told_again_though_the_entry_is_gone(
+    server, agent, viewers, gone
+):
+    item = agent.push("update")
+    orphan = agent.push("orphan")
+    ws, position = await attach(viewers, server, agent, [])
+    added = agent.add(item)
+    await comes_as_its_entry(ws, item, added, position)
+    last = added
+    if gone == "deleted":
+        agent.redis.xdel(agent.stream, added)
+    else:
+        last = agent.redis.xadd(agent.stream, {"n": 1}, maxlen=1, approximate=False)
+        assert (await receive(ws))["stream_id"] == last
+    await comes_derived(ws, orphan, last)
+    await nothing_but_pong(ws)
+
+
 @THREAD_LAYOUT
 async def test_an_entry_that_comes_after_all_comes_too(server, agent, viewers):
     """The only repeat there is."""

@@ -99,8 +99,13 @@ impl<'a> List<'a> {
     }
 
     pub(super) fn hash_at(&self, at: usize) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.task_id, &self.updates[at]).hash(&mut hasher);
-        hasher.finish()
+        hash_of(self.task_id, &self.updates[at])
     }
+}
+
+/// What an update of a task is known by.
+pub(super) fn hash_of(task_id: Option<&[u8]>, update: &Bytes) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (task_id, update).hash(&mut hasher);
+    hasher.finish()
 }

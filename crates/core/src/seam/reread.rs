@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Limits;
 use super::attach::{Attach, Other, Read};
-use super::list::{List, Mark, Stands};
+use super::list::{List, Mark, Stands, hash_of};
 use super::memory::Memory;
 use super::pairs::exact;
 use super::said::{Class, Said, Told};
@@ -126,6 +126,18 @@ impl Batch {
     /// The newest update there was: once the batch was read again, all up to it are old.
     pub fn newest(&self) -> Mark {
         self.newest
+    }
+
+    /// Whether an update is withheld from it.
+    pub fn withholds(&self, update: &Bytes) -> bool {
+        let hash = hash_of(self.task_id.as_deref(), update);
+        self.withheld.iter().any(|withheld| withheld.hash == hash)
+    }
+
+    /// Whether all that is withheld from another one is withheld from it too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let is_here = |theirs: &Withheld| self.withheld.iter().any(|ours| ours.hash == theirs.hash);
+        other.withheld.iter().all(is_here)
     }
 
     /// The copies of withheld updates, oldest first.

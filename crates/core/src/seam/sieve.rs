@@ -36,7 +36,7 @@ use super::said::{Class, Told};
 const EACH_MAX: usize = 3 * UPDATES_READ_ON as usize;
 
 /// Entries that matter for some batches.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sieve {
     tasks: Vec<OfTask>,
     each_max: usize,
@@ -45,44 +45,63 @@ pub struct Sieve {
 }
 
 /// Those that may be of one task's updates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct OfTask {
     task_id: Option<Bytes>,
     classes: HashMap<Class, OfClass>,
 }
 
 /// Oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct OfClass {
     /// With the time of a withheld update.
     at_us: HashMap<i64, VecDeque<Told>>,
     others: VecDeque<Told>,
 }
 
+impl Default for Sieve {
+    fn default() -> Self {
+        Self::of_each(EACH_MAX)
+    }
+}
+
 impl Sieve {
-    /// For these batches.
-    pub fn of<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Self {
-        Self::of_each(batches, EACH_MAX)
+    /// For no batch yet, so many entries of each kind.
+    pub(super) fn of_each(each_max: usize) -> Self {
+        Self { tasks: Vec::new(), each_max, number: 0 }
     }
 
-    pub(super) fn of_each<'a>(
-        batches: impl IntoIterator<Item = &'a Batch>,
-        each_max: usize,
-    ) -> Self {
-        let mut tasks: Vec<OfTask> = Vec::new();
-        for batch in batches {
-            let found = tasks.iter().position(|task| task.task_id == batch.task_id);
-            let at = found.unwrap_or_else(|| {
-                let task_id = batch.task_id.clone();
-                tasks.push(OfTask { task_id, classes: HashMap::new() });
-                tasks.len() - 1
-            });
-            for (class, at_us) in batch.said() {
-                let of_class = tasks[at].classes.entry(class).or_default();
-                of_class.at_us.extend(at_us.map(|at_us| (at_us, VecDeque::new())));
+    /// For this batch, too, behind whose position the next entry comes.
+    pub fn add(&mut self, batch: &Batch) {
+        let found = self.tasks.iter().position(|task| task.task_id == batch.task_id);
+        let at = found.unwrap_or_else(|| {
+            let task_id = batch.task_id.clone();
+            self.tasks.push(OfTask { task_id, classes: HashMap::new() });
+            self.tasks.len() - 1
+        });
+        for (class, at_us) in batch.said() {
+            let of_class = self.tasks[at].classes.entry(class).or_default();
+            if let Some(at_us) = at_us {
+                of_class.at_us.entry(at_us).or_default();
             }
         }
-        Self { tasks, each_max, number: 0 }
+    }
+
+    /// For these batches alone.
+    pub fn retain<'a>(&mut self, batches: impl IntoIterator<Item = &'a Batch>) {
+        let mut only = Self::of_each(self.each_max);
+        batches.into_iter().for_each(|batch| only.add(batch));
+        self.tasks.retain_mut(|task| {
+            let Some(needed) = only.tasks.iter().find(|it| it.task_id == task.task_id) else {
+                return false;
+            };
+            task.classes.retain(|class, _| needed.classes.contains_key(class));
+            true
+        });
+        let kept = |of_class: &OfClass| {
+            of_class.others.len() + of_class.at_us.values().map(VecDeque::len).sum::<usize>()
+        };
+        self.number = self.tasks.iter().flat_map(|task| task.classes.values()).map(kept).sum();
     }
 
     /// The next entry.

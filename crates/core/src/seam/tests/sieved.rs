@@ -57,7 +57,7 @@ proptest! {
             task_id,
         };
         let memory = Memory::default();
-        let batches: Vec<Batch> = batches
+        let mut batches: Vec<Batch> = batches
             .into_iter()
             .filter_map(|(end, seq, task)| {
                 let task_id = [Some(&b"k"[..]), Some(b"other"), None][task];
@@ -67,10 +67,20 @@ proptest! {
                 batch_of(&found, &read, StreamId { ms: NOW_MS, seq }, &memory)
             })
             .collect();
+        batches.sort_by_key(|batch| batch.position);
         let all: Vec<Told> =
             entries.into_iter().enumerate().map(|(seq, it)| told_of(seq, it)).collect();
-        let mut sieve = Sieve::of_each(&batches, 3 * READ);
-        all.iter().for_each(|told| sieve.take(*told));
+        let mut sieve = Sieve::of_each(3 * READ);
+        // Each batch is added when its state is read: what comes later is behind its position.
+        let mut waiting = batches.iter().peekable();
+        for told in &all {
+            while let Some(batch) = waiting.next_if(|batch| batch.position < told.id) {
+                sieve.add(batch);
+            }
+            sieve.take(*told);
+        }
+        waiting.for_each(|batch| sieve.add(batch));
+        sieve.retain(&batches);
         for task_id in [Some(&b"k"[..]), None] {
             let read = Reread::new(read_up_to(updates.len(), task_id), StreamId::MAX);
             for batch in &batches {
