@@ -185,8 +185,10 @@ impl TopicLog {
     /// Lets the oldest chunks go until no more than `bytes_max` are held; what was read last stays, as
     /// the log may have it no more.
     pub fn trim(&mut self, bytes_max: usize) {
+        let is_older = |held: &Held| held.start < self.read_from;
         while self.bytes > bytes_max
-            && let Some(held) = self.held.pop_front_if(|held| held.start < self.read_from)
+            && self.held.front().is_some_and(is_older)
+            && let Some(held) = self.held.pop_front()
         {
             self.bytes -= held.chunk.bytes.len();
         }
