@@ -10,6 +10,11 @@ use crate::state::State;
 /// older ones.
 const THREAD_UPDATES_KEPT: u64 = 100;
 
+/// By so many updates before it an update is known among others that say the same, and of each by so
+/// many of its bytes.
+const NEIGHBOURS: usize = 3;
+const NEIGHBOUR_BYTES: usize = 256;
+
 /// The newest updates of a task's list.
 #[derive(Debug, Clone, Copy)]
 pub struct List<'a> {
@@ -28,6 +33,9 @@ pub struct Mark {
     place: u64,
     /// Of the task and the update.
     hash: u64,
+    /// How many updates right before it are known, and what they are.
+    neighbours: u8,
+    before: u64,
 }
 
 /// Where a known update stands in a part of a list.
@@ -74,7 +82,20 @@ impl<'a> List<'a> {
     /// The newest update's mark; none where nothing was read.
     pub fn newest(&self) -> Option<Mark> {
         let at = self.updates.len().checked_sub(1)?;
-        Some(Mark { place: self.offset() + at as u64, hash: self.hash_at(at) })
+        let neighbours = at.min(NEIGHBOURS);
+        let before = self.before(at, neighbours);
+        let (place, hash) = (self.offset() + at as u64, self.hash_at(at));
+        Some(Mark { place, hash, neighbours: neighbours as u8, before })
+    }
+
+    /// What so many updates right before one are known by.
+    fn before(&self, at: usize, neighbours: usize) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for update in &self.updates[at - neighbours..at] {
+            (update.len(), &update[update.len().saturating_sub(NEIGHBOUR_BYTES)..])
+                .hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Where a known update stands. In doubt, of equal ones, at the oldest: what is before it is taken
@@ -91,8 +112,14 @@ impl<'a> List<'a> {
             let is_there = at < self.updates.len() && hash_at(at) == mark.hash;
             return if is_there { Stands::At(at) } else { Stands::Nowhere };
         }
-        // Older ones may have gone since, so it stands there or nearer to the beginning.
-        match (0..self.updates.len()).find(|&at| hash_at(at) == mark.hash) {
+        // Older ones may have gone since, so it stands there or nearer to the beginning. Where not all
+        // of those before it were read, nothing speaks against it.
+        let neighbours = usize::from(mark.neighbours);
+        let is_it = |at: &usize| {
+            hash_at(*at) == mark.hash
+                && (*at < neighbours || self.before(*at, neighbours) == mark.before)
+        };
+        match (0..self.updates.len()).find(is_it) {
             Some(at) => Stands::At(at),
             None => Stands::Before,
         }

@@ -10,7 +10,7 @@ const MARK_EVERY_MS: u64 = 100;
 /// How many are remembered at most: those of the wait, the one that is old, and one over.
 const MARKS_MAX: usize = (WAIT_MS / MARK_EVERY_MS) as usize + 2;
 
-/// Which updates of a topic's list are known to be old, and which will be. Takes 24 bytes an update,
+/// Which updates of a topic's list are known to be old, and which will be. Takes 40 bytes an update,
 /// of at most 22; what nobody attaches to holds nothing new.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {

@@ -164,3 +164,34 @@ fn who_is_owed_the_same_is_as_the_other_whatever_is_kept() {
     assert!(!kept.is_as(&batch(list(&updates[1..]), at, true)));
     assert!(!kept.is_as(&batch(List { task_id: None, ..list(&updates) }, at, true)));
 }
+
+/// A full list of the thread layout, whose oldest updates go.
+fn full(updates: &[Bytes]) -> List<'_> {
+    let newest = &updates[updates.len().saturating_sub(100)..];
+    List { updates: newest, total: newest.len() as u64, task_id: None }
+}
+
+fn numbered(from: usize, to: usize) -> Vec<Bytes> {
+    (from..to).map(|n| update_without_time(&n.to_string())).collect()
+}
+
+#[test]
+fn an_update_that_says_what_an_old_one_said_is_not_old_nor_what_is_before_it() {
+    let tick = update_without_time("tick");
+    let mut updates = [numbered(0, 100), vec![tick.clone()]].concat();
+    let mut memory = Memory::default();
+    memory.waited_for(full(&updates).newest().unwrap());
+    updates.extend(numbered(200, 300));
+    assert_eq!(attached_at(full(&updates), NOW_MS, &memory), (0, 100));
+    updates.extend([update_without_time("other"), tick]);
+    assert_eq!(attached_at(full(&updates), NOW_MS, &memory), (0, 100));
+}
+
+#[test]
+fn what_is_behind_an_older_update_that_says_the_same_is_not_pushed_since() {
+    let tick = update_without_time("tick");
+    let updates = [numbered(0, 60), vec![tick.clone()], numbered(60, 100), vec![tick]].concat();
+    let mark = full(&updates).newest().unwrap();
+    let more = [updates, numbered(200, 203)].concat();
+    assert_eq!(full(&more).find(mark), super::super::list::Stands::At(96));
+}
