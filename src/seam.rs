@@ -2,8 +2,8 @@
 //! what of that is told, once it is certain that it does not come as an entry.
 //!
 //! The rule is [`core::seam`](crate::core::seam). All who were given one state are a *batch*, as a
-//! number that each viewer keeps. One read, when the first batch of a topic is due, serves all that
-//! are due by then.
+//! number that each viewer keeps. What comes while a batch waits is noted as it is taken into the topic;
+//! one read of the list, when the first batch of a topic is due, serves all that are due by then.
 //!
 //! What waits holds next to nothing, and what is held for it beyond that is taken only where there is
 //! room: the read that ends the wait needs room too, and must not wait for what waits for it.

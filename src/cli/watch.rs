@@ -23,6 +23,7 @@ use self::task::Task;
 use super::terminal::clean;
 use super::{Outcome, fail};
 use crate::client::{Client, ClientError, Event, Since};
+use crate::core::seam;
 use crate::id::ThreadId;
 
 /// How long nothing may come after the last status before the task counts as shown in whole. A
@@ -30,8 +31,8 @@ use crate::id::ThreadId;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The same where no update was shown: what a state withholds, because its entry may be on its way, is
-/// told two seconds later.
-const WITHHELD_GRACE: Duration = Duration::from_millis(2_500);
+/// told later.
+const WITHHELD_GRACE: Duration = GRACE.saturating_add(Duration::from_millis(seam::WAIT_MS));
 
 /// As a shell says it: 128 and the number of SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;

@@ -133,10 +133,11 @@ impl Round {
         end: &End,
     ) {
         let epoch = self.epoch;
+        // Whoever lags is of his batch already.
         let batch = match waiter.wants {
-            Wants::After(after) => self.topic.seam.to_join(after, epoch),
-            Wants::Retained => self.topic.seam.to_join(end.position, epoch),
-            Wants::State | Wants::Gap { .. } => None,
+            Wants::After(after) if waiter.attaching => self.topic.seam.to_join(after, epoch),
+            Wants::Retained if waiter.attaching => self.topic.seam.to_join(end.position, epoch),
+            _ => None,
         };
         self.answer(waiter, Answer::After { chunks, then, epoch, batch });
     }

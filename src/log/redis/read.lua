@@ -16,17 +16,7 @@ end
 local function facts(stream)
   local info = read('XINFO', 'STREAM', stream)
   if not info then return false end
-  local by_name = {}
-  for i = 1, #info, 2 do by_name[info[i]] = info[i + 1] end
-  local first, last = by_name['first-entry'], by_name['last-entry']
-  return {
-    by_name['length'],
-    by_name['last-generated-id'],
-    first and first[1] or false,
-    last and last[1] or false,
-    by_name['entries-added'] or false,
-    by_name['max-deleted-entry-id'] or false,
-  }, last
+  return numbers(info)
 end
 
 -- The newest task of a thread, if it has any, and what the names of its keys begin with.

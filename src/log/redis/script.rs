@@ -14,9 +14,9 @@ impl Script {
         Self { source: source.to_owned(), hash }
     }
 
-    /// One that reads a task: `read.lua` comes before it.
+    /// One that reads a task: `numbers.lua` and `read.lua` come before it.
     pub(super) fn reading(source: &str) -> Self {
-        Self::new(&[include_str!("read.lua"), source].concat())
+        Self::new(&[include_str!("numbers.lua"), include_str!("read.lua"), source].concat())
     }
 
     /// The command that runs it where Redis knows it.

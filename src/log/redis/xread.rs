@@ -13,7 +13,7 @@ use crate::log::{Entry, StreamFacts};
 /// Gives the facts of a stream without its entries, in the form of all our scripts. Sent whole with
 /// each question, as within `MULTI` nothing else can be tried: it is short, and what it does is said
 /// here. No stream is `false`; any other error of `XINFO` is the script's.
-const FACTS: &str = include_str!("facts.lua");
+const FACTS: &str = concat!(include_str!("numbers.lua"), include_str!("facts.lua"));
 
 /// What is asked of a stream beside its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
