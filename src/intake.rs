@@ -218,8 +218,13 @@ impl Shared {
         snapshot: &mut Snapshot,
     ) -> Option<Batch> {
         let position = snapshot.stream.last_generated;
-        let another_stream = reason == GapReason::Reset;
-        let epoch = topic.recent.lock().log.as_ref()?.epoch() + u32::from(another_stream);
+        let (another_stream, epoch) = {
+            let recent = topic.recent.lock();
+            // What is gone in another history was never in this stream, or nobody can tell.
+            let goes_on = snapshot.history.goes_on(recent.history);
+            let another_stream = reason == GapReason::Reset || !goes_on;
+            (another_stream, recent.log.as_ref()?.epoch() + u32::from(another_stream))
+        };
         let batch = seam::settle(self, topic, snapshot, position, epoch);
         let state = snapshot.state.clone().unwrap_or_default();
         let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));

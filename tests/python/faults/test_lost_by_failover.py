@@ -11,11 +11,13 @@ import pytest
 
 from oracle import new_worker
 from processes import eventually
-from streams import do, entries_come, gap_is_told
-from support import Worker, initial, nothing_but_pong, receive
+from slowviewer import fill, slow, to_the_gap
+from streams import do, entries_come, gap_is_told, walk
+from support import Worker, initial, nothing_but_pong, receive, task_path
 from ways import Switch
 
-QUICK = "[limits]\nreconnect_max_ms = 200\n"
+# A topic holds less than what a viewer lags by here, so that it is read for the viewer.
+QUICK = "[limits]\nreconnect_max_ms = 200\ntopic_bytes_max = 65536\n"
 
 
 class Failover:
@@ -142,3 +144,35 @@ async def test_a_stream_that_is_another_one_behind_a_broken_connection(failover,
     do(failover.worker, "XADD 990")
     await entries_come(ws, [990], 45)
     await nothing_but_pong(ws)
+
+
+@pytest.mark.parametrize(
+    "meanwhile, reason",
+    [
+        ("XADD 5000; XADD 5001", "reset"),
+        ("XADD 5000; XADD 5001; XDEL 5000", "deleted"),
+        ("XADD 5000; XADD 5001; XADD 5002; XTRIM MAXLEN 1", "trimmed"),
+    ],
+)
+async def test_who_lags_is_told_of_entries_that_were_lost(failover, viewers, meanwhile, reason):
+    """Whatever the others were told: what it lacks is not in this stream, even if what it has is."""
+    do(failover.worker, "XADD 1")
+    prompt = await viewers(failover.server, failover.worker.thread)
+    await initial(prompt)
+    with slow(failover.server, task_path(failover.worker.thread)) as viewer:
+        await initial(viewer)
+        failover.part()
+        lost = fill(failover.worker, 1000)
+        assert await walk(prompt, "1-0", lost) == []
+        await failover.over(meanwhile)
+        worker = failover.worker
+        at = await gap_is_told(prompt, worker, 1299, reason)
+        do(worker, "XADD 9000")
+        await entries_come(prompt, [9000], at)
+        await to_the_gap(viewer, lost)
+        position = (await initial(viewer))["stream_id"]
+        if position == at:
+            await entries_come(viewer, [9000], at)
+        assert position in (at, "9000-0")
+        do(worker, "XADD 9001")
+        await entries_come(viewer, [9001], 9000)

@@ -103,6 +103,22 @@ async def test_equal_messages_without_timestamps_are_shown_as_often_as_there_are
         await nothing_but_pong(ws)
 
 
+async def test_of_a_publisher_faster_than_the_list_is_read_each_update_is_shown_once(server, agent):
+    """More is pushed while an update waits for its entry than the list is read again for."""
+    late, orphan = agent.push("late", timestamp=None), agent.push("orphan", timestamp=None)
+    async with connect(server, agent.thread) as ws:
+        position = await attach(ws, [])
+        for n in range(150):
+            item = agent.push(f"update {n}", timestamp=None)
+            added = agent.add(item)
+            await comes_as_its_entry(ws, item, added, position)
+            position = added
+        added = agent.add(late)
+        await comes_as_its_entry(ws, late, added, position)
+        await comes_derived(ws, orphan, added)
+        await nothing_but_pong(ws)
+
+
 async def test_equal_messages_that_all_have_entries_are_shown_at_once(server, agent):
     for _ in range(3):
         last = agent.both("tick", timestamp=None)

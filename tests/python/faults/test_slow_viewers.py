@@ -1,23 +1,19 @@
 """Viewers who lag where a stream is trimmed or replaced: one gap, and then everything after it."""
 
 import asyncio
-import contextlib
 import json
 
 import pytest
 
 from oracle import new_worker
 from processes import Taskcast, request
-from rawsocket import TEXT, Raw
-from streams import do, full, gap_is_told, walk
-from support import connect, initial, receive, task_path
+from rawsocket import TEXT
+from slowviewer import LARGE_BYTES, LARGE_COUNT, fill, slow, to_the_gap
+from streams import do, gap_is_told, walk
+from support import connect, initial, task_path
 
 # A topic holds less than what a viewer lags by here, so that it is read for the viewer.
 SMALL = "limits.topic_bytes_max=65536"
-# More than the kernel keeps for a viewer who does not read.
-LARGE_BYTES = 20_000
-LARGE_COUNT = 300
-RECEIVE_BYTES = 16_384
 
 
 @pytest.fixture(scope="module", params=["tracking", "block"])
@@ -30,33 +26,6 @@ def server(request, redis_server):
 @pytest.fixture
 def worker(redis_server):
     return new_worker(redis_server)
-
-
-def fill(worker, begin, count=LARGE_COUNT, trim=()):
-    """So many large entries. Returns their ids."""
-    with worker.redis.pipeline(transaction=False) as pipe:
-        for id in range(begin, begin + count):
-            fields = ("update_type", "event", "n", id, "padding", "x" * LARGE_BYTES)
-            pipe.execute_command("XADD", worker.stream, *trim, f"{id}-0", *fields)
-        pipe.execute()
-    return [full(id) for id in range(begin, begin + count)]
-
-
-class Slow:
-    """A viewer that reads as much as it is told to, for `walk` and `receive`."""
-
-    def __init__(self, server, path):
-        self.raw = Raw(server, RECEIVE_BYTES).open(path)
-
-    async def recv(self):
-        return json.dumps(await asyncio.to_thread(self.raw.read_json))
-
-
-@contextlib.contextmanager
-def slow(server, path):
-    viewer = Slow(server, path)
-    with viewer.raw:
-        yield viewer
 
 
 async def test_a_slow_viewer_who_has_nothing_yet_is_told_of_what_was_trimmed(server, worker):
@@ -133,17 +102,6 @@ async def test_who_lags_while_a_stream_is_replaced_is_told_once(server, worker):
             more = fill(worker, 7000)
             assert await walk(prompt, ids[-1], more) == []
             assert await walk(viewer, part[-1], [*after, *more]) == []
-
-
-async def to_the_gap(viewer, ids):
-    """The entries before the gap, in their order and without a hole."""
-    position, coming = "1-0", iter(ids)
-    while (frame := await receive(viewer))["update_type"] != "gap":
-        assert (frame["stream_id"], frame["prev_stream_id"]) == (next(coming), position)
-        position = frame["stream_id"]
-    assert (frame["requested"], frame["reason"]) == (position, "reset"), frame
-    # Else it did not lag.
-    assert position != ids[-1]
 
 
 async def test_who_lags_behind_trims_is_told_once_and_gets_what_is_kept(server, worker):

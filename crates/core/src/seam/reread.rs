@@ -157,28 +157,28 @@ impl Batch {
         self.withheld.len() * size_of::<Withheld>() + self.others.len() * size_of::<Other>()
     }
 
-    /// Where in the list those begin that were pushed since, and whether those are all.
-    fn pushed_since(&self, read: &Reread<'_>) -> (usize, bool) {
+    /// Where in the list those begin that were pushed since, as far as they were read.
+    fn pushed_since(&self, read: &Reread<'_>) -> usize {
         let list = &read.list;
         if list.task_id != self.task_id.as_deref() {
             // The thread has another task; of what this one pushed nothing is known.
-            return (list.updates.len(), false);
+            return list.updates.len();
         }
         match list.find_by(self.newest, |at| read.hash_at(at)) {
-            Stands::At(at) => (at + 1, true),
-            Stands::Before => (0, false),
-            Stands::Nowhere => (0, !list.has_more()),
+            Stands::At(at) => at + 1,
+            Stands::Before | Stands::Nowhere => 0,
         }
     }
 }
 
 /// The withheld updates that are told as derived frames, oldest first: those that did not come as
-/// entries. Where that cannot be told, one more is told rather than one less.
+/// entries. Where that cannot be told, one more is told rather than one less; but an entry is taken to
+/// be of a withheld update that says the same, unless a newer one was read that does.
 ///
 /// `entries` are those that came behind the batch's position, all of them up to this read's, or what a
 /// [`Sieve`](super::Sieve) left of them. What is before that may be there as well.
 pub fn reread(batch: &Batch, read: &Reread<'_>, entries: &[Told], limits: Limits) -> Vec<Bytes> {
-    let (pushed_from, are_all) = batch.pushed_since(read);
+    let pushed_from = batch.pushed_since(read);
     let (behind, up_to) = (batch.position, read.position);
     let is_new = |told: &&Told| told.id > behind && told.id <= up_to;
     let is_ours = |told: &&Told| told.is_of(batch.task_id.as_deref());
@@ -204,8 +204,8 @@ pub fn reread(batch: &Batch, read: &Reread<'_>, entries: &[Told], limits: Limits
     let mut told = Vec::new();
     let mut in_doubt = 0;
     for at in (may_come.len()..updates.len()).filter(|&at| partners[at].is_none()) {
-        let class = updates[at].class.filter(|_| are_all);
-        match class.and_then(|class| surplus.get_mut(&class)).filter(|left| **left > 0) {
+        match updates[at].class.and_then(|class| surplus.get_mut(&class)).filter(|left| **left > 0)
+        {
             Some(left) => {
                 *left -= 1;
                 in_doubt += 1;

@@ -107,7 +107,7 @@ fn told_of(batch: &Batch, list: List<'_>, came: &[Entry]) -> usize {
 }
 
 #[test]
-fn where_it_cannot_be_told_what_was_pushed_the_withheld_are_told() {
+fn an_entry_of_these_words_is_the_withheld_ones_unless_a_new_update_is_known() {
     let updates = [update_without_time("a")];
     let read = read(list(&updates), &[]);
     let memory = Memory::default();
@@ -117,10 +117,13 @@ fn where_it_cannot_be_told_what_was_pushed_the_withheld_are_told() {
     assert_eq!(told_of(&batch, list(&updates), &came), 0);
     // More was pushed than was read,
     let pushed = [update("b", 0)];
-    assert_eq!(told_of(&batch, List { total: 9, ..list(&pushed) }, &came), 1);
-    // or the list is another task's. Of one that was deleted and begun again all is known.
+    assert_eq!(told_of(&batch, List { total: 9, ..list(&pushed) }, &came), 0);
+    // the list was begun again, or it is another task's.
     assert_eq!(told_of(&batch, list(&pushed), &came), 0);
-    assert_eq!(told_of(&batch, List { task_id: Some(b"other"), ..list(&updates) }, &came), 1);
+    assert_eq!(told_of(&batch, List { task_id: Some(b"other"), ..list(&updates) }, &came), 0);
+    // One that says the same was pushed, and was read.
+    let pushed = [update_without_time("a")];
+    assert_eq!(told_of(&batch, List { total: 9, ..list(&pushed) }, &came), 1);
 }
 
 #[test]
