@@ -75,13 +75,19 @@ impl Recent {
     }
 
     fn judge(&self, head: StreamId, intake: &Intake<'_>) -> Judged {
+        match (self.gap, self.judge_news(head, intake)) {
+            // Meanwhile it is another stream, too.
+            (Some(_), reset @ Judged::Gap(GapReason::Reset)) => reset,
+            (Some(reason), _) => Judged::Gap(reason),
+            (None, judged) => judged,
+        }
+    }
+
+    fn judge_news(&self, head: StreamId, intake: &Intake<'_>) -> Judged {
         let of = |verdict| match verdict {
             Verdict::Complete => Judged::TakenIn,
             Verdict::Gap(reason) => Judged::Gap(reason),
         };
-        if let Some(reason) = self.gap {
-            return Judged::Gap(reason);
-        }
         match intake.told {
             Told::Facts(facts) if intake.history.goes_on(self.history) => {
                 // What lies before the position is no news; in the same stream it was there before.

@@ -14,11 +14,11 @@ LARGE_COUNT = 300
 RECEIVE_BYTES = 16_384
 
 
-def fill(worker, begin, count=LARGE_COUNT, trim=()):
+def fill(worker, begin, count=LARGE_COUNT, trim=(), bytes=LARGE_BYTES):
     """So many large entries. Returns their ids."""
     with worker.redis.pipeline(transaction=False) as pipe:
         for id in range(begin, begin + count):
-            fields = ("update_type", "event", "n", id, "padding", "x" * LARGE_BYTES)
+            fields = ("update_type", "event", "n", id, "padding", "x" * bytes)
             pipe.execute_command("XADD", worker.stream, *trim, f"{id}-0", *fields)
         pipe.execute()
     return [full(id) for id in range(begin, begin + count)]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from oracle import new_worker
-from processes import Taskcast, request
+from processes import Taskcast, eventually, request
 from rawsocket import TEXT
 from slowviewer import LARGE_BYTES, LARGE_COUNT, fill, slow, to_the_gap
 from streams import do, gap_is_told, walk
@@ -23,6 +23,11 @@ def server(request, redis_server):
     server.remove()
 
 
+@pytest.fixture(params=["tracking", "block"])
+def server_of_its_own(request, start_redis, start_server):
+    return start_server(start_redis(), "--workers", "1", "--tail", request.param, "--set", SMALL)
+
+
 @pytest.fixture
 def worker(redis_server):
     return new_worker(redis_server)
@@ -34,10 +39,7 @@ async def test_a_slow_viewer_who_has_nothing_yet_is_told_of_what_was_trimmed(ser
     async with connect(server, worker.thread) as prompt, connect(server, other.thread) as of_other:
         await initial(prompt), await initial(of_other)
         with slow(server, "/api/v1/ws") as viewer:
-            for thread in (worker.thread, other.thread):
-                subscribe = {"type": "subscribe", "thread_id": thread}
-                viewer.raw.send_frame(TEXT, json.dumps(subscribe))
-                await initial(viewer)
+            await subscribe(viewer, worker, other)
             filling = fill(other, 1)
             assert await walk(of_other, "0-0", filling) == []
             ids = fill(worker, 1, 50)
@@ -47,6 +49,13 @@ async def test_a_slow_viewer_who_has_nothing_yet_is_told_of_what_was_trimmed(ser
             await gap_is_told(only, worker, 0, "trimmed")
             do(worker, "XADD 900; XADD 901")
             assert await walk(only, ids[-1], ["900-0", "901-0"]) == []
+
+
+async def subscribe(viewer, *workers):
+    for worker in workers:
+        subscribe = {"type": "subscribe", "thread_id": worker.thread}
+        viewer.raw.send_frame(TEXT, json.dumps(subscribe))
+        await initial(viewer)
 
 
 class Only:
@@ -102,6 +111,36 @@ async def test_who_lags_while_a_stream_is_replaced_is_told_once(server, worker):
             more = fill(worker, 7000)
             assert await walk(prompt, ids[-1], more) == []
             assert await walk(viewer, part[-1], [*after, *more]) == []
+
+
+async def test_who_lags_is_told_of_another_stream_behind_a_gap_that_could_not_be_told_yet(server_of_its_own):
+    """What was trimmed is known when the state to go with it cannot be read for a while. Another task
+    fills the viewer's socket meanwhile."""
+    server, redis = server_of_its_own, server_of_its_own.redis_server.client()
+    worker, other = new_worker(server.redis_server), new_worker(server.redis_server)
+    do(worker, "XADD 1")
+    async with connect(server, worker.thread) as prompt, connect(server, other.thread) as of_other:
+        await initial(prompt), await initial(of_other)
+        with slow(server, "/api/v1/ws") as viewer:
+            await subscribe(viewer, worker, other)
+            assert await walk(of_other, "0-0", fill(other, 1)) == []
+            old = fill(worker, 1000, 60, bytes=3000)
+            assert await walk(prompt, "1-0", old) == []
+            redis.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
+            errors = server.metrics()["taskcast_redis_errors_total"]
+            do(worker, "XADD 1400; XADD 1401; XTRIM MAXLEN 1")
+            await asyncio.to_thread(
+                eventually, lambda: server.metrics()["taskcast_redis_errors_total"] > errors, "the refused read"
+            )
+            do(worker, "DEL; XADD 5; XADD 2000")
+            redis.execute_command("ACL", "SETUSER", "default", "+eval", "+evalsha")
+            at = await gap_is_told(prompt, worker, old[-1], "reset")
+            only = Only(viewer, worker.thread)
+            await to_the_gap(only, old)
+            assert (await initial(only))["stream_id"] == at
+            do(worker, "XADD 9000")
+            for ws in (prompt, only):
+                assert await walk(ws, at, ["9000-0"]) == []
 
 
 async def test_who_lags_behind_trims_is_told_once_and_gets_what_is_kept(server, worker):
