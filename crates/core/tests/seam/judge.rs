@@ -16,13 +16,14 @@ pub(crate) struct Wrong {
     pub(crate) delayed: u64,
 }
 
-/// `got` is what was shown or told as a derived frame, `now_ms` is the time of the
-/// re-read. Every entry behind the position comes as well, whenever it is added.
+/// `got` is what was shown or told as a derived frame, `now_ms` is the time of the re-read, and `again`
+/// how many of the newest updates it brought. Every entry behind the position comes as well, whenever it is added.
 pub(crate) fn all(
     attached: &Attached,
     world: &World<'_>,
     now_ms: u64,
     got: &[usize],
+    again: usize,
     shown_max: usize,
 ) -> Wrong {
     let plan = world.plan;
@@ -54,10 +55,18 @@ pub(crate) fn all(
         let owed = count(owed, &|number| !comes(number));
         let may = count(&attached.read, &|number| !comes(number));
         let late = count(&attached.read, &is_late);
-        wrong.losses += owed.saturating_sub(got) as u64;
+        // The entry of one that was not read looks like that of one that was withheld.
+        let pushed = &world.pushed[attached.pushed..];
+        let unread = count(&pushed[..pushed.len().saturating_sub(again)], &|_| true);
+        let losses = owed.saturating_sub(got) as u64;
+        if unread > 0 {
+            wrong.undecidable += losses
+        } else {
+            wrong.losses += losses
+        }
         wrong.late += got.min(may + late).saturating_sub(may) as u64;
         let repeats = got.saturating_sub(may + late) as u64;
-        let pushed_since = count(&world.pushed[attached.pushed..], &|_| true);
+        let pushed_since = count(pushed, &|_| true);
         let without_time = count(&world.pushed, &|number| plan[number].time != Time::Same);
         let undecidable = pushed_since > 0 && without_time > 0;
         if undecidable {

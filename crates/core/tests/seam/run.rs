@@ -197,7 +197,8 @@ impl Search {
             let place = |update| world.list.iter().position(|pushed| pushed == update);
             got.extend(told.iter().filter_map(place).map(|place| world.pushed[place]));
         }
-        let wrong = judge::all(attached, world, now_ms, &got, self.run.limits.shown_max);
+        let Run { updates_read_again: again, limits, .. } = self.run;
+        let wrong = judge::all(attached, world, now_ms, &got, again, limits.shown_max);
         self.found.losses += u64::from(wrong.losses > 0);
         self.found.repeats += u64::from(wrong.repeats > 0);
         self.found.undecidable += u64::from(wrong.undecidable > 0);
