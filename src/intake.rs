@@ -19,6 +19,7 @@ use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::log::tail::Told;
 use crate::log::{Entry, Snapshot, SnapshotWants, StreamFacts};
+use crate::readings;
 use crate::seam;
 use crate::shared::Shared;
 use crate::topic::{Recent, Topic};
@@ -147,7 +148,7 @@ pub(crate) fn behind(entries: &[Entry], position: StreamId) -> &[Entry] {
 impl Shared {
     /// Judges what was read, and where nothing is missing, appends it.
     pub(crate) fn take_in(
-        &self,
+        self: &Arc<Self>,
         topic: &Arc<Topic>,
         head: StreamId,
         intake: &Intake<'_>,
@@ -172,14 +173,26 @@ impl Shared {
             topic.seam.came(&self.account, intake.entries);
             let chunks = encode::entries(&self.account, &topic.thread, head, intake.entries);
             self.append(topic, chunks);
+            self.note(topic, intake.entries);
         }
         Judged::TakenIn
+    }
+
+    /// What entries tell need not be told of the state. Some mean that the state is to be read.
+    fn note(self: &Arc<Self>, topic: &Arc<Topic>, entries: &[Entry]) {
+        let noted = match topic.recent.lock().log.as_mut() {
+            Some(log) => log.present_mut().note(entries),
+            None => return,
+        };
+        if noted.reads_again {
+            readings::read_for_entries(self, topic);
+        }
     }
 
     /// Brings a topic to the end of the stream as it was read, where all that is behind the head was
     /// read. A topic that is new begins there.
     pub(crate) fn bring_to_end(
-        &self,
+        self: &Arc<Self>,
         topic: &Arc<Topic>,
         wants: SnapshotWants,
         snapshot: &Snapshot,

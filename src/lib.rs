@@ -90,6 +90,7 @@ pub mod log;
 pub mod logging;
 pub mod metrics;
 pub mod publish;
+mod readings;
 mod seam;
 pub mod server;
 mod shared;

@@ -31,7 +31,7 @@ use crate::log::{Entry, LogError, Snapshot};
 use crate::shared::Shared;
 use crate::topic::Topic;
 use joined::Joined;
-use read::{End, read_end};
+pub(crate) use read::{End, read_end};
 
 /// Re-reads of one topic are at least so far apart: those that are due in between are served
 /// together. So long it is until somebody who waits for room, or for the tail, looks again.
@@ -246,7 +246,7 @@ async fn read_again(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), LogE
     if due.is_empty() {
         return Ok(());
     }
-    let Some(end) = read_end(shared, topic, epoch).await? else { return Ok(()) };
+    let Some(end) = read_end(shared, topic, epoch, seam::UPDATES_READ_ON).await? else { return Ok(()) };
     let End { snapshot, charge: _charge, turn, .. } = end;
     let none = List { updates: &[], total: 0, task_id: None };
     let list = snapshot.state.as_ref().map_or(none, List::of);
@@ -293,7 +293,8 @@ fn due(topic: &Topic) -> (Option<u32>, Vec<(Number, Arc<Batch>)>) {
     (epoch, due.map(|waiting| (waiting.number, waiting.batch.clone())).collect())
 }
 
-fn epoch(topic: &Topic) -> Option<u32> {
+/// Which stream this is, of those that were under the key.
+pub(crate) fn epoch(topic: &Topic) -> Option<u32> {
     topic.recent.lock().log.as_ref().map(|log| log.epoch())
 }
 

@@ -19,11 +19,12 @@ use crate::core::judge::Known;
 use crate::core::topic::TopicLog;
 use crate::desk::Desks;
 use crate::id::{Keys, StreamId, ThreadId};
+use crate::readings::Readings;
 use crate::seam::Seam;
 use crate::turn::Turns;
 
 /// What a topic takes, without what it holds: itself, its key, its places in maps, its desks.
-const TOPIC_BYTES: usize = 1024;
+const TOPIC_BYTES: usize = 3072;
 
 /// One task's stream, as long as somebody watches it, and a while longer.
 pub(crate) struct Topic {
@@ -37,6 +38,7 @@ pub(crate) struct Topic {
     pub recent: Mutex<Recent>,
     pub turns: Turns,
     pub seam: Seam,
+    pub readings: Readings,
     pub desks: Desks,
     /// Viewers on all workers.
     pub viewers: AtomicUsize,
@@ -152,6 +154,7 @@ impl Topic {
             } else {
                 log.trim(0);
             }
+            log.present_mut().release();
         }
     }
 
@@ -245,6 +248,7 @@ impl Registry {
             recent: Mutex::new(Recent::default()),
             turns: Turns::default(),
             seam: Seam::default(),
+            readings: Readings::default(),
             desks: Desks::default(),
             viewers: AtomicUsize::new(0),
             lagging: AtomicUsize::new(0),

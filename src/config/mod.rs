@@ -40,6 +40,8 @@ const WORKERS_MAX: u64 = 1_024;
 /// The longest drain, an hour.
 const DRAIN_SECONDS_MAX: u64 = 3_600;
 /// The longest flush interval, a minute.
+/// The longest time for which what is told of a state waits for entries.
+const STATE_GRACE_MS_MAX: u64 = 60_000;
 const FLUSH_INTERVAL_MS_MAX: u64 = 60_000;
 
 settings! {
@@ -76,6 +78,9 @@ settings! {
         flag Flag { name: Some("cors-origin"), repeated: true, ..Flag::of("ORIGIN") };
     /// How long a shutdown may take, in seconds; viewers are closed spread over it. 0: at once.
     drain_seconds: u64 = 20, Whole::<u64>::new(0, DRAIN_SECONDS_MAX), flag Flag::of("SECONDS");
+    /// When a task's status has changed in its key, an entry that says the same may come so many
+    /// milliseconds later, before viewers are told.
+    state_grace_ms: u64 = 500, Whole::<u64>::new(0, STATE_GRACE_MS_MAX), flag Flag::of("MS");
     /// Updates of a task that come within so many milliseconds share one send per viewer; 0: at
     /// once.
     flush_interval_ms: u64 = 0, Whole::<u64>::new(0, FLUSH_INTERVAL_MS_MAX), flag Flag::of("MS");

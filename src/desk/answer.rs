@@ -62,7 +62,8 @@ impl Round {
             _ => state.clone(),
         };
         let then = Some(end.standing_at(position));
-        self.answer(waiter, Answer::State { chunk, then, epoch: self.epoch, batch: self.batch });
+        let Self { epoch, batch, version, .. } = *self;
+        self.answer(waiter, Answer::State { chunk, then, epoch, batch, version });
     }
 
     /// `after` is none where whatever is retained is wanted.

@@ -11,11 +11,13 @@ use super::{Waiter, tell};
 use crate::core::account::Charge;
 use crate::core::encode;
 use crate::core::fanout::{Answer, Batch, Refusal, Wants};
+use crate::core::present::Version;
 use crate::core::seam::{ENTRIES_READ, ENTRIES_READ_ON, UPDATES_READ, UPDATES_READ_ON};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::intake::Brought;
 use crate::log::{Entry, LogError, PageWants, Snapshot, SnapshotWants};
+use crate::readings;
 use crate::seam;
 use crate::shared::{Shared, TailMessage};
 use crate::topic::{Size, Topic};
@@ -45,6 +47,8 @@ pub(super) struct Round {
     pub(super) epoch: u32,
     /// Of which batch they are who are given the state.
     pub(super) batch: Option<Batch>,
+    /// Which version that is.
+    pub(super) version: Version,
 }
 
 impl Round {
@@ -70,6 +74,7 @@ impl Round {
             read_state: false,
             epoch: 0,
             batch: None,
+            version: 0,
         }
     }
 
@@ -258,6 +263,9 @@ impl Round {
         self.epoch = epoch;
         let position = snapshot.stream.last_generated;
         let place = (brought != Brought::Behind).then_some(log_end);
+        if self.read_state && place.is_some() {
+            self.version = readings::observe(&self.shared, &self.topic, snapshot);
+        }
         self.batch = match settled {
             Some(batch) => batch,
             None if self.read_state && place.is_some() => {
@@ -287,9 +295,10 @@ impl Round {
         let stream = &snapshot.stream;
         let nothing_was_taken_out = stream.entries_added == Some(stream.length);
         let proven = anchored || (from == StreamId::ZERO && nothing_was_taken_out);
-        if proven && let Some(log) = self.topic.recent.lock().log.as_mut() {
+        if let Some(log) = self.topic.recent.lock().log.as_mut() {
+            log.present_mut().note(entries);
             let bytes_max = self.shared.topic_bytes_max();
-            for chunk in chunks.iter().rev() {
+            for chunk in chunks.iter().rev().filter(|_| proven) {
                 if !log.prepend(chunk, bytes_max) {
                     break;
                 }

@@ -8,7 +8,7 @@ use super::embedded::EmbeddedLog;
 use super::redis::history as redis_history;
 use super::redis::tail::RedisTail;
 use super::redis::wire::Bounds;
-use super::tail::{HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError, Told};
+use super::tail::{HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError, StateKeys, StateSeen, Told};
 use super::{Kind, Log, LogError};
 use crate::core::account::Charge;
 use crate::core::history::History;
@@ -172,6 +172,19 @@ impl Source {
                 };
                 Ok(questions.iter().map(read).collect())
             }
+        }
+    }
+
+    /// Looks at the keys that say when a state may have changed; from then on hints tell of them, where
+    /// they come by tracking. The answers stand in the order of the questions; none in the embedded log,
+    /// whose every change is an entry.
+    ///
+    /// # Errors
+    /// Nothing was looked at.
+    pub(crate) async fn look_at(&mut self, states: &[StateKeys]) -> Result<Vec<StateSeen>, LogError> {
+        match &mut self.0 {
+            Of::Redis(tail) => Ok(tail.look_at(states).await?),
+            Of::Embedded { .. } => Ok(Vec::new()),
         }
     }
 

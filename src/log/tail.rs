@@ -107,6 +107,24 @@ pub enum Hinted {
     ConnectionLost,
 }
 
+/// The keys that say when what a task is now may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateKeys {
+    /// Of the status,
+    pub status: Bytes,
+    /// and of the thread's tasks.
+    pub tasks: Bytes,
+}
+
+/// What they held, as far as it is needed to see a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct StateSeen {
+    /// The status; none where there is none.
+    pub status: Option<Bytes>,
+    /// The newest of the tasks.
+    pub newest: Option<Bytes>,
+}
+
 /// What is asked of one stream.
 #[derive(Debug, Clone)]
 pub struct Question {

@@ -6,7 +6,6 @@ use tokio::time::{Instant, sleep};
 
 use super::{PATIENCE, REREAD_PAUSE, is_awaited};
 use crate::core::account::{Charge, Kind, Priority};
-use crate::core::seam;
 use crate::id::StreamId;
 use crate::intake::Brought;
 use crate::log::{LogError, PageWants, Snapshot, SnapshotWants};
@@ -15,23 +14,24 @@ use crate::topic::Topic;
 use crate::turn::Turn;
 
 /// What was read: the list, and the end of the stream, to which the topic is brought.
-pub(super) struct End {
+pub(crate) struct End {
     wants: SnapshotWants,
-    pub(super) snapshot: Snapshot,
-    pub(super) charge: Charge,
-    pub(super) turn: Turn,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) charge: Charge,
+    pub(crate) turn: Turn,
 }
 
 /// Reads until the topic has everything that was in the stream; nothing where nobody waits for it any
 /// more.
-pub(super) async fn read_end(
+pub(crate) async fn read_end(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
     epoch: Option<u32>,
+    updates_max: u64,
 ) -> Result<Option<End>, LogError> {
     loop {
         let Some(head) = topic.head() else { return Ok(None) };
-        let Some(end) = read(shared, topic, epoch, head).await? else { return Ok(None) };
+        let Some(end) = read(shared, topic, epoch, updates_max, head).await? else { return Ok(None) };
         let brought = shared.bring_to_end(topic, end.wants, &end.snapshot);
         if brought == Brought::ToEnd {
             return Ok(Some(end));
@@ -53,11 +53,12 @@ async fn read(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
     epoch: Option<u32>,
+    updates_max: u64,
     from: StreamId,
 ) -> Result<Option<End>, LogError> {
     let limits = &shared.config.limits;
     let mut wants = SnapshotWants {
-        updates_max: Some(seam::UPDATES_READ_ON),
+        updates_max: Some(updates_max),
         page: Some(PageWants {
             from,
             entries_max: limits.page_entries_max,

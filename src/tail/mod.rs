@@ -13,6 +13,7 @@ mod plan;
 mod read;
 mod share;
 mod spare;
+mod states;
 mod sweep;
 mod take;
 mod verify;
@@ -43,6 +44,7 @@ use hints::Hinting;
 use plan::Window;
 use share::Share;
 use spare::SpareFacts;
+use states::{POLL, States};
 use watched::Watched;
 
 /// How long the tail rests after it has read: under load, what changes meanwhile is read together.
@@ -85,6 +87,7 @@ pub(crate) struct Tail {
     /// Others are connected to another Redis already.
     moved: bool,
     spare_facts: SpareFacts,
+    states: States,
     reconnect: Backoff,
 }
 
@@ -142,6 +145,7 @@ impl Tail {
             history: History::default(),
             moved: false,
             spare_facts: SpareFacts::default(),
+            states: States::default(),
         }
     }
 
@@ -237,6 +241,8 @@ impl Tail {
         let _connected = self.connected(source);
         let mut sweep = tokio::time::interval(self.tick());
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut keys = Vec::new();
         let mut pause = Pause::new();
         loop {
@@ -246,6 +252,11 @@ impl Tail {
                 return LogError::Unavailable("the log is on another server now".into()).into();
             }
             self.ask_again();
+            if self.states.has_due()
+                && let Err(error) = self.look_at_states(source).await
+            {
+                return error.into();
+            }
             match self.read_due(source).await {
                 Ok(false) => {}
                 Ok(true) => {
@@ -272,7 +283,7 @@ impl Tail {
                     }
                 }
                 // Dropped: each turn looks at what is due.
-                () = ready(()), if !self.due.is_empty() => {}
+                () = ready(()), if !self.due.is_empty() || self.states.has_due() => {}
                 // Dropped: messages stay in the mailbox.
                 () = shared.tails[self.number].filled() => {}
                 // Dropped: each turn looks at the clock, here and below.
@@ -282,7 +293,8 @@ impl Tail {
                         return End::OtherMode;
                     }
                 }
-                // Dropped: the next tick comes at its time.
+                // Dropped: the next tick comes at its time, here and below.
+                _ = poll.tick() => self.poll_states(source),
                 _ = sweep.tick() => {
                     if let Err(error) = self.sweep(source).await {
                         return error.into();
@@ -302,6 +314,10 @@ impl Tail {
             Hinted::Keys => {
                 self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
                 for key in keys.drain(..) {
+                    if let Some(stream) = self.states.stream_of(&key) {
+                        self.states.is_due(stream.clone());
+                        continue;
+                    }
                     self.hinting.told(&key);
                     self.is_due(key, Why::Hint);
                 }
@@ -333,6 +349,12 @@ impl Tail {
     fn take_messages(&mut self) {
         for message in self.shared.clone().tails[self.number].take() {
             let (topic, looks) = match message {
+                TailMessage::State(topic) => {
+                    if self.watched.contains_key(&topic.key) {
+                        self.states.is_due(topic.key.clone());
+                    }
+                    continue;
+                }
                 TailMessage::Watch(topic) => (topic, false),
                 TailMessage::Look(topic, history) => {
                     self.moved |= history.is_some_and(|history| !history.goes_on(self.history));
@@ -347,7 +369,10 @@ impl Tail {
             let key = topic.key.clone();
             let known = self.watched.get(&key);
             if known.is_none_or(|watched| !Arc::ptr_eq(&watched.topic, &topic)) {
-                self.watched.insert(key.clone(), Watched::new(topic));
+                if let Some(mut old) = self.watched.insert(key.clone(), Watched::new(topic)) {
+                    self.states.forget(&key, &mut old.seen);
+                }
+                self.states.is_due(key.clone());
             }
             if looks && let Some(watched) = self.watched.get_mut(&key) {
                 watched.in_doubt = true;
@@ -366,7 +391,10 @@ impl Tail {
     fn rescan(&mut self) {
         self.shared.metrics.rescans.fetch_add(1, Relaxed);
         let keys: Vec<Bytes> = self.watched.keys().cloned().collect();
-        keys.into_iter().for_each(|key| self.is_due(key, Why::Other));
+        for key in keys {
+            self.states.is_due(key.clone());
+            self.is_due(key, Why::Other);
+        }
     }
 }
 

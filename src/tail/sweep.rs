@@ -72,7 +72,9 @@ impl Tail {
             release_idle(topic, now_ms, linger_ms);
             if let_go(&self.shared, topic, now_ms, linger_ms) {
                 // The last one takes its place, and is next.
-                self.watched.swap_remove_index(self.swept_to);
+                if let Some((key, mut gone)) = self.watched.swap_remove_index(self.swept_to) {
+                    self.states.forget(&key, &mut gone.seen);
+                }
                 continue;
             }
             if part.len() < part_max && now.duration_since(watched.read_at) >= interval {
@@ -80,7 +82,10 @@ impl Tail {
             }
             self.swept_to += 1;
         }
-        part.into_iter().for_each(|key| self.is_due(key, Why::Sweep));
+        for key in part {
+            self.states.is_due(key.clone());
+            self.is_due(key, Why::Sweep);
+        }
         if self.due.is_empty() {
             source.check().await?;
         }

@@ -118,7 +118,8 @@ impl Tail {
     /// It has entries that would hold up this thread: the lane goes on from where this tail stands.
     pub(super) fn give_to_lane(&mut self, key: &Bytes) {
         self.due.remove(key);
-        if let Some(watched) = self.watched.swap_remove(key) {
+        if let Some(mut watched) = self.watched.swap_remove(key) {
+            self.states.forget(key, &mut watched.seen);
             self.shared.give_to_lane(&watched.topic);
         }
     }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::care::{Care, Refusal};
 use super::due::Group;
 use super::plan::Load;
+use super::states::Seen;
 use crate::topic::Topic;
 
 /// With larger entries, a stream's facts are asked for only where they are needed and come without
@@ -33,6 +34,7 @@ pub(super) struct Watched {
     /// How many entries were taken out of it, when it last told.
     pub(super) removed: Option<u64>,
     pub(super) refusal: Option<Box<Refusal>>,
+    pub(super) seen: Seen,
 }
 
 impl Watched {
@@ -49,6 +51,7 @@ impl Watched {
             large_facts: false,
             removed: None,
             refusal: None,
+            seen: Seen::default(),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::core::fanout::{Appetite, Effect, Fanout, Purpose, Settings};
 use crate::core::slots::Key;
 use crate::desk::{self, Waiter};
+use crate::readings;
 use crate::shared::{Shared, WorkerMessage};
 use crate::topic::Topic;
 use followed::Followed;
@@ -275,6 +276,7 @@ impl Worker {
                 Effect::Withdraw { topic, viewer, attaching } => {
                     desk::withdraw(&topic.topic, self.number, viewer, attaching);
                 }
+                Effect::ReadState(followed) => readings::read(&self.shared, &followed.topic),
                 Effect::Leave(followed) => {
                     self.shared.topics.leave(&followed.topic, self.number, self.shared.now_ms());
                 }

@@ -4,6 +4,7 @@
 
 mod derived;
 mod previous;
+mod standing;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::timestamp;
 
 pub use derived::put_derived_update;
 pub use previous::with_other_previous;
+pub use standing::put_standing;
 
 /// Members that are JSON strings whatever they look like (protocol §3, "Values").
 const TEXT_MEMBERS: [&str; 8] = [
@@ -182,18 +184,22 @@ pub fn put_initial_state(
         put_optional_value(out, "result", state.result.as_deref());
         out.put_u8(b',');
         put_optional_text(out, "error_message", state.error.as_deref());
-        if let Some(task) = &state.task {
-            for name in ["pending_approval", "resume_supported"] {
-                out.put_u8(b',');
-                put_optional_value(out, name, task.field(name).map(|value| value.as_ref()));
-            }
-        }
+        put_approval(out, state);
         out.put_u8(b',');
         put_id(out, "stream_id", position);
         out.put_u8(b',');
         put_text_member(out, "timestamp", &timestamp::from_ms(now_ms));
         out.put_u8(b'}');
     });
+}
+
+/// In the task layout, what waits for approval.
+fn put_approval(out: &mut BytesMut, state: &State) {
+    let Some(task) = &state.task else { return };
+    for name in ["pending_approval", "resume_supported"] {
+        out.put_u8(b',');
+        put_optional_value(out, name, task.field(name).map(|value| value.as_ref()));
+    }
 }
 
 /// A `caught_up` frame.

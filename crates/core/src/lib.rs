@@ -19,6 +19,7 @@ pub mod inbound;
 pub mod json;
 pub mod judge;
 pub mod position;
+pub mod present;
 pub mod roster;
 pub mod seam;
 pub mod since;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::chunk::{Chunk, Unit};
 use crate::fanout::{Batch, Derived};
 use crate::id::StreamId;
+use crate::present::{Present, Version};
 
 /// Places start here, so that older chunks can be put in front.
 const ORIGIN: u64 = 1 << 48;
@@ -29,6 +30,7 @@ pub struct TopicLog {
     renewed: u64,
     epoch: u32,
     renewal: Renewal,
+    present: Present,
 }
 
 /// Everybody who is given the gap that a log begins with, and the state in it.
@@ -38,6 +40,8 @@ pub struct Renewal {
     pub batch: Option<Batch>,
     /// What of that they are to be told, once that is known.
     pub derived: Option<Arc<Derived>>,
+    /// The version of that state.
+    pub version: Version,
 }
 
 /// A chunk with its place in the topic's string of bytes.
@@ -93,7 +97,18 @@ impl TopicLog {
             renewed: 1,
             epoch: 0,
             renewal: Renewal::default(),
+            present: Present::default(),
         }
+    }
+
+    /// What the task is now.
+    pub fn present(&self) -> &Present {
+        &self.present
+    }
+
+    /// The same, to be brought up to date.
+    pub fn present_mut(&mut self) -> &mut Present {
+        &mut self.present
     }
 
     /// The position of a viewer who has everything.
@@ -126,6 +141,7 @@ impl TopicLog {
     /// The stream is another one from here on.
     pub fn begin_epoch(&mut self) {
         self.epoch += 1;
+        self.present.begin_epoch();
     }
 
     /// How many bytes are held.
@@ -154,9 +170,9 @@ impl TopicLog {
 
     /// Begins another stream: forgets what is held and puts `chunk`, which tells the viewers at
     /// the head so, in its place. Something may have been withheld from the state in it.
-    pub fn renew(&mut self, chunk: Arc<Chunk>, batch: Option<Batch>) {
+    pub fn renew(&mut self, chunk: Arc<Chunk>, batch: Option<Batch>, version: Version) {
         self.release();
-        self.renewal = Renewal { batch, derived: None };
+        self.renewal = Renewal { batch, derived: None, version };
         self.push(chunk, true);
         self.renewed = self.appended;
     }
@@ -338,7 +354,7 @@ mod tests {
         let received = log.appended();
         log.append(chunk(2, &[3, 4, 5]));
         assert_eq!(log.appended_since(received), Some(3));
-        log.renew(chunk(5, &[9]), None);
+        log.renew(chunk(5, &[9]), None, 0);
         assert_eq!(log.appended_since(received), None);
         let received = log.appended();
         log.append(chunk(9, &[10]));
@@ -375,7 +391,7 @@ mod tests {
     fn nothing_continues_across_a_renewal() {
         let mut log = TopicLog::new(id(5));
         log.append(chunk(5, &[6]));
-        log.renew(chunk(6, &[2]), None);
+        log.renew(chunk(6, &[2]), None, 0);
         assert_eq!(log.head(), id(2));
         assert_eq!(log.floor(), None);
         assert_eq!(log.locate(id(5)), None);

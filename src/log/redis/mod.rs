@@ -120,7 +120,7 @@ impl RedisLog {
             reads: Semaphore::new(READS_WEIGHT_MAX as usize),
             state_bytes: AtomicUsize::new(0),
             snapshot: Script::reading(include_str!("snapshot.lua")),
-            publish: Script::new(include_str!("publish.lua")),
+            publish: Script::new(concat!(include_str!("turn.lua"), include_str!("publish.lua"))),
             rights: Rights::of(&options.keys),
             options,
         })

@@ -66,8 +66,15 @@ local keys = {
   status = KEYS[2], updates = KEYS[3], result = KEYS[4], error = KEYS[5],
   metadata = KEYS[6], context = KEYS[7], index = index,
 }
-local task_id
-if type_of(tasks) == 'zset' then task_id = redis.call('ZREVRANGE', tasks, 0, 0)[1] end
+-- What is of another type is not there.
+local function looked_at(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if reply.err:find('WRONGTYPE', 1, true) then return false end
+  error(reply.err)
+end
+
+local task_id = turn_of(looked_at, tasks:sub(1, -#':tasks' - 1), prefix .. ':task')
 if task_id then
   for _, name in ipairs({ 'status', 'updates', 'result', 'error', 'metadata' }) do
     keys[name] = prefix .. ':task:' .. task_id .. ':' .. name

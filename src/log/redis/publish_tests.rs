@@ -54,7 +54,7 @@ impl Redis {
         args: Vec<String>,
     ) -> redis::RedisResult<T> {
         redis::cmd("EVAL")
-            .arg(include_str!("publish.lua"))
+            .arg(concat!(include_str!("turn.lua"), include_str!("publish.lua")))
             .arg(keys.len())
             .arg(keys)
             .arg(args)

@@ -19,10 +19,9 @@ local function facts(stream)
   return numbers(info)
 end
 
--- The newest task of a thread, if it has any, and what the names of its keys begin with.
+-- The turn of a thread, if it has any tasks, and what the names of its keys begin with.
 local function newest_task(thread)
-  local newest = read('ZREVRANGE', thread .. ':tasks', 0, 0)
-  local task_id = newest and newest[1] or false
+  local task_id = turn_of(read, thread, ARGV[1])
   return task_id, task_id and (ARGV[1] .. ':' .. task_id) or thread
 end
 

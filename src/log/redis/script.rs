@@ -14,9 +14,14 @@ impl Script {
         Self { source: source.to_owned(), hash }
     }
 
-    /// One that reads a task: `numbers.lua` and `read.lua` come before it.
+    /// One that reads a task: `numbers.lua`, `turn.lua` and `read.lua` come before it.
     pub(super) fn reading(source: &str) -> Self {
-        Self::new(&[include_str!("numbers.lua"), include_str!("read.lua"), source].concat())
+        let before = concat!(
+            include_str!("numbers.lua"),
+            include_str!("turn.lua"),
+            include_str!("read.lua")
+        );
+        Self::new(&[before, source].concat())
     }
 
     /// The command that runs it where Redis knows it.

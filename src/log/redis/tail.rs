@@ -5,6 +5,7 @@
 //! tracking is refused, a second connection waits with `XREAD BLOCK` and makes the hints itself.
 
 mod read;
+mod states;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::read::Budget;
@@ -15,6 +16,7 @@ use crate::encode;
 use crate::gap::GapReason;
 use crate::id::{StreamId, ThreadId};
 use crate::position::{Position, Run};
+use crate::present::Version;
 use crate::roster::Roster;
 use crate::since::Since;
 use crate::slots::Key;
@@ -69,6 +71,8 @@ pub enum Answer {
         epoch: u32,
         /// Who else was given it, where something was withheld.
         batch: Option<Batch>,
+        /// The state's version.
+        version: Version,
     },
     /// The viewer's position is honest, and these chunks come after it.
     After {
@@ -212,6 +216,8 @@ impl<T: Topic> Fanout<T> {
             page: None,
             batch: None,
             derived: None,
+            version: 0,
+            since: since.map(|since| Box::new(since.position())),
         });
         if let (Some(local), Some(joined)) =
             (self.topics.get_mut(local), self.viewers.get_mut(viewer))
@@ -252,7 +258,7 @@ impl<T: Topic> Fanout<T> {
             wants,
             attaching: viewer.attaching,
             epoch: (!viewer.attaching && !has_nothing).then_some(viewer.epoch),
-            received: viewer.received,
+            received: viewer.received.map(NonZeroU64::get),
         });
     }
 
@@ -273,13 +279,13 @@ impl<T: Topic> Fanout<T> {
                 viewer.phase = Phase::Refused(refusal);
                 None
             }
-            Answer::State { chunk, then, epoch, batch } => {
+            Answer::State { chunk, then, epoch, batch, version } => {
                 // Without its state it has to ask for it again.
                 viewer.phase =
                     if viewer.attaching && !room { Phase::Waiting } else { viewer.phase };
                 (viewer.batch, viewer.derived) = (batch, None);
                 let run = Run::of_state(chunk);
-                Some(Page { run, then, state: Some(epoch), lasts: false })
+                Some(Page { run, then, state: Some((epoch, version)), lasts: false })
             }
             Answer::After { chunks, then, epoch, batch } => {
                 if std::mem::take(&mut viewer.attaching) {

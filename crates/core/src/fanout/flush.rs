@@ -4,8 +4,11 @@
 //! included for those whose turn has not come. A socket that takes no more is left where it is
 //! until the kernel says that it is writable; then its viewers go on from their positions.
 
+use std::num::NonZeroU64;
+
 use super::{Count, Fanout, Io, Pass, Phase, Sent, SocketState, Topic, Viewer};
 use crate::position::{Position, Run};
+use crate::present::Version;
 use crate::slots::Key;
 use crate::topic::Renewal;
 
@@ -112,13 +115,19 @@ impl<T: Topic> Fanout<T> {
         io: &mut impl Io<Topic = T>,
     ) {
         let mut run = std::mem::take(&mut self.run);
-        if topic.with_log(|log| run.gather(log, at)) != Some(true) {
+        let gathered = topic.with_log(|log| (run.gather(log, at), log.present().told()));
+        let Some((true, told)) = gathered else {
             self.run = run;
             group.into_iter().for_each(|(viewer, ..)| self.push(viewer, io));
             return;
-        }
+        };
         if run.is_empty() {
             self.run = run;
+            for (viewer, ..) in group {
+                if self.may_lack_state(viewer, told) {
+                    self.push(viewer, io);
+                }
+            }
             return;
         }
         let slices = run.slices(self.settings.slices_per_send_max);
@@ -129,7 +138,8 @@ impl<T: Topic> Fanout<T> {
         io.delivered(run.positions(), viewers.len());
         let mut unfinished = Vec::new();
         for (viewer, result) in viewers.into_iter().zip(results) {
-            if !self.sent(viewer, &run, result, &mut None, io) {
+            let finished = self.sent(viewer, &run, result, &mut None, io);
+            if !finished || self.may_lack_state(viewer, told) {
                 unfinished.push(viewer);
             }
         }
@@ -138,14 +148,14 @@ impl<T: Topic> Fanout<T> {
         unfinished.into_iter().for_each(|viewer| self.push(viewer, io));
     }
 
-    /// Moves a viewer by what its socket took of a run; with a state, of which `state` is the epoch,
-    /// it begins anew. False where it should be pushed again.
+    /// Moves a viewer by what its socket took of a run; with a state, of which `state` is the epoch and
+    /// the version, it begins anew. False where it should be pushed again.
     pub(super) fn sent(
         &mut self,
         key: Key,
         run: &Run,
         result: Sent,
-        state: &mut Option<u32>,
+        state: &mut Option<(u32, Version)>,
         io: &mut impl Io<Topic = T>,
     ) -> bool {
         let Some(viewer) = self.viewers.get_mut(key) else { return true };
@@ -179,32 +189,40 @@ impl<T: Topic> Fanout<T> {
 
 impl Viewer {
     /// It was sent so many units of a run.
-    fn moved(&mut self, run: &Run, units: usize, state: &mut Option<u32>) {
+    fn moved(&mut self, run: &Run, units: usize, state: &mut Option<(u32, Version)>) {
         // Whatever a topic holds is of its present stream.
         if let Some((_, epoch)) = run.reaches().filter(|_| units > 0) {
             self.epoch = epoch;
         }
-        if let Some(Renewal { batch, derived }) = run.renewal().filter(|_| units > 0) {
+        if let Some(Renewal { batch, derived, version }) = run.renewal().filter(|_| units > 0) {
             self.batch = batch.filter(|_| derived.is_none());
             self.derived = derived.clone();
             self.owes_caught_up = false;
+            self.has_state(*version);
         }
         if let Some(received) = &mut self.received {
-            *received += units as u64;
+            *received = received.saturating_add(units as u64);
         }
-        if let Some(epoch) = state.take_if(|_| units > 0) {
+        if let Some((epoch, version)) = state.take_if(|_| units > 0) {
             self.attaching = false;
             self.owes_caught_up = false;
             self.epoch = epoch;
+            self.has_state(version);
             // Counted from where it stands now.
             self.received = None;
         }
     }
 
+    /// It was given a state of this version.
+    pub(super) fn has_state(&mut self, version: Version) {
+        self.version = version;
+        self.since = None;
+    }
+
     /// It was sent a run of its topic to the end.
     pub(super) fn has_all_of(&mut self, run: &Run) {
         if let Some((received, epoch)) = run.reaches() {
-            self.received = Some(received);
+            self.received = NonZeroU64::new(received);
             self.epoch = epoch;
         }
     }

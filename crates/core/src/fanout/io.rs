@@ -114,6 +114,9 @@ pub enum Effect<T> {
         /// It was attaching.
         attaching: bool,
     },
+    /// Somebody waits for the topic's state, to be told what of it he lacks: it is to be read, once for
+    /// all.
+    ReadState(T),
     /// A viewer of the topic left.
     Leave(T),
     /// The socket may be read again.

@@ -12,6 +12,7 @@
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
 //! | `push` | one viewer gets whatever it lacks, or asks for it |
 //! | `derived` | what was withheld from a state and never got its entry is told |
+//! | `present` | what a task is now, where no entry tells it |
 //! | `owed` | what a socket is owed before anything new, and how it goes on |
 //! | `read` | what viewers send, within their budgets |
 //! | `message` | what a message of a viewer says |
@@ -26,11 +27,13 @@ mod io;
 mod leave;
 mod message;
 mod owed;
+mod present;
 mod push;
 mod read;
 mod tick;
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 pub use attach::{Answer, Purpose, Refusal, Wants};
@@ -39,8 +42,9 @@ pub use io::{Count, Effect, Io, Sent, Topic};
 pub use read::Appetite;
 
 use crate::account::{Account, Charge};
-use crate::id::ThreadId;
+use crate::id::{StreamId, ThreadId};
 use crate::position::{Position, Run};
+use crate::present::Version;
 use crate::roster::Roster;
 use crate::slots::{Key, Slots};
 use owed::Busy;
@@ -233,13 +237,17 @@ struct Viewer {
     epoch: u32,
     /// How many of the topic's units it has, of those appended since it first had everything;
     /// until then none is counted, as who resumes is behind by nature.
-    received: Option<u64>,
+    received: Option<NonZeroU64>,
     /// A state, or a part of the log, that was read for it.
     page: Option<Box<Page>>,
     /// Something was withheld from it, and whom else from.
     batch: Option<Batch>,
     /// What of that it is to be told, once it has everything.
     derived: Option<Arc<Derived>>,
+    /// The version of the state that it was given last; 0: none on this connection,
+    version: Version,
+    /// and then from where on it has what entries told.
+    since: Option<Box<StreamId>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,8 +267,8 @@ struct Page {
     run: Run,
     /// Where it stands behind the page, if not where the page ends.
     then: Option<Position>,
-    /// It is a state, of this epoch: with it the viewer begins anew.
-    state: Option<u32>,
+    /// It is a state, of this epoch and version: with it the viewer begins anew.
+    state: Option<(u32, Version)>,
     /// It cannot be read again.
     lasts: bool,
 }

@@ -95,7 +95,7 @@ impl<T: Topic> Fanout<T> {
             Some(Lacks::Held) if run.is_empty() => {
                 viewer.has_all_of(&run);
                 self.caught_up(key, io);
-                self.take_derived(key)
+                self.take_derived(key) || self.take_present(key)
             }
             Some(Lacks::Held) => {
                 let slices = run.slices(self.settings.slices_per_send_max);
@@ -160,7 +160,7 @@ impl<T: Topic> Fanout<T> {
         let Some(viewer) = self.viewers.get(key).filter(|_| lag_max > 0) else { return };
         let Some(local) = self.topics.get(viewer.topic) else { return };
         let appended = local.topic.with_log(|log| log.appended());
-        let lag = appended.zip(viewer.received).map(|(all, has)| all.saturating_sub(has));
+        let lag = appended.zip(viewer.received).map(|(all, has)| all.saturating_sub(has.get()));
         if let Some(lag) = lag.filter(|lag| *lag > lag_max) {
             self.effects.push_back(Effect::LagClosed(local.topic.clone(), lag));
             self.close(viewer.socket, 1008, "the viewer lags too far behind", io);

@@ -50,7 +50,7 @@ impl World {
     /// Everybody is told of a gap.
     fn renew(&mut self, text: &'static str, after: u64, position: u64, number: u32) {
         let chunk = self.chunk(text, after, position);
-        self.topic().0.1.borrow_mut().renew(chunk.into(), Some(batch(number)));
+        self.topic().0.1.borrow_mut().renew(chunk.into(), Some(batch(number)), 0);
         self.flush();
     }
 

@@ -116,7 +116,8 @@ impl World {
         self.fanout.begin(key, purpose, &mut self.net);
         let state = state.to_vec().into();
         let chunk = Chunk::of_one(&self.account, state, StreamId::ZERO, StreamId::ZERO);
-        self.answer(&Answer::State { chunk: chunk.into(), epoch: 0, then: None, batch });
+        let chunk = chunk.into();
+        self.answer(&Answer::State { chunk, epoch: 0, then: None, batch, version: 0 });
         key
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn tail(
         }
     } else {
         let another = head.seq != stream.last.seq;
-        log.renew(stream.gap_chunk(account, head), None);
+        log.renew(stream.gap_chunk(account, head), None, 0);
         if another {
             log.begin_epoch();
         }
@@ -77,6 +77,7 @@ pub(crate) fn answer(
             then: None,
             epoch,
             batch: None,
+            version: 0,
         });
     };
     let another = question.epoch.is_some_and(|known| known != epoch);
@@ -86,6 +87,7 @@ pub(crate) fn answer(
             then: None,
             epoch,
             batch: None,
+            version: 0,
         });
     }
     if after == position {

@@ -308,7 +308,7 @@ impl World {
                 Effect::End(key) => {
                     assert!(self.net.clients.remove(&key).is_some(), "it ended twice");
                 }
-                Effect::Read(_) | Effect::Shut(_) => {}
+                Effect::Read(_) | Effect::Shut(_) | Effect::ReadState(_) => {}
                 Effect::LagClosed(..) => panic!("there is no bound on the lag"),
             }
         }

@@ -1,0 +1,182 @@
+//! Reading what a task is now, and when that is told (protocol §3.2; what is told to whom is
+//! [`core::present`](crate::core::present)).
+//!
+//! Whoever learns that the state may have changed asks for a reading: the tail, of whose connection the
+//! keys are tracked; an entry that tells of an end or a beginning; a viewer who resumed where nothing
+//! was read yet. One task per topic does them, however many ask. What is new waits until entries have
+//! had their time to say the same; a state that changes all that time is told as it is by then.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::sleep;
+
+use crate::core::present::Version;
+use crate::log::{LogError, Snapshot};
+use crate::seam::{End, epoch, read_end};
+use crate::shared::{Shared, TailMessage};
+use crate::topic::Topic;
+
+/// Readings of one topic are at least so far apart.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long until the log is asked again after an error.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// A state that changes again while entries have their time waits so often for the next one's.
+const CHANGES_MAX: u32 = 4;
+
+/// Whether a topic's state is to be read.
+#[derive(Default)]
+pub(crate) struct Readings(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Somebody has asked since the last reading began,
+    asked: bool,
+    /// or entries that came since.
+    by_entries: bool,
+    /// A task is at work.
+    open: bool,
+}
+
+impl Inner {
+    fn take_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.asked) | std::mem::take(&mut self.by_entries)
+    }
+}
+
+/// Has a topic's state read, and told where viewers lack it.
+pub(crate) fn read(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    topic.readings.0.lock().asked = true;
+    open(shared, topic);
+}
+
+/// The same, as entries came that may mean another state.
+pub(crate) fn read_for_entries(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    topic.readings.0.lock().by_entries = true;
+    open(shared, topic);
+}
+
+fn open(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    let mut inner = topic.readings.0.lock();
+    if !std::mem::replace(&mut inner.open, true) {
+        let (shared, topic) = (shared.clone(), topic.clone());
+        tokio::spawn(async move { serve(&shared, &topic).await });
+    }
+}
+
+/// A state was read for viewers; the version that they have with it. Others may lack it.
+pub(crate) fn observe(shared: &Arc<Shared>, topic: &Arc<Topic>, read: &Snapshot) -> Version {
+    let before = task_of(topic);
+    let version = shared.observe(topic, read);
+    if task_of(topic) != before {
+        shared.tails[topic.owner()].put(TailMessage::State(topic.clone()));
+    }
+    if is_untold(topic) {
+        self::read(shared, topic);
+    }
+    version
+}
+
+fn task_of(topic: &Topic) -> Option<bytes::Bytes> {
+    topic.recent.lock().log.as_ref()?.present().task_id().cloned()
+}
+
+fn is_untold(topic: &Topic) -> bool {
+    topic.recent.lock().log.as_ref().is_some_and(|log| log.present().is_untold())
+}
+
+/// Whether anybody lacks it, for all that entries told meanwhile.
+fn is_lacked(topic: &Topic) -> bool {
+    topic.recent.lock().log.as_ref().is_some_and(|log| log.present().lacks_anything())
+}
+
+/// Does the readings that are asked for.
+async fn serve(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    let _open = Open(topic);
+    loop {
+        {
+            let mut inner = topic.readings.0.lock();
+            inner.open = inner.take_wanted();
+            if !inner.open {
+                return;
+            }
+            if !is_watched(topic) {
+                inner.open = false;
+                return shared.forget_present(topic);
+            }
+        }
+        match read_and_tell(shared, topic).await {
+            Ok(()) => sleep(PAUSE).await,
+            Err(error) => {
+                tracing::debug!(thread_id = %topic.thread, %error, "reading_delayed");
+                topic.readings.0.lock().asked = true;
+                sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Who reads has panicked: whoever asks next begins anew.
+struct Open<'a>(&'a Topic);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.readings.0.lock().open = false;
+        }
+    }
+}
+
+fn is_watched(topic: &Topic) -> bool {
+    topic.viewers.load(Relaxed) > 0
+}
+
+async fn read_and_tell(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), LogError> {
+    let grace = Duration::from_millis(shared.config.state_grace_ms);
+    let first = !has_reading(topic);
+    if !read_once(shared, topic).await? {
+        return Ok(());
+    }
+    if first {
+        // Those who resumed wait for it.
+        shared.tell_present(topic);
+        return Ok(());
+    }
+    for _ in 0..CHANGES_MAX {
+        if !is_untold(topic) || !is_lacked(topic) {
+            break;
+        }
+        sleep(grace).await;
+        if !topic.readings.0.lock().take_wanted() {
+            break;
+        }
+        if !read_once(shared, topic).await? {
+            return Ok(());
+        }
+    }
+    shared.tell_present(topic);
+    Ok(())
+}
+
+fn has_reading(topic: &Topic) -> bool {
+    topic.recent.lock().log.as_ref().is_some_and(|log| log.present().told() > 0)
+}
+
+/// Reads the state, and the stream up to its end. False where nobody waits for it any more.
+async fn read_once(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<bool, LogError> {
+    let Some(end) = read_end(shared, topic, epoch(topic), 0).await? else { return Ok(false) };
+    let End { snapshot, charge: _charge, turn: _turn, .. } = end;
+    let before = task_of(topic);
+    shared.observe(topic, &snapshot);
+    shared.hold(topic, &snapshot);
+    // Nobody else takes entries in meanwhile, and those that came are in this reading.
+    topic.readings.0.lock().by_entries = false;
+    if task_of(topic) != before {
+        shared.tails[topic.owner()].put(TailMessage::State(topic.clone()));
+    }
+    Ok(true)
+}

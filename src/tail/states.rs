@@ -1,0 +1,141 @@
+//! Seeing that a task is something else now: the one key with its status and the list of the thread's
+//! tasks are looked at once for each topic, and then when Redis tells that they changed; where it does
+//! not tell, again and again, at a pace that is bounded in all. What is seen only makes a reading
+//! (`src/readings.rs`) come; nothing that changes with each update is looked at.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::time::Duration;
+
+use bytes::Bytes;
+use indexmap::IndexSet;
+
+use super::Tail;
+use crate::log::LogError;
+use crate::log::source::Source;
+use crate::log::tail::{HintMode, StateKeys, StateSeen};
+use crate::readings;
+use crate::topic::Topic;
+
+/// So many topics are looked at together.
+const TOGETHER_MAX: usize = 128;
+
+/// Without hints a part of the topics is looked at so often, at most [`POLLED_MAX`] of them,
+pub(super) const POLL: Duration = Duration::from_millis(100);
+const POLLED_MAX: usize = 1_000;
+/// and each in about so many parts.
+const POLL_PARTS: usize = 9;
+
+/// Which topics are to be looked at, and whose keys are whose.
+#[derive(Default)]
+pub(super) struct States {
+    /// Streams by the keys of their states.
+    streams: HashMap<Bytes, Bytes>,
+    /// Streams whose states are to be looked at. Bounded by those that are watched.
+    due: IndexSet<Bytes>,
+    polled_to: usize,
+}
+
+/// What was seen of a topic's state.
+#[derive(Default)]
+pub(super) struct Seen {
+    keys: Option<StateKeys>,
+    hash: Option<u64>,
+}
+
+impl States {
+    pub(super) fn is_due(&mut self, stream: Bytes) {
+        self.due.insert(stream);
+    }
+
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// The stream with whose state this key has to do.
+    pub(super) fn stream_of(&self, key: &Bytes) -> Option<&Bytes> {
+        self.streams.get(key)
+    }
+
+    /// A stream is watched no more.
+    pub(super) fn forget(&mut self, stream: &Bytes, seen: &mut Seen) {
+        self.due.swap_remove(stream);
+        if let Some(keys) = seen.keys.take() {
+            self.streams.remove(&keys.status);
+            self.streams.remove(&keys.tasks);
+        }
+    }
+
+    fn take_due(&mut self) -> Vec<Bytes> {
+        let from = self.due.len().saturating_sub(TOGETHER_MAX);
+        self.due.split_off(from).into_iter().collect()
+    }
+}
+
+impl Tail {
+    /// Looks at some of the states that are due.
+    pub(super) async fn look_at_states(&mut self, source: &mut Source) -> Result<(), LogError> {
+        if source.mode().is_none() {
+            self.states.due.clear();
+            return Ok(());
+        }
+        let due = self.states.take_due();
+        let (mut streams, mut questions) = (Vec::new(), Vec::new());
+        for stream in due {
+            let Some(watched) = self.watched.get_mut(&stream) else { continue };
+            let Some(keys) = self.shared.state_keys(&watched.topic) else { continue };
+            if watched.seen.keys.as_ref() != Some(&keys) {
+                self.states.forget(&stream, &mut watched.seen);
+                for key in [&keys.status, &keys.tasks] {
+                    self.states.streams.insert(key.clone(), stream.clone());
+                }
+                watched.seen = Seen { keys: Some(keys.clone()), hash: None };
+            }
+            streams.push(stream);
+            questions.push(keys);
+        }
+        if questions.is_empty() {
+            return Ok(());
+        }
+        let found = source.look_at(&questions).await?;
+        for (stream, found) in streams.iter().zip(found) {
+            let Some(watched) = self.watched.get_mut(stream) else { continue };
+            if watched.seen.is_news(&found, &watched.topic) {
+                readings::read(&self.shared, &watched.topic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where hints do not come by tracking: has a part of the states looked at.
+    pub(super) fn poll_states(&mut self, source: &Source) {
+        if source.mode() != Some(HintMode::Block) {
+            return;
+        }
+        let number = self.watched.len().div_ceil(POLL_PARTS).min(POLLED_MAX);
+        for _ in 0..number {
+            if self.states.polled_to >= self.watched.len() {
+                self.states.polled_to = 0;
+            }
+            let Some((stream, _)) = self.watched.get_index(self.states.polled_to) else { return };
+            self.states.due.insert(stream.clone());
+            self.states.polled_to += 1;
+        }
+    }
+}
+
+impl Seen {
+    /// Whether something else is seen than before; at first, than the state that was read.
+    fn is_news(&mut self, found: &StateSeen, topic: &Topic) -> bool {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(found);
+        match self.hash.replace(hash) {
+            Some(before) => before != hash,
+            None => !topic.recent.lock().log.as_ref().is_some_and(|log| {
+                let present = log.present();
+                let of_newest = present.task_id() == found.newest.as_ref();
+                // Nothing was read yet: nobody was told anything that could have changed.
+                present.told() == 0 || of_newest && present.has_status(found.status.as_deref())
+            }),
+        }
+    }
+}
