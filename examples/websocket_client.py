@@ -164,6 +164,7 @@ class Printer:
 
     def __init__(self, position=None):
         self.status = None
+        self.task = None  # in a thread with several tasks, the one that the status is of
         self.caught_up = False
         self.has_updates = False
         self._shown = parse_id(position or 0)  # what is up to here was printed, or is not wanted
@@ -179,7 +180,7 @@ class Printer:
         elif kind == "caught_up":
             self.caught_up = True
         elif frame.get("derived") is True:  # like an entry, but no part of the log
-            self._entry(kind, frame)
+            self._derived(kind, frame)
         elif kind == "gap":
             say(f"-- gap ({printable(frame.get('reason'))}): updates after "
                 f"{printable(frame.get('requested'))} may be missing; the state now:")
@@ -192,7 +193,7 @@ class Printer:
             self.status = entry.get("status")
 
     def _initial(self, frame):
-        self.status = frame.get("status")
+        self.status, self.task = frame.get("status"), frame.get("task_id")
         self.updates(frame.get("updates"))
         if frame.get("result") is not None:
             self._line(frame, f"result {printable(frame['result'])}")
@@ -210,11 +211,17 @@ class Printer:
             if isinstance(update, dict) and self._is_new(update.get("timestamp")):
                 self._update(update)
 
+    def _derived(self, kind, frame):
+        """What the keys tell in place of an entry; who comes back may know it already."""
+        self.task = frame.get("task_id", self.task)
+        if kind != "status_change" or frame.get("status") != self.status:
+            self._entry(kind, frame)
+
     def _entry(self, kind, entry):
         self.has_updates = True
         if kind == "thread_update":
             self._update(entry)
-        elif kind == "status_change":
+        elif kind == "status_change" and entry.get("task_id", self.task) == self.task:
             self.status = entry.get("status")
             self._line(entry, f"status {printable(self.status)}")
         elif kind == "result_set":

@@ -42,9 +42,20 @@ struct Inner {
     open: bool,
 }
 
+/// What a reading is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Somebody asked, perhaps because the keys changed.
+    Asked,
+    /// Entries came. What they tell of may not be in the keys yet.
+    Entries,
+}
+
 impl Inner {
-    fn take_wanted(&mut self) -> bool {
-        std::mem::take(&mut self.asked) | std::mem::take(&mut self.by_entries)
+    fn take_wanted(&mut self) -> Option<Why> {
+        let (asked, by_entries) =
+            (std::mem::take(&mut self.asked), std::mem::take(&mut self.by_entries));
+        if asked { Some(Why::Asked) } else { by_entries.then_some(Why::Entries) }
     }
 }
 
@@ -98,18 +109,17 @@ fn is_lacked(topic: &Topic) -> bool {
 async fn serve(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let _open = Open(topic);
     loop {
-        {
+        let why = {
             let mut inner = topic.readings.0.lock();
-            inner.open = inner.take_wanted();
-            if !inner.open {
-                return;
+            let wanted = inner.take_wanted();
+            inner.open = wanted.is_some() && is_watched(topic);
+            match wanted {
+                Some(why) if inner.open => why,
+                Some(_) => return shared.forget_present(topic),
+                None => return,
             }
-            if !is_watched(topic) {
-                inner.open = false;
-                return shared.forget_present(topic);
-            }
-        }
-        match read_and_tell(shared, topic).await {
+        };
+        match read_and_tell(shared, topic, why).await {
             Ok(()) => sleep(PAUSE).await,
             Err(error) => {
                 tracing::debug!(thread_id = %topic.thread, %error, "reading_delayed");
@@ -135,7 +145,11 @@ fn is_watched(topic: &Topic) -> bool {
     topic.viewers.load(Relaxed) > 0
 }
 
-async fn read_and_tell(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), LogError> {
+async fn read_and_tell(
+    shared: &Arc<Shared>,
+    topic: &Arc<Topic>,
+    mut why: Why,
+) -> Result<(), LogError> {
     let grace = Duration::from_millis(shared.config.state_grace_ms);
     let first = !has_reading(topic);
     if !read_once(shared, topic).await? {
@@ -151,9 +165,11 @@ async fn read_and_tell(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), L
             break;
         }
         sleep(grace).await;
-        if !topic.readings.0.lock().take_wanted() {
+        let again = topic.readings.0.lock().take_wanted();
+        if again.is_none() && why == Why::Asked {
             break;
         }
+        why = again.unwrap_or(Why::Asked);
         if !read_once(shared, topic).await? {
             return Ok(());
         }

@@ -246,7 +246,9 @@ async fn read_again(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<(), LogE
     if due.is_empty() {
         return Ok(());
     }
-    let Some(end) = read_end(shared, topic, epoch, seam::UPDATES_READ_ON).await? else { return Ok(()) };
+    let Some(end) = read_end(shared, topic, epoch, seam::UPDATES_READ_ON).await? else {
+        return Ok(());
+    };
     let End { snapshot, charge: _charge, turn, .. } = end;
     let none = List { updates: &[], total: 0, task_id: None };
     let list = snapshot.state.as_ref().map_or(none, List::of);

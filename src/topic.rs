@@ -191,8 +191,18 @@ impl Registry {
     pub(crate) fn leave(&self, topic: &Topic, worker: usize, now_ms: u64) {
         topic.on_worker[worker].viewers.fetch_sub(1, Relaxed);
         topic.left_ms.store(now_ms, Relaxed);
-        let last = topic.viewers.fetch_sub(1, Relaxed) == 1;
-        if last && topic.recent.lock().log.is_none() {
+        if topic.viewers.fetch_sub(1, Relaxed) > 1 {
+            return;
+        }
+        let begun = match topic.recent.lock().log.as_mut() {
+            Some(log) => {
+                // Nobody is told from now on what its state is.
+                log.present_mut().forget();
+                true
+            }
+            None => false,
+        };
+        if !begun {
             self.retire(topic);
         }
     }

@@ -21,10 +21,11 @@ use crate::logging;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done
-  1    the operation failed (watch: the task failed or was cancelled)
+  1    the operation failed (watch: the task failed)
   2    the arguments or the configuration are wrong (watch: the task cannot be watched)
   3    Redis is out of reach
   4    the address cannot be listened on
+  5    the watched task was cancelled
   70   a part of the server failed and could not be started again
   130  watch was interrupted";
 
@@ -41,6 +42,8 @@ enum Outcome {
     RedisAway = 3,
     /// The address cannot be listened on.
     CannotListen = 4,
+    /// The watched task was cancelled.
+    Cancelled = 5,
     /// A part of the server failed and could not be started again: `EX_SOFTWARE`.
     PartFailed = 70,
 }

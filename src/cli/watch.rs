@@ -41,8 +41,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes:
   0    the task completed
-  1    the task failed or was cancelled
+  1    the task failed
   2    the task cannot be watched
+  5    the task was cancelled
   130  interrupted")]
 pub(super) struct WatchArgs {
     /// Thread id of the task
@@ -54,6 +55,12 @@ pub(super) struct WatchArgs {
     /// Begin after this entry instead of with the present state; 0 is everything retained
     #[arg(long, value_name = "STREAM_ID")]
     since: Option<Since>,
+    /// Of a thread with several tasks, follow this one; else it is the newest that is no child of another
+    #[arg(long, value_name = "TASK_ID", conflicts_with = "all")]
+    turn: Option<String>,
+    /// Go on when the task has ended: the thread may have another turn
+    #[arg(long)]
+    all: bool,
     /// Print each frame as one line of JSON
     #[arg(long)]
     json: bool,
@@ -67,7 +74,7 @@ pub(super) async fn run(args: WatchArgs) -> ExitCode {
     };
     let mut screen = Screen::detect(args.json);
     let watched = tokio::select! {
-        watched = watch(&client, args.thread, args.since, &mut screen) => watched,
+        watched = watch(&client, &args, &mut screen) => watched,
         // What was drawn is whole, so this may cut in anywhere.
         Ok(()) = tokio::signal::ctrl_c() => Ok(End::Interrupted),
     };
@@ -93,15 +100,15 @@ enum End {
 /// Shows the task until it has ended and nothing more comes.
 async fn watch<W: Write>(
     client: &Client,
-    thread: ThreadId,
-    since: Option<Since>,
+    args: &WatchArgs,
     screen: &mut Screen<W>,
 ) -> std::io::Result<End> {
+    let (thread, since) = (args.thread.clone(), args.since);
     let mut follow = match since {
         Some(since) => client.follow_since(thread.clone(), since),
         None => client.follow(thread.clone()),
     };
-    let mut task = Task::new(thread, since);
+    let mut task = Task::new(thread, since, args.turn.clone());
     screen.update(&task, None, &[])?;
     let mut quiet_at = Instant::now();
     let mut looked_back = false;
@@ -110,7 +117,7 @@ async fn watch<W: Write>(
             // Safe to drop: the event stays where it is.
             event = follow.next() => event,
             // Set anew on every turn.
-            () = sleep_until(quiet_at), if task.outcome().is_some() => None,
+            () = sleep_until(quiet_at), if !args.all && task.outcome().is_some() => None,
         };
         match event {
             Some(Ok(Event::Frame { update, json })) => {
@@ -292,7 +299,15 @@ mod tests {
         let thread: ThreadId = "t1".parse().unwrap();
         let client = Client::new(&url).unwrap().with_timing(timing);
         let mut screen = Screen { out: Vec::new(), mode, paint: Paint::Plain, drawn: false };
-        let end = watch(&client, thread, None, &mut screen).await.unwrap();
+        let args = WatchArgs {
+            thread,
+            url: String::new(),
+            since: None,
+            turn: None,
+            all: false,
+            json: false,
+        };
+        let end = watch(&client, &args, &mut screen).await.unwrap();
         screen.leave().unwrap();
         server.abort();
         (end, String::from_utf8(screen.out).unwrap())

@@ -8,7 +8,9 @@ use super::embedded::EmbeddedLog;
 use super::redis::history as redis_history;
 use super::redis::tail::RedisTail;
 use super::redis::wire::Bounds;
-use super::tail::{HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError, StateKeys, StateSeen, Told};
+use super::tail::{
+    HintMode, Hinted, Hints, NoTracking, Question, Read, ReadError, StateKeys, StateSeen, Told,
+};
 use super::{Kind, Log, LogError};
 use crate::core::account::Charge;
 use crate::core::history::History;
@@ -181,7 +183,10 @@ impl Source {
     ///
     /// # Errors
     /// Nothing was looked at.
-    pub(crate) async fn look_at(&mut self, states: &[StateKeys]) -> Result<Vec<StateSeen>, LogError> {
+    pub(crate) async fn look_at(
+        &mut self,
+        states: &[StateKeys],
+    ) -> Result<Vec<StateSeen>, LogError> {
         match &mut self.0 {
             Of::Redis(tail) => Ok(tail.look_at(states).await?),
             Of::Embedded { .. } => Ok(Vec::new()),

@@ -121,11 +121,21 @@ export class Task {
   entry(frame) {
     this.received += 1;
     this.lastId = text(frame.stream_id);
-    this.derived(frame);
+    this.#tell(frame);
   }
 
-  /** What the task's keys tell in place of an entry, and what an entry tells. */
+  /** What the task's keys tell in place of an entry. Who comes back is told what may be known already. */
   derived(frame) {
+    const { status, result, error } = this;
+    const kind = text(frame.update_type);
+    const known =
+      (kind === "status_change" && text(frame.status) === status) ||
+      (kind === "result_set" && pretty(frame.result) === result) ||
+      (kind === "error_set" && pretty(frame.error_message) === error);
+    if (!known) this.#tell(frame);
+  }
+
+  #tell(frame) {
     const kind = text(frame.update_type);
     if (kind === "thread_update") return this.#addUpdate(frame, text(frame.type));
     if (kind === "status_change" && frame.status !== undefined) this.status = text(frame.status);

@@ -31,7 +31,9 @@ pub(crate) async fn read_end(
 ) -> Result<Option<End>, LogError> {
     loop {
         let Some(head) = topic.head() else { return Ok(None) };
-        let Some(end) = read(shared, topic, epoch, updates_max, head).await? else { return Ok(None) };
+        let Some(end) = read(shared, topic, epoch, updates_max, head).await? else {
+            return Ok(None);
+        };
         let brought = shared.bring_to_end(topic, end.wants, &end.snapshot);
         if brought == Brought::ToEnd {
             return Ok(Some(end));

@@ -118,9 +118,23 @@ def connect(server, thread=None, since=None, path=None, **options):
     return ws_connect(server.ws + (path or task_path(thread, since)), **options)
 
 
-async def receive(ws):
+async def receive_any(ws):
     """The next frame, as JSON."""
     return json.loads(await asyncio.wait_for(ws.recv(), STEP_SECONDS))
+
+
+async def receive(ws):
+    """The next frame of the log, as JSON: what a task is now is told beside it, by frames that have
+    tests of their own (`test_state_lane.py`)."""
+    while is_of_state(frame := await receive_any(ws)):
+        pass
+    return frame
+
+
+def is_of_state(frame):
+    """Whether it tells what a task is now, derived from its keys."""
+    words = ("status_change", "result_set", "error_set")
+    return frame.get("derived") is True and frame["update_type"] in words
 
 
 async def collect(ws, count):

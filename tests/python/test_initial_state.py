@@ -128,6 +128,7 @@ async def test_the_task_layout_tells_of_the_newest_task(server, redis_server):
     worker = Worker(redis_server.client(), layout="task")
     worker.redis.zadd(keys(worker.thread)["tasks"], {"newer": time.time() + 5, "older": 1})
     worker.redis.set("sre:task:newer:status", "awaiting_approval")
+    worker.redis.rpush("sre:task:newer:updates", '{"message": "asks"}')
     worker.redis.hset(
         "sre:task:newer:metadata",
         mapping={"pending_approval": '{"tool": "restart", "n": 1}', "resume_supported": "true"},
@@ -136,7 +137,7 @@ async def test_the_task_layout_tells_of_the_newest_task(server, redis_server):
     assert state["task_id"] == "newer" and state["status"] == "awaiting_approval"
     assert state["pending_approval"] == {"tool": "restart", "n": 1}
     assert state["resume_supported"] is True
-    worker.redis.delete("sre:task:newer:status", "sre:task:newer:metadata")
+    worker.redis.delete("sre:task:newer:status", "sre:task:newer:metadata", "sre:task:newer:updates")
 
 
 async def test_a_task_without_approval_has_none(server, redis_server):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from support import collect, connect, initial, keys, milliseconds, nothing_but_pong, now, receive
+from support import collect, connect, initial, keys, milliseconds, now, receive_any as receive
 from test_turns import Thread
 
 GRACE = "state_grace_ms = 100\n"
@@ -44,6 +44,11 @@ class Today(Thread):
         elif status == "done":
             self.result(task, response="all is well")
         self.status(task, status)
+
+
+async def nothing_but_pong(ws):
+    await ws.send('{"type":"ping"}')
+    assert await receive(ws) == {"type": "pong"}
 
 
 @pytest.fixture

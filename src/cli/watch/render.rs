@@ -149,7 +149,7 @@ mod tests {
     use crate::client::Update;
 
     fn task(frame: &str) -> Task {
-        let mut task = Task::new("t1".parse().unwrap(), None);
+        let mut task = Task::new("t1".parse().unwrap(), None, None);
         task.connected();
         task.apply(&Update::Initial { stream_id: None, lost: false }, frame);
         task

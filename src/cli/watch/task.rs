@@ -20,6 +20,12 @@ pub(super) struct Task {
     pub(super) status: String,
     /// How far it got, from 0 to 1.
     pub(super) progress: Option<f64>,
+    /// The turn that it is about, in the task layout.
+    turn: Option<String>,
+    /// That turn was asked for, and no other counts.
+    only: bool,
+    /// The status is what the newest entry means.
+    ended_by_entry: bool,
     /// JSON.
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
@@ -47,19 +53,36 @@ enum Connection {
 pub(super) fn outcome_of(status: &str) -> Option<Outcome> {
     match status {
         "done" | "completed" => Some(Outcome::Done),
-        "failed" | "cancelled" => Some(Outcome::Failed),
+        "failed" => Some(Outcome::Failed),
+        "cancelled" => Some(Outcome::Cancelled),
+        _ => None,
+    }
+}
+
+/// The status that a task ends with whose worker writes its status to keys only, by the type of the entry
+/// that ends it.
+fn status_of_end(update_type: &str) -> Option<&'static str> {
+    match update_type {
+        "turn_complete" => Some("done"),
+        "error" => Some("failed"),
+        "cancellation" => Some("cancelled"),
         _ => None,
     }
 }
 
 impl Task {
     /// A task that is followed after an entry, or else from its state.
-    pub(super) fn new(thread: ThreadId, since: Option<Since>) -> Self {
+    ///
+    /// With a `turn`, of a thread's tasks that one counts; else the newest one, as the server says.
+    pub(super) fn new(thread: ThreadId, since: Option<Since>, turn: Option<String>) -> Self {
         let since = since.map(Since::position).unwrap_or_default();
         Self {
             thread,
             status: String::new(),
             progress: None,
+            only: turn.is_some(),
+            turn,
+            ended_by_entry: false,
             result: None,
             error: None,
             has_state: false,
@@ -127,6 +150,8 @@ impl Task {
                 (self.at, self.shown) = (*stream_id, *stream_id);
                 vec![self.entry(&frame, Some(*stream_id))]
             }
+            // Who comes back is told what may be known already.
+            Update::Derived if self.is_known(&frame) => Vec::new(),
             Update::Derived => vec![self.entry(&frame, None)],
             Update::CaughtUp => {
                 self.connection = Connection::Live;
@@ -146,6 +171,13 @@ impl Task {
         }
     }
 
+    /// Whether a frame that stands for no entry tells the status that is known.
+    fn is_known(&self, frame: &Members<'_>) -> bool {
+        frame.text("update_type").as_deref() == Some("status_change")
+            && self.is_of_turn(frame)
+            && frame.text("status").is_some_and(|status| status == self.status)
+    }
+
     /// Whether everything so far has come, and no status with it.
     pub(super) fn lacks_status(&self) -> bool {
         matches!(self.connection, Connection::Live) && self.status.is_empty()
@@ -160,6 +192,7 @@ impl Task {
                 let note = self.entry(&frame, Some(*stream_id));
                 let is_new = *stream_id > self.shown;
                 self.shown = self.shown.max(*stream_id);
+                self.end_by_entry(&frame);
                 return ControlFlow::Continue(is_new.then_some(note));
             }
             Update::Derived | Update::Other => return ControlFlow::Continue(None),
@@ -170,12 +203,50 @@ impl Task {
         ControlFlow::Break(())
     }
 
+    /// Where its state is gone, the newest entry may say how it ended: what comes behind an end takes it
+    /// back.
+    fn end_by_entry(&mut self, frame: &Members<'_>) {
+        if frame.text("parent_task_id").is_some() || !self.is_of_turn(frame) {
+            return;
+        }
+        let update_type = frame.text("update_type").unwrap_or_default();
+        match status_of_end(&update_type) {
+            Some(status) => (self.status, self.ended_by_entry) = (status.to_owned(), true),
+            None if std::mem::take(&mut self.ended_by_entry) => self.status.clear(),
+            None => {}
+        }
+    }
+
+    /// Whether a frame is about the turn, and not about another task of the thread.
+    fn is_of_turn(&self, frame: &Members<'_>) -> bool {
+        let task = frame.text("task_id");
+        self.turn.is_none() || task.is_none() || task == self.turn
+    }
+
+    /// What the server says of the thread's turn is about another one: that is followed from now on, unless
+    /// one was asked for. Whether it counts.
+    fn takes_turn(&mut self, frame: &Members<'_>) -> bool {
+        if self.only {
+            return self.is_of_turn(frame);
+        }
+        let task = frame.text("task_id");
+        if task.is_some() && task != self.turn {
+            if self.turn.is_some() {
+                (self.result, self.error, self.progress) = (None, None, None);
+            }
+            self.turn = task;
+        }
+        true
+    }
+
     fn initial(&mut self, frame: &Members<'_>) -> Vec<Note> {
         self.has_state = true;
-        self.status = frame.text("status").unwrap_or_default();
-        self.result = frame.json("result");
-        self.error = frame.text("error_message");
-        self.progress = None;
+        if self.takes_turn(frame) {
+            self.status = frame.text("status").unwrap_or_default();
+            self.result = frame.json("result");
+            self.error = frame.text("error_message");
+            self.progress = None;
+        }
         let updates: Vec<&RawValue> = frame.read_as("updates").unwrap_or_default();
         let mut notes: Vec<_> = updates
             .iter()
@@ -206,7 +277,12 @@ impl Task {
         self.has_updates = true;
         self.note_progress(frame);
         let mut note = Note::of(frame, "type", id);
+        let counts = match id {
+            Some(_) => self.is_of_turn(frame),
+            None => self.takes_turn(frame),
+        };
         match frame.text("update_type").as_deref() {
+            _ if !counts => {}
             Some("status_change") => {
                 // Without a status, nothing is known to have changed.
                 self.status = frame.text("status").unwrap_or(std::mem::take(&mut self.status));
@@ -250,7 +326,7 @@ mod tests {
     const INITIAL: Update = Update::Initial { stream_id: Some(ID), lost: false };
 
     fn task() -> Task {
-        let mut task = Task::new("t1".parse().unwrap(), None);
+        let mut task = Task::new("t1".parse().unwrap(), None, None);
         task.connected();
         task
     }
@@ -347,7 +423,7 @@ mod tests {
             StreamId { ms, seq: 0 }
         }
         let status = r#"{"update_type":"status_change","status":"done"}"#;
-        let mut task = Task::new("t1".parse().unwrap(), Some(at(1).into()));
+        let mut task = Task::new("t1".parse().unwrap(), Some(at(1).into()), None);
         task.connected();
         assert!(!task.lacks_status(), "it may be on the way");
         task.apply(&entry(2), "{}");

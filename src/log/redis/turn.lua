@@ -2,8 +2,8 @@
 
 local TASKS_MAX = 50      -- so many of the newest are looked at
 local PARSED_MAX = 65536  -- a longer text is searched, not parsed
-local LISTING_MAX = 50    -- of a task that may have children: so many of the first and of the last updates,
-local PARENTS_MAX = 2     -- and of so many tasks
+local LISTING_MAX = 32    -- of a task that may have children: so many of the first and of the last updates,
+local PARENTS_MAX = 8     -- and of so many tasks
 local ENDED = { done = true, completed = true, failed = true, cancelled = true }
 
 local function decoded(text)
@@ -64,7 +64,8 @@ local function turn_of(read, thread, tasks)
   local function is_listed(at)
     local looked_at = 0
     for older = at + 1, #members do
-      if not look_at(members[older]).parent then
+      local own = look_at(members[older])
+      if own.first and not own.parent then
         local updates = key(members[older], 'updates')
         for _, from in ipairs({ 0, -LISTING_MAX }) do
           for _, update in ipairs(read('LRANGE', updates, from, from + LISTING_MAX - 1) or {}) do

@@ -13,7 +13,7 @@ import time
 import redis
 import websockets
 
-from support import Worker, connect, in_order
+from support import Worker, connect, in_order, is_of_state
 
 CATCH_UP_SECONDS = 40
 
@@ -30,6 +30,7 @@ class Viewer:
         self.gaps = []
         self.errors = []
         self.closes = []
+        self.status = None
         self.connects = 0
         self.problems = []
         self.ws = None
@@ -46,6 +47,8 @@ class Viewer:
                 async with connect(self.servers(), self.thread, self.position, open_timeout=10) as ws:
                     self.ws = ws
                     self.connects += 1
+                    # Of what was told on other connections, the server knows nothing.
+                    self.status = None
                     await self.follow(ws)
             except websockets.ConnectionClosed as end:
                 self.closes.append(end.rcvd.code if end.rcvd else 1006)
@@ -66,12 +69,16 @@ class Viewer:
         if "error" in frame:
             self.errors.append(frame)
             return set()
+        if is_of_state(frame):
+            self.take_state(frame, expected)
+            return expected
         kind = kind if kind in ("initial_state", "caught_up", "gap") else None
         if kind not in expected:
             self.problems.append(f"{frame} where {expected} was expected")
         if kind == "initial_state":
             self.epochs.append((frame, []))
             self.position = frame["stream_id"]
+            self.status = frame["status"]
         elif kind == "gap":
             if frame["requested"] != self.position or frame["thread_id"] != self.thread:
                 self.problems.append(f"{frame} at {self.position}")
@@ -85,8 +92,18 @@ class Viewer:
                 self.problems.append(f"after {self.position} came {str(frame)[:300]}")
             self.frames.append(frame)
             self.position = frame["stream_id"]
+            self.status = frame.get("status", self.status)
             return expected | {"gap"}
         return {"gap", None}
+
+    def take_state(self, frame, expected):
+        """What the task is now, beside the log: never what was told last, nor before the log is there."""
+        if frame["stream_id"] != self.position or "initial_state" in expected or "caught_up" in expected:
+            self.problems.append(f"{frame} at {self.position}, {expected} was expected")
+        if frame["update_type"] == "status_change":
+            if frame["status"] == self.status:
+                self.problems.append(f"{frame} after {self.status}")
+            self.status = frame["status"]
 
     def cut(self):
         """Its connection breaks, wherever the stream of bytes just is."""

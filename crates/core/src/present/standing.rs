@@ -85,7 +85,8 @@ impl Standing {
     ) -> Arc<Chunk> {
         let mut made = self.frames.lock();
         made.retain(|(_, frames)| frames.strong_count() > 0);
-        let mut held = made.iter().filter(|(of, _)| *of == lacks).filter_map(|(_, it)| it.upgrade());
+        let mut held =
+            made.iter().filter(|(of, _)| *of == lacks).filter_map(|(_, it)| it.upgrade());
         if let Some(frames) = held.find(|frames| frames.last() == position) {
             return frames;
         }
