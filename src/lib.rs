@@ -101,6 +101,11 @@ mod topic;
 mod turn;
 mod worker;
 
+/// So that what the README shows of Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use taskcast_client as client;
 pub use taskcast_core as core;
 pub use taskcast_core::{id, timestamp};

@@ -279,7 +279,7 @@ impl Metrics {
         text
     }
 
-    fn sum(&self, of: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
+    pub(crate) fn sum(&self, of: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
         self.workers.iter().map(|worker| of(worker).load(Relaxed)).sum()
     }
 

@@ -121,7 +121,9 @@ pub async fn run(
         part = shared.supervisor.failed() => return Err(given_up(part, lane_thread)),
     }
     shared.draining.store(true, Relaxed);
-    tracing::info!(viewers = shared.viewers(), "draining");
+    let viewers = shared.metrics.sum(|worker| &worker.viewers);
+    let sockets = shared.metrics.sum(|worker| &worker.sockets);
+    tracing::info!(viewers, sockets, "draining");
     // Workers that have ended do not listen any more, which is no error.
     _ = begin_shutdown.send(true);
     tokio::select! {
@@ -165,12 +167,6 @@ impl Drop for TellsItsEnd {
     fn drop(&mut self) {
         // There is room for every worker; without a receiver nobody is left to be told.
         _ = self.0.try_send(());
-    }
-}
-
-impl Shared {
-    fn viewers(&self) -> u64 {
-        self.metrics.workers.iter().map(|worker| worker.viewers.load(Relaxed)).sum()
     }
 }
 

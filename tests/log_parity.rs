@@ -29,6 +29,7 @@ fn both(server: &RedisServer) -> [Log; 2] {
     let patience = Duration::from_secs(10);
     let options = RedisOptions {
         url: server.url(),
+        ca: String::new(),
         keys: Keys::default(),
         timeouts: Timeouts { connect: patience, response: patience },
         stream_length_max: limits.stream_length_max,

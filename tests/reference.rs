@@ -1,4 +1,4 @@
-//! What is said of keys and metrics elsewhere is what their tables say.
+//! What the documents say of keys, metrics, log lines and errors is what the source says.
 //!
 //! With `WRITE_REFERENCE=1` in the environment, the files are written instead of compared.
 
@@ -13,9 +13,10 @@ const CONFIGURATION: &str = "# Configuration
 
 Every key of `taskcast serve --config taskcast.toml`. Flags go over the environment, the environment
 over the file. In the environment a key is `TASKCAST_<KEY>`, one of `[limits]` is
-`TASKCAST_LIMITS_<KEY>`; `redis` is `REDIS_URL` and `log_level` is `RUST_LOG` too. `--set KEY=VALUE`
-sets any key, one of `[limits]` as `limits.KEY`. `--print-config` shows what is in force, with `***`
-for a password; that is not taken for a password when it is read.
+`TASKCAST_LIMITS_<KEY>`. `redis` is `REDIS_URL` and `log_level` is `RUST_LOG` too; over these go
+`TASKCAST_REDIS` and `TASKCAST_LOG_LEVEL`. `--set KEY=VALUE` sets any key, one of `[limits]` as
+`limits.KEY`. `--print-config` shows what is in force, with `***` for a password; that is not taken for a
+password when it is read.
 
 An unknown key or a bad value is an error, and the exit code is 2. A key that was one in the version
 before is warned about and ignored.
@@ -25,7 +26,7 @@ before is warned about and ignored.
 const EXAMPLE: &str = "\
 # The configuration of `taskcast serve --config taskcast.toml`: every key with its default.
 # Flags go over the environment, the environment over this file. In the environment a key is
-# TASKCAST_<KEY>, one of [limits] TASKCAST_LIMITS_<KEY>, and `redis` is REDIS_URL.
+# TASKCAST_<KEY>, one of [limits] TASKCAST_LIMITS_<KEY>, and `redis` is REDIS_URL too.
 # `taskcast serve --print-config` prints what is in force, in this form.
 
 ";
@@ -74,4 +75,123 @@ fn the_page_of_metrics_is_what_the_table_says() {
     let (_, behind) = rest.split_once("\n\n").expect("the table ends");
     let table = metrics::reference();
     assert_file("docs/operations.md", &page, &format!("{before}{table}\n{behind}"));
+}
+
+/// The Rust files below a folder.
+fn sources(folder: &str) -> Vec<String> {
+    let (mut folders, mut found) = (vec![path(folder)], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the folder is there") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(std::fs::read_to_string(path).expect("UTF-8"));
+            }
+        }
+    }
+    found
+}
+
+/// The names in the first column of the tables in a part of a page: all that is in backticks there.
+fn first_column(part: &str) -> Vec<&str> {
+    let rows = part.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+/// What stands before the parenthesis that ends a call.
+fn arguments(call: &str) -> &str {
+    let (mut depth, mut in_text) = (1, false);
+    let end = call.find(|c| {
+        match c {
+            '"' => in_text = !in_text,
+            '(' if !in_text => depth += 1,
+            ')' if !in_text => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    &call[..end.unwrap_or(call.len())]
+}
+
+/// The names of the lines that are logged in this file: what a text begins with, or is.
+fn events(source: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for level in ["error", "warn", "info", "debug"] {
+        for call in source.split(&format!("tracing::{level}!(")).skip(1) {
+            let text = arguments(call).split('"').skip(1).step_by(2).last().unwrap_or_default();
+            let name = text.split(':').next().unwrap_or_default();
+            // What is logged under one of two names has them where they are chosen.
+            if text != "{what}" {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_line_of_the_log_is_described_once() {
+    let page = read("docs/operations.md");
+    let part = page.split_once("\n## Logs\n").expect("there is a part on logs").1;
+    let part = part.split_once("\n## ").expect("it ends").0;
+    let mut described = first_column(part);
+    described.sort_unstable();
+    let (sources, mut logged) = (sources("src"), Vec::new());
+    for source in &sources {
+        logged.extend(events(source));
+    }
+    // Logged under a name that is chosen before.
+    logged.extend(["redis_lost", "redis_unreachable"]);
+    logged.sort_unstable();
+    logged.dedup();
+    assert_eq!(described, logged);
+}
+
+/// The statuses that src/http names, and those that the HTTP library answers with by itself.
+const STATUSES: [(&str, &str); 12] = [
+    ("BAD_REQUEST", "400"),
+    ("FORBIDDEN", "403"),
+    ("NOT_FOUND", "404"),
+    ("METHOD_NOT_ALLOWED", "405"),
+    ("REQUEST_TIMEOUT", "408"),
+    ("PAYLOAD_TOO_LARGE", "413"),
+    ("UNPROCESSABLE_ENTITY", "422"),
+    ("UPGRADE_REQUIRED", "426"),
+    ("SERVICE_UNAVAILABLE", "503"),
+    ("GATEWAY_TIMEOUT", "504"),
+    ("b\"414\"", "414"),
+    ("b\"431\"", "431"),
+];
+
+/// Those that are no error, or cannot come.
+const NO_ERRORS: [&str; 6] = [
+    "OK",
+    "ACCEPTED",
+    "NO_CONTENT",
+    "NOT_MODIFIED",
+    "SWITCHING_PROTOCOLS",
+    "INTERNAL_SERVER_ERROR",
+];
+
+#[test]
+fn the_readme_has_each_status_of_an_error() {
+    let sources = sources("src/http").concat();
+    for named in sources.split("StatusCode::").skip(1) {
+        let name = named.split(|c: char| !c.is_ascii_uppercase() && c != '_').next();
+        let name = name.unwrap_or_default();
+        let known = STATUSES.iter().any(|(known, _)| *known == name) || NO_ERRORS.contains(&name);
+        assert!(known || name.is_empty(), "{name} is not in this list");
+    }
+    let readme = read("README.md");
+    let table = readme.split_once("| status | |\n").expect("there is a table of errors").1;
+    let table = table.split_once("\n\n").expect("it ends").0;
+    for (name, status) in STATUSES {
+        assert!(sources.contains(name), "{name} is answered nowhere");
+        let mut rows = table.lines().filter_map(|row| row.strip_prefix("| ")?.split(" |").next());
+        assert!(
+            rows.any(|row| row.split(", ").any(|it| it == status)),
+            "{status} is not described"
+        );
+    }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, fail, print, serve};
+use super::{Outcome, fail, print, reachable, serve};
 use crate::config::{Config, ConfigError, Setting};
 use crate::id::ThreadId;
 use crate::log::Log;
@@ -78,14 +78,7 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
 
 /// What to do next.
 fn invitation(listen: SocketAddr, thread: &ThreadId) -> String {
-    let mut reachable = listen;
-    if reachable.ip().is_unspecified() {
-        reachable.set_ip(match listen {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    let url = format!("http://{reachable}");
+    let url = format!("http://{}", reachable(listen));
     format!(
         "Taskcast demo: open {url}
 

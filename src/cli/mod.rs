@@ -4,6 +4,7 @@
 //! its caller goes to stdout; what it has to say besides goes to stderr.
 
 mod demo;
+mod health;
 mod serve;
 mod settings;
 mod task;
@@ -11,6 +12,7 @@ mod terminal;
 mod watch;
 
 use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -21,7 +23,8 @@ use crate::logging;
 
 const EXIT_CODES: &str = "Exit codes:
   0    done
-  1    the operation failed (watch: the task failed)
+  1    the operation failed (watch: the task failed; health: the server does not live, or with
+       --ready cannot serve)
   2    the arguments or the configuration are wrong (watch: the task cannot be watched)
   3    Redis is out of reach
   4    the address cannot be listened on
@@ -84,6 +87,8 @@ enum Command {
     Task(task::TaskCommand),
     /// Follow a task in the terminal until it ends.
     Watch(watch::WatchArgs),
+    /// Ask a server whether it lives, or can serve: for health checks of containers.
+    Health(health::HealthArgs),
 }
 
 /// Runs the command that the arguments ask for.
@@ -108,6 +113,7 @@ pub fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Watch(args) => watch::run(args).await,
+            Command::Health(args) => health::run(args).await,
         }
     });
     logging::flush();
@@ -136,6 +142,17 @@ fn tell(told: &clap::Error) -> io::Result<()> {
 fn fail(outcome: Outcome, message: &str) -> ExitCode {
     logging::say(&format!("taskcast: {}", terminal::clean(message)));
     outcome.into()
+}
+
+/// Where a server that listens there can be reached from this machine.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listen
 }
 
 /// Says on stderr which settings are ignored: for a command that has no log.

@@ -106,7 +106,7 @@ impl Signals {
         self.next().await;
         tokio::spawn(async move {
             self.next().await;
-            tracing::warn!("second signal: exiting without draining");
+            tracing::warn!("second_signal: exiting without draining");
             logging::flush();
             std::process::exit(Outcome::Failed as i32);
         });

@@ -73,6 +73,17 @@ impl Draft {
                 self.in_force("limits.ping_interval_ms"),
             )));
         }
+        // Otherwise who names an authority would believe that the way to Redis is encrypted.
+        if !self.config.redis_ca.is_empty()
+            && !self.config.embedded
+            && !redis_url::is_tls(&self.config.redis)
+        {
+            return Err(ConfigError::new(format!(
+                "{} needs a rediss:// URL, but there is {}",
+                self.in_force("redis_ca"),
+                self.in_force("redis"),
+            )));
+        }
         Ok(self.config)
     }
 

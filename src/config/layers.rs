@@ -127,8 +127,8 @@ pub(super) fn environment(
             settings.push(Setting { key, value: Raw::One(value), place });
         }
     }
-    // What comes later wins: RUST_LOG gives way to TASKCAST_LOG_LEVEL.
-    settings.sort_by_key(|setting| !setting.place.ends_with(" RUST_LOG"));
+    // What comes later wins: RUST_LOG gives way to TASKCAST_LOG_LEVEL, REDIS_URL to TASKCAST_REDIS.
+    settings.sort_by_key(|setting| setting.place.contains(PREFIX));
     Ok(settings)
 }
 
@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(
             variables(&[
                 ("REDIS_URL", "redis://h"),
+                ("TASKCAST_REDIS", "redis://ours"),
                 ("TASKCAST_LOG_LEVEL", "debug"),
                 ("RUST_LOG", "warn"),
                 ("TASKCAST_LIMITS_PING_INTERVAL_MS", "5"),
@@ -196,8 +197,9 @@ mod tests {
                 ("TASKCAST_LISTEN", ""),
             ]),
             [
-                one("log_level", "warn"),
                 one("redis", "redis://h"),
+                one("log_level", "warn"),
+                one("redis", "redis://ours"),
                 one("log_level", "debug"),
                 one("limits.ping_interval_ms", "5"),
             ]

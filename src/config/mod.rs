@@ -24,7 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use choice::{LogFormat, NotAChoice, Switch, TailMode};
-use form::{Address, Form, Level, OneOf, Origins, RedisUrl, Whole, YesOrNo};
+use form::{Address, Form, Level, OneOf, Origins, RedisUrl, Text, Whole, YesOrNo};
 pub use gone::Ignored;
 pub(crate) use keys::{Key, keys};
 pub use layers::Setting;
@@ -54,6 +54,9 @@ settings! {
     /// redis://, rediss://, unix://, redis+unix:// or redis+sentinel://.
     redis: String = "redis://127.0.0.1:6379/0".to_owned(), RedisUrl,
         flag Flag { variable: Some("REDIS_URL"), ..Flag::of("URL").everywhere() };
+    /// A PEM file with the authorities that vouch for the certificate of a rediss:// Redis. Where it
+    /// is empty, the system's do, or those of the file that SSL_CERT_FILE names.
+    redis_ca: String = String::new(), Text("a path, or empty"), flag Flag::of("FILE").everywhere();
     /// The log lies in this process and is gone with it; no Redis.
     embedded: bool = false, YesOrNo,
         flag Flag { excludes: Some("redis"), ..Flag::SWITCH };

@@ -34,8 +34,7 @@ impl Config {
     /// Whether another key says that this one does not count: there is one log.
     fn is_moot(&self, key: Key) -> bool {
         match key.name().as_str() {
-            "redis" => self.embedded,
-            "embedded" => !self.embedded,
+            "redis" | "redis_ca" => self.embedded,
             _ => false,
         }
     }

@@ -11,7 +11,7 @@ pub(super) const FORMS: &str = "redis://[user:password@]host[:port][/db], rediss
 /// What stands for a password.
 const MASK: &str = "***";
 
-/// The end of a `rediss` URL that trusts every certificate.
+/// The end of a `rediss` URL that trusts every certificate. It is refused.
 const INSECURE: &str = "#insecure";
 
 /// The port of a Sentinel where the URL has none.
@@ -87,10 +87,19 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     }
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
+        "rediss" if url.ends_with(INSECURE) => Err(format!(
+            "must not end in {INSECURE}, as that trusts whoever answers: name the authority of the \
+             certificate with redis_ca"
+        )),
         "redis" | "rediss" | "unix" | "redis+unix" => connection_info(url).map(drop),
         "redis+sentinel" => SentinelUrl::parse(url).map_or(Ok(()), |parsed| parsed.map(drop)),
         _ => Err(format!("must be a Redis URL: {FORMS}")),
     }
+}
+
+/// Whether it is a URL of a Redis behind TLS.
+pub(super) fn is_tls(url: &str) -> bool {
+    url.starts_with("rediss://")
 }
 
 fn connection_info(url: &str) -> Result<redis::ConnectionInfo, String> {
@@ -238,6 +247,7 @@ mod tests {
             "redis+sentinel:///main",
             "redis+sentinel://a:x/main",
             "redis+sentinel://a/main/x",
+            "rediss://host/0#insecure",
         ] {
             assert!(check(url).is_err(), "{url}");
         }

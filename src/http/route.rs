@@ -17,7 +17,7 @@ pub(super) enum Route<'a> {
     Metrics,
     /// `/api/v1/tasks`
     Tasks,
-    /// `/api/v1/tasks/{thread_id}`
+    /// `/api/v1/tasks/{thread_id}`, and `/api/v1/threads/{thread_id}`, where the agent has it
     Task(&'a str),
     /// `/api/v1/tasks/{thread_id}/stream-info`
     StreamInfo(&'a str),
@@ -68,6 +68,9 @@ impl<'a> Route<'a> {
         if let Some(thread) = path.strip_prefix("ws/tasks/") {
             return (!thread.contains('/')).then_some(Self::Socket(Endpoint::Task(thread)));
         }
+        if let Some(thread) = path.strip_prefix("threads/") {
+            return (!thread.contains('/')).then_some(Self::Task(thread));
+        }
         let path = path.strip_prefix("tasks/")?;
         let Some((thread, part)) = path.split_once('/') else { return Some(Self::Task(path)) };
         Some(match part {
@@ -113,6 +116,10 @@ mod tests {
             ("/api/v1/tasks", Some(Route::Tasks)),
             ("/api/v1/tasks/t1", Some(Route::Task("t1"))),
             ("/api/v1/tasks/", Some(Route::Task(""))),
+            ("/api/v1/threads/t1", Some(Route::Task("t1"))),
+            ("/api/v1/threads/", Some(Route::Task(""))),
+            ("/api/v1/threads/t1/cancel", None),
+            ("/api/v1/threads", None),
             ("/api/v1/tasks/t1/stream-info", Some(Route::StreamInfo("t1"))),
             ("/api/v1/tasks/t1/updates", Some(Route::Publish("t1", Call::Update))),
             ("/api/v1/tasks/t1/error", Some(Route::Publish("t1", Call::Error))),

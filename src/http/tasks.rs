@@ -24,7 +24,7 @@ pub(super) async fn list(api: &Api, query: Query<'_>) -> Result<Response, ApiErr
     read(api, Subject::Newest(limit(query)?)).await
 }
 
-/// `GET /api/v1/tasks/{thread_id}`
+/// `GET /api/v1/tasks/{thread_id}` and `GET /api/v1/threads/{thread_id}`
 pub(super) async fn show(api: &Api, thread: &str) -> Result<Response, ApiError> {
     read(api, Subject::Task(thread_id(thread)?)).await
 }

@@ -134,6 +134,7 @@ impl Log {
         }
         let options = redis::RedisOptions {
             url: config.redis.clone(),
+            ca: config.redis_ca.clone(),
             keys: config.keys.clone(),
             timeouts: redis::connection::Timeouts {
                 connect: limits.redis_connect_timeout(),

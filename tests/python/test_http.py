@@ -79,6 +79,17 @@ def test_the_state_of_a_task(server, worker):
     assert state["stream_id"] == last
 
 
+def test_the_state_of_a_task_is_where_the_agent_has_it_too(server, worker):
+    worker.update("one", metadata={"n": 1})
+    worker.result({"ok": True})
+    path = f"/api/v1/threads/{worker.thread}"
+    assert request(server, "GET", path)[2] == request(server, "GET", f"{TASKS}/{worker.thread}")[2]
+    assert_error(request(server, "GET", f"/api/v1/threads/{new_thread()}"), 404)
+    assert_error(request(server, "GET", "/api/v1/threads/a.b"), 400)
+    assert_error(request(server, "GET", f"{path}/cancel"), 404)
+    assert_error(request(server, "DELETE", path), 405)
+
+
 def test_the_context_of_a_task(server, viewed):
     viewed.redis.hset(f"sre:thread:{viewed.thread}:context", mapping={"query": "why?", "n": "7", "list": "[1]"})
     context = request(server, "GET", f"{TASKS}/{viewed.thread}")[2]["context"]

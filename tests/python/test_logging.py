@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from processes import Taskcast, binary, environment, eventually, request
-from support import Worker, connect, initial, stream_key
+from support import Worker, closed, connect, initial, stream_key
 
 LINES_PER_SECOND = 10
 
@@ -138,3 +138,17 @@ async def test_what_a_viewer_repeats_is_said_ten_times_a_second(start_server, re
     eventually(lambda: told() == repeated, "each line is said or counted")
     seconds = time.monotonic() - began + 1
     assert left_out() > 0 and len(lines()) <= LINES_PER_SECOND * seconds, len(lines())
+
+
+async def test_draining_counts_sockets_and_the_tasks_watched_over_them(start_server, redis_server):
+    server = start_server(redis_server, "--drain-seconds", "0")
+    workers = [Worker(redis_server.client()) for _ in range(3)]
+    async with connect(server, workers[0].thread) as one, connect(server, path="/api/v1/ws") as many:
+        await initial(one)
+        for worker in workers:
+            await many.send(json.dumps({"type": "subscribe", "thread_id": worker.thread}))
+            await initial(many)
+        server.signal(signal.SIGTERM)
+        assert [(await closed(ws))[0] for ws in (one, many)] == [1012, 1012]
+    (line,) = server.said("draining")
+    assert "viewers=4" in line and "sockets=2" in line

@@ -66,7 +66,7 @@ async fn work(threads: ThreadManager, scenarios: Arc<Scenarios>, rest_seconds_ma
 
 async fn report(outcome: Result<(), LogError>) {
     if let Err(error) = outcome {
-        tracing::warn!(%error, "the demo's agent leaves a task");
+        tracing::warn!(%error, "demo_task_left");
         tokio::time::sleep(RETRY).await;
     }
 }

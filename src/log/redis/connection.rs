@@ -1,14 +1,19 @@
 //! Connections to Redis: where it is, and how to get there.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, TlsCertificates};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::error::Failure;
+use super::stream::dial;
 use super::wire::{Bounds, Wire};
 use crate::config::redis_url::SentinelUrl;
 use crate::log::LogError;
@@ -25,6 +30,8 @@ pub struct Timeouts {
 /// Makes connections to the Redis of one URL.
 pub(in crate::log) struct Connector {
     address: Address,
+    /// Who vouches for its certificate, where that is not the system.
+    roots: Option<Arc<RootCertStore>>,
     timeouts: Timeouts,
 }
 
@@ -36,11 +43,12 @@ enum Address {
 }
 
 impl Connector {
-    /// Reads the URL.
+    /// Reads the URL, and the file with the authorities that vouch for a Redis behind TLS, where it
+    /// has a name.
     ///
     /// # Errors
-    /// [`LogError::Refused`] says what is wrong with it.
-    pub(super) fn new(url: &str, timeouts: Timeouts) -> Result<Self, LogError> {
+    /// [`LogError::Refused`] says what is wrong with them.
+    pub(super) fn new(url: &str, ca: &str, timeouts: Timeouts) -> Result<Self, LogError> {
         // rustls wants to be told which implementation of cryptography to use; an error means that
         // the program has chosen one already.
         _ = rustls::crypto::ring::default_provider().install_default();
@@ -52,7 +60,32 @@ impl Connector {
                 url.into_connection_info().map_err(|error| bad(error.category().to_owned()))?,
             ),
         };
-        Ok(Self { address, timeouts })
+        let mut connector = Self { address, roots: None, timeouts };
+        if !ca.is_empty() {
+            let bad = |error| LogError::Refused(format!("redis_ca = {ca:?}: {error}"));
+            connector.trust(ca).map_err(bad)?;
+        }
+        Ok(connector)
+    }
+
+    /// From now on, only the authorities in this file are trusted: by both kinds of connections.
+    fn trust(&mut self, ca: &str) -> Result<(), String> {
+        let pem = std::fs::read(ca).map_err(|error| error.to_string())?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        if roots.is_empty() {
+            return Err("there is no certificate in it".to_owned());
+        }
+        if let Address::Server(server) = &mut self.address {
+            let authorities = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+            let client = Client::build_with_tls(server.clone(), authorities);
+            *server = client.map_err(|error| error.to_string())?.get_connection_info().clone();
+        }
+        self.roots = Some(Arc::new(roots));
+        Ok(())
     }
 
     /// Opens a connection of the `redis` crate.
@@ -80,7 +113,10 @@ impl Connector {
     pub(super) async fn wire(&self, resp3: bool, bounds: Bounds) -> Result<Wire, Failure> {
         self.in_time(async {
             let server = self.server().await?;
-            Wire::connect(&server, resp3, bounds, self.timeouts.response).await
+            let dialled = dial(server.addr(), self.roots.as_ref()).await;
+            let dialled = dialled.map_err(|error| Failure::io(&error))?;
+            let settings = server.redis_settings();
+            Wire::begin(dialled, settings, resp3, bounds, self.timeouts.response).await
         })
         .await
     }

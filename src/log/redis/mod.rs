@@ -60,6 +60,8 @@ const LARGE_BYTES: u64 = 8 * 1024 * 1024;
 pub struct RedisOptions {
     /// `redis://`, `rediss://`, `unix://` or `redis+sentinel://`.
     pub url: String,
+    /// The file with the authorities that vouch for its certificate; empty: the system's do.
+    pub ca: String,
     /// Where things lie.
     pub keys: Keys,
     /// How long things may take.
@@ -113,7 +115,7 @@ impl RedisLog {
     /// # Errors
     /// [`LogError::Refused`] where the URL is wrong.
     pub fn new(options: RedisOptions) -> Result<Self, LogError> {
-        let connector = Arc::new(Connector::new(&options.url, options.timeouts)?);
+        let connector = Arc::new(Connector::new(&options.url, &options.ca, options.timeouts)?);
         Ok(Self {
             link: Arc::new(Link::new(connector.clone(), options.timeouts)),
             connector,

@@ -88,6 +88,7 @@ fn options() -> RedisOptions {
     let patience = Duration::from_secs(5);
     RedisOptions {
         url: String::new(),
+        ca: String::new(),
         keys: Keys::default(),
         timeouts: Timeouts { connect: patience, response: patience },
         stream_length_max: 1_000,

@@ -20,19 +20,25 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects.
+/// Connects. A server behind TLS has to show a certificate that `roots` vouch for; where there are
+/// none, the system's.
 ///
 /// # Errors
 /// What the operating system said, or what is wrong with the server's certificate.
-pub(super) async fn dial(address: &ConnectionAddr) -> io::Result<Dialled> {
+pub(super) async fn dial(
+    address: &ConnectionAddr,
+    roots: Option<&Arc<RootCertStore>>,
+) -> io::Result<Dialled> {
     match address {
         ConnectionAddr::Tcp(host, port) => {
             let (stream, quiet) = tcp(host, *port).await?;
             Ok((Box::new(stream), Some(quiet)))
         }
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None } => {
+        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let tls = TlsConnector::from(Arc::new(trusting_the_system()?));
+            let roots = roots.map_or_else(of_the_system, |roots| Ok(roots.clone()))?;
+            let trusting = ClientConfig::builder().with_root_certificates(roots);
+            let tls = TlsConnector::from(Arc::new(trusting.with_no_client_auth()));
             let (stream, quiet) = tcp(host, *port).await?;
             Ok((Box::new(tls.connect(name, stream).await?), Some(quiet)))
         }
@@ -48,8 +54,8 @@ async fn tcp(host: &str, port: u16) -> io::Result<(TcpStream, Quiet)> {
     Ok((stream, quiet))
 }
 
-/// Servers have to show a certificate that the system's authorities vouch for.
-fn trusting_the_system() -> io::Result<ClientConfig> {
+/// The system's authorities.
+fn of_the_system() -> io::Result<Arc<RootCertStore>> {
     let mut system = rustls_native_certs::load_native_certs();
     if let Some(error) = system.errors.pop() {
         return Err(io::Error::other(error));
@@ -58,5 +64,5 @@ fn trusting_the_system() -> io::Result<ClientConfig> {
     for certificate in system.certs {
         roots.add(certificate).map_err(io::Error::other)?;
     }
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    Ok(Arc::new(roots))
 }

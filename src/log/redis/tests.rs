@@ -12,8 +12,9 @@ fn log(url: String, connect_ms: u64) -> RedisLog {
     let timeouts =
         Timeouts { connect: Duration::from_millis(connect_ms), response: Duration::from_secs(10) };
     let keys = Keys::default();
+    let ca = String::new();
     let options =
-        RedisOptions { url, keys, timeouts, stream_length_max: 1_000, expiry_seconds: 1_000 };
+        RedisOptions { url, ca, keys, timeouts, stream_length_max: 1_000, expiry_seconds: 1_000 };
     RedisLog::new(options).unwrap()
 }
 

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use redis::ConnectionInfo;
+use redis::RedisConnectionInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::error::Failure;
 use super::resp::{Cursor, Malformed, Scanner, Value};
-use super::stream::{Stream, dial};
+use super::stream::{Dialled, Stream};
 use crate::core::account::Charge;
 use crate::core::digits;
 use crate::sys::quiet::Quiet;
@@ -71,17 +71,17 @@ pub(super) enum Received {
 }
 
 impl Wire {
-    /// Connects and introduces itself; with `resp3`, in that version of the protocol.
+    /// Introduces itself on a new stream; with `resp3`, in that version of the protocol.
     ///
     /// # Errors
     /// Says what Redis does not like about that.
-    pub(super) async fn connect(
-        server: &ConnectionInfo,
+    pub(super) async fn begin(
+        (stream, quiet): Dialled,
+        settings: &RedisConnectionInfo,
         resp3: bool,
         bounds: Bounds,
         patience: Duration,
     ) -> Result<Self, Failure> {
-        let (stream, quiet) = dial(server.addr()).await.map_err(|error| Failure::io(&error))?;
         let mut wire = Self {
             stream,
             quiet,
@@ -93,7 +93,6 @@ impl Wire {
             charge: None,
             patience,
         };
-        let settings = server.redis_settings();
         let user = settings.username().unwrap_or("default");
         match (settings.password(), resp3) {
             (Some(password), true) => wire.ask(&["HELLO", "3", "AUTH", user, password]).await?,

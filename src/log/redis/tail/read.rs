@@ -148,7 +148,7 @@ impl RedisTail {
         let (reply, _) = self.reply().await?.parts();
         self.may_multi = !matches!(Cursor::new(&reply).value(), Some(Value::Error(_)));
         if !self.may_multi {
-            tracing::debug!("the user of Redis may not use MULTI");
+            tracing::debug!("multi_refused");
         }
         Ok(self.may_multi)
     }

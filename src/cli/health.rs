@@ -1,0 +1,74 @@
+//! `taskcast health`: asks a server whether it lives, for what starts it again or sends it viewers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Outcome, fail, print, reachable};
+use crate::config::{Config, ConfigError, Setting};
+
+/// How long the server may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// As much is read of an answer, which is a line.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024;
+
+/// What is asked, and whom.
+#[derive(Args)]
+pub(super) struct HealthArgs {
+    /// Ask whether it can serve (/readyz) rather than whether it lives (/healthz)
+    #[arg(long)]
+    ready: bool,
+    /// The address that it listens on [env: TASKCAST_LISTEN] [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// The file that it was started with; flag and environment go over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl HealthArgs {
+    fn address(&self) -> Result<SocketAddr, ConfigError> {
+        let listen = self.listen.iter().map(|address| Setting::flag("listen", address)).collect();
+        let config = Config::load(self.config.as_deref(), std::env::vars_os(), listen)?;
+        Ok(reachable(config.listen))
+    }
+}
+
+/// Asks once, and prints the answer.
+pub(super) async fn run(args: HealthArgs) -> ExitCode {
+    let address = match args.address() {
+        Ok(address) => address,
+        Err(error) => return fail(Outcome::Usage, &error.to_string()),
+    };
+    let path = if args.ready { "/readyz" } else { "/healthz" };
+    let asked = timeout(ANSWER_TIMEOUT, get(address, path)).await;
+    match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => {
+            print(body(&answer)).err().unwrap_or_else(|| Outcome::Done.into())
+        }
+        Ok(answer) => fail(Outcome::Failed, body(&answer)),
+        Err(error) => fail(Outcome::Failed, &format!("http://{address}{path}: {error}")),
+    }
+}
+
+/// The answer of a server, whole.
+async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or(answer, |(_, body)| body)
+}
