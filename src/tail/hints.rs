@@ -228,7 +228,7 @@ impl Tail {
             tracking_table_max_keys = table.keys_max,
             watched = self.watched.len(),
             "tracking_table_too_small: Redis has no room to track what is watched; set \
-             tracking-table-max-keys above the number of all watched streams, or to 0"
+             tracking-table-max-keys above three times the number of all watched streams, or to 0"
         );
     }
 

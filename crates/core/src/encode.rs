@@ -25,7 +25,7 @@ use crate::timestamp;
 
 pub use derived::put_derived_update;
 pub use previous::with_other_previous;
-pub use standing::put_standing;
+pub use standing::Standing;
 
 /// Members that are JSON strings whatever they look like (protocol §3, "Values").
 const TEXT_MEMBERS: [&str; 8] = [

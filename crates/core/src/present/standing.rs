@@ -92,7 +92,8 @@ impl Standing {
         }
         drop(held);
         let mut out = BytesMut::new();
-        encode::put_standing(&mut out, thread, position, &self.state, lacks, self.now_ms);
+        let Self { state, now_ms, .. } = self;
+        encode::Standing { thread, position, state, now_ms: *now_ms }.put(&mut out, lacks);
         let chunk = Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position));
         made.push((lacks, Arc::downgrade(&chunk)));
         chunk
