@@ -164,7 +164,7 @@ impl Tail {
     pub(super) async fn tracking_is_back(&mut self) -> bool {
         let works = self.log().tracks().await && {
             let table = self.log().tracking_table().await;
-            table.keys_max.is_none_or(|max| max == 0 || max > self.watched.len() as u64)
+            table.keys_max.is_none_or(|max| max == 0 || max > self.tracked())
         };
         if works {
             tracing::info!(worker = self.number, "tracking_tried_again");
@@ -210,14 +210,18 @@ impl Tail {
 
     /// Whether Redis tells of streams because it has no room for all that are watched.
     fn is_too_small(&self, table: TrackingTable) -> bool {
-        let watched = self.watched.len() as u64;
         match (table.keys_max, table.keys) {
             (Some(0), _) => false,
             (Some(max), Some(keys)) => keys >= max / 10 * 9,
-            (Some(max), None) => max <= watched,
-            (None, Some(keys)) => keys < watched / 10 * 9,
+            (Some(max), None) => max <= self.tracked(),
+            (None, Some(keys)) => keys < self.watched.len() as u64 / 10 * 9,
             (None, None) => self.hinting.empty_seconds >= EMPTY_SECONDS_UNSURE,
         }
+    }
+
+    /// How many keys are tracked: of each topic its stream, its status, and its thread's tasks.
+    fn tracked(&self) -> u64 {
+        3 * self.watched.len() as u64
     }
 
     fn say_too_small(&self, table: TrackingTable) {

@@ -7,6 +7,7 @@
 //! tail does not know.
 
 mod care;
+mod connected;
 mod due;
 mod hints;
 mod plan;
@@ -23,7 +24,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ use crate::log::{Log, LogError};
 use crate::shared::{Shared, TailMessage};
 use crate::supervise::{self, Part};
 use crate::sys::pause::Pause;
+use connected::Connected;
 use due::{Due, Group, Why};
 use hints::Hinting;
 use plan::Window;
@@ -390,38 +392,9 @@ impl Tail {
 
     fn rescan(&mut self) {
         self.shared.metrics.rescans.fetch_add(1, Relaxed);
-        let keys: Vec<Bytes> = self.watched.keys().cloned().collect();
-        for key in keys {
+        for key in self.watched.keys().cloned().collect::<Vec<Bytes>>() {
             self.states.is_due(key.clone());
             self.is_due(key, Why::Other);
         }
-    }
-}
-
-/// A tail that is counted as connected, as long as this is not dropped.
-struct Connected {
-    shared: Arc<Shared>,
-    is_lane: bool,
-    blocking: bool,
-}
-
-impl Connected {
-    fn new(tail: &Tail, blocking: bool) -> Self {
-        let connected = Self { shared: tail.shared.clone(), is_lane: tail.is_lane(), blocking };
-        connected.counters().into_iter().flatten().for_each(|it| _ = it.fetch_add(1, Relaxed));
-        connected
-    }
-
-    fn counters(&self) -> [Option<&AtomicUsize>; 2] {
-        [
-            (!self.is_lane).then_some(&self.shared.tails_connected),
-            self.blocking.then_some(&self.shared.tails_blocking),
-        ]
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.counters().into_iter().flatten().for_each(|it| _ = it.fetch_sub(1, Relaxed));
     }
 }

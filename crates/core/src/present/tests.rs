@@ -1,3 +1,5 @@
+//! Who lacks what of a task's present state, case by case.
+
 use bytes::Bytes;
 
 use super::*;
