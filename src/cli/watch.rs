@@ -339,7 +339,7 @@ mod tests {
     async fn a_terminal_keeps_the_state_below_the_lines() {
         let frames = vec![INITIAL.to_owned(), status("cancelled", 2000)];
         let (end, text) = watched(Mode::Live, vec![frames]).await;
-        assert!(matches!(end, End::Outcome(Outcome::Failed)), "{end:?}");
+        assert!(matches!(end, End::Outcome(Outcome::Cancelled)), "{end:?}");
         let drawn: Vec<_> = text.split(render::ERASE_LINE).collect();
         assert!(drawn[0].contains("connecting"), "{text:?}");
         assert!(drawn.iter().any(|text| text.contains("50 %  live")), "{text:?}");
