@@ -238,10 +238,10 @@ class Agent(Habit):
             task = f"task-{key.thread}"
             publisher.state(
                 ("DEL", support.keys(key.thread)["status"]),
-                ("SET", f"sre:task:{task}:status", "in_progress"),
                 ("HSET", f"sre:task:{task}:metadata", "created_at", support.now(), "thread_id", key.thread),
                 ("ZADD", support.keys(key.thread)["tasks"], time.time(), task),
             )
+            publisher.set_status(key, self.status_key(key), "in_progress")
 
     def status_key(self, key):
         return f"sre:task:task-{key.thread}:status" if self.layout == "task" else support.keys(key.thread)["status"]
@@ -251,6 +251,9 @@ class Agent(Habit):
 
     def step(self, publisher, key):
         rng, now = publisher.rng, time.monotonic()
+        if rng.random() < 0.05:
+            # As workers of today do, to its key only.
+            publisher.set_status(key, self.status_key(key), rng.choice(("in_progress", "awaiting_approval")))
         due = [row for row in self.owed if row[0] <= now]
         self.owed = [row for row in self.owed if row[0] > now]
         for _, update, entry, fields in due:
@@ -297,5 +300,5 @@ class Agent(Habit):
         for _, update, entry, fields in self.owed:
             self.publish(publisher, key, update, entry, fields)
         if self.layout == "task":
-            publisher.state(("SET", self.status_key(key), "done"))
+            publisher.set_status(key, self.status_key(key), "done")
         super().end(publisher, key)

@@ -238,7 +238,12 @@ class Publisher(threading.Thread):
         """The state of the `thread` layout, without an entry."""
         keys = support.keys(key.thread)
         created = ("HSET", keys["metadata"], "created_at", support.now())
-        self.state(("SET", keys["status"], status), created)
+        self.set_status(key, keys["status"], status, created)
+
+    def set_status(self, key, name, status, *more):
+        """A status in the key of that name; whether that is known or not, it may be there from now on."""
+        key.statuses.append((time.monotonic(), status))
+        self.state(("SET", name, status), *more)
 
     def nothing(self, key):
         self.step(key, [Other("PING")])

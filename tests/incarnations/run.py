@@ -12,6 +12,7 @@ from chaos import Chaos
 from judge import Judge
 from publishers import Publisher
 from seam import judge_seam
+from statuses import TOLD_SECONDS, judge_statuses
 from streams import Entry, Key, written
 from viewers import Crowd
 from world import World
@@ -148,8 +149,8 @@ async def arrive(crowd, keys, report):
         await asyncio.sleep(0.05)
     else:
         report.problems.append(f"{len(late)} viewers did not arrive")
-    # What comes twice would come now.
-    await asyncio.sleep(0.3)
+    # What comes twice would come now, and what the tasks' keys say beside the log.
+    await asyncio.sleep(TOLD_SECONDS)
 
 
 async def look_at_the_end(world, crowd, keys, report):
@@ -171,6 +172,10 @@ def conclude(report, world, scene, crowd, keys, publishers):
     judge = Judge(by_thread, world.disturbed, scene.lags, scene.ends, scene.evicts)
     for viewer in crowd.viewers:
         judge.judge(viewer, ends=not viewer.left)
+    if not scene.embedded:
+        final = "done" if not scene.evicts else None
+        for viewer in crowd.viewers:
+            judge_statuses(by_thread[viewer.thread], viewer, judge.verdict, final)
     if scene.seam:
         for viewer in crowd.viewers:
             if by_thread[viewer.thread].layout:

@@ -188,6 +188,8 @@ class Key:
         self.may_vanish = False
         # What an agent has put into its list, in order; in which layout.
         self.updates, self.layout = [], None
+        # The statuses that its key was given: (since, status).
+        self.statuses = []
         self.era = 0
 
     @property

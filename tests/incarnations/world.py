@@ -12,6 +12,7 @@ CONFIG = """
 flush_interval_ms = {flush}
 drain_seconds = 1
 tail = "{tail}"
+state_grace_ms = 100
 [limits]
 sweep_interval_ms = 1000
 redis_response_timeout_ms = 1500

@@ -35,7 +35,7 @@ impl<T: Topic> Fanout<T> {
             if present.told() == 0 {
                 return (version, Lacks::Unread);
             }
-            if present.is_untold() {
+            if !present.is_settled() {
                 return (version, Lacks::Nothing);
             }
             let lacks = present.lacks(version, since.copied());

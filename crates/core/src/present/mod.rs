@@ -165,6 +165,14 @@ impl Present {
         self.told != self.newest()
     }
 
+    /// Whether the newest reading can be told now: entries that came behind it say nothing else. Told behind
+    /// those, it would not be known later what came last; it is about to be read again.
+    pub fn is_settled(&self) -> bool {
+        let Some(last) = self.readings.back() else { return false };
+        let says_else = |tells: &Tells| tells.id > last.position && !tells.is_as(&last.says);
+        !self.is_untold() && !self.tells.iter().any(says_else)
+    }
+
     /// Whether anybody who has all others lacks the newest reading: entries may have told it meanwhile.
     pub fn lacks_anything(&self) -> bool {
         self.lacks_of(self.told, None).any()
@@ -193,7 +201,7 @@ impl Present {
     /// nothing where it is not, yet. `version` is that of the state that he was given last; who resumed
     /// behind a position and was given none has 0.
     pub fn lacks(&self, version: Version, since: Option<StreamId>) -> Lacks {
-        if version == self.told || self.is_untold() {
+        if version == self.told || !self.is_settled() {
             return Lacks::default();
         }
         self.lacks_of(version, since)

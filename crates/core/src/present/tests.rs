@@ -113,6 +113,23 @@ fn an_entry_that_says_something_else_than_the_key_is_answered_by_what_the_key_sa
 }
 
 #[test]
+fn nothing_is_told_behind_entries_that_say_something_else() {
+    let mut world = World::new();
+    world.told(&of("in_progress"), 1);
+    // The key was set before, and is not read yet. Whoever resumes is told when it is.
+    world.0.note(&[entry(5, &[("update_type", "x"), ("status", "done")])]);
+    assert!(!world.0.is_settled());
+    assert_eq!(world.resumed_lacks(5), Lacks::default());
+    world.told(&of("done"), 5);
+    assert!(world.0.is_settled());
+    assert!(world.resumed_lacks(5).status);
+    assert!(!world.resumed_lacks(4).status);
+    // One that says the same leaves all as it is.
+    world.0.note(&[status_change(6, "done")]);
+    assert!(world.0.is_settled());
+}
+
+#[test]
 fn who_resumes_lacks_what_the_entries_behind_his_position_did_not_tell() {
     let mut world = World::new();
     let result = Some(Bytes::from_static(br#"{"a": 1}"#));
