@@ -40,7 +40,7 @@ impl<T: Topic> Fanout<T> {
             }
             let lacks = present.lacks(version, since.copied());
             if !lacks.any() {
-                return (present.told(), Lacks::Nothing);
+                return (present.passed_to(version), Lacks::Nothing);
             }
             let Some(standing) = present.standing() else { return (version, Lacks::Unread) };
             let frames = standing.frames(account, topic.thread(), position.id, lacks);

@@ -207,6 +207,13 @@ impl Present {
         self.lacks_of(version, since)
     }
 
+    /// The version of somebody who lacks nothing of the newest reading. A state that is gone for a while
+    /// tells nobody anything: what was told before it was told last.
+    pub fn passed_to(&self, version: Version) -> Version {
+        let is_gone = self.readings.back().is_some_and(|last| last.says.has_status(None));
+        if is_gone && version != 0 { version } else { self.told }
+    }
+
     fn lacks_of(&self, version: Version, since: Option<StreamId>) -> Lacks {
         let Some(now) = self.readings.back().map(|last| last.says) else {
             return Lacks::default();

@@ -101,6 +101,19 @@ fn what_changed_and_changed_back_is_told_to_nobody_who_was_told_it_last() {
 }
 
 #[test]
+fn a_state_that_was_gone_for_a_while_is_told_to_nobody_who_was_told_it_last() {
+    let mut world = World::new();
+    let first = world.told(&of("in_progress"), 1);
+    let gone = world.told(&State::default(), 1);
+    assert!(!world.lacks_status(first));
+    assert_eq!((world.0.passed_to(first), world.0.passed_to(0)), (first, gone));
+    world.told(&of("in_progress"), 1);
+    assert!(!world.lacks_status(first));
+    // Who attached meanwhile was shown none.
+    assert!(world.lacks_status(gone));
+}
+
+#[test]
 fn an_entry_that_says_something_else_than_the_key_is_answered_by_what_the_key_says() {
     let mut world = World::new();
     let version = world.told(&of("done"), 1);
