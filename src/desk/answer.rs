@@ -139,7 +139,7 @@ impl Round {
             Wants::Retained if waiter.attaching => self.topic.seam.to_join(end.position, epoch),
             _ => None,
         };
-        self.answer(waiter, Answer::After { chunks, then, epoch, batch });
+        self.answer(waiter, Answer::After { chunks, then, epoch, batch, derived: None });
     }
 
     /// How many entries there were up to the position of a viewer which has had all of the topic's log
@@ -163,7 +163,7 @@ impl Round {
         }
         // Of what was deleted by name, some may be held still.
         let nothing_withdrawn = stream.deleted()? <= position;
-        let ordinal = recent.known.ordinal()?.checked_sub(log.units_from(place))?;
+        let ordinal = recent.known.ordinal()?.checked_sub(log.entries_from(place))?;
         let complete = judge::behind(position, Some(ordinal), stream) == Verdict::Complete;
         (nothing_withdrawn && complete).then_some(place)
     }

@@ -15,7 +15,7 @@ use super::origin;
 use super::query::{Query, decoded};
 use super::response::Response;
 use super::route::Endpoint;
-use crate::core::fanout::Purpose;
+use crate::core::fanout::{Malformed, Purpose};
 
 /// What RFC 6455 §1.3 has appended to the key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -53,7 +53,8 @@ fn purpose<B>(request: &Request<B>, endpoint: Endpoint<'_>) -> Result<Purpose, R
     let since = since.map(|text| text.parse()).transpose();
     let since =
         since.map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("since: {error}")))?;
-    Ok(Purpose::Task { thread: given.parse().map_err(|_| given.into_owned()), since })
+    let malformed = |_| Malformed { id: given.to_string(), source: None };
+    Ok(Purpose::Task { thread: given.parse().map_err(malformed), since })
 }
 
 /// The value of `Sec-WebSocket-Accept`, or what is wrong with the handshake.
@@ -179,8 +180,10 @@ mod tests {
     fn a_malformed_id_is_a_purpose_too() {
         for (path, given) in [("/api/v1/ws/tasks/a%20b", "a b"), ("/api/v1/ws/tasks/%zz", "%zz")] {
             let (_, purpose) = answered(&request(path, |_| {}), &[]);
-            let Some(Purpose::Task { thread: Err(text), .. }) = purpose else { panic!("{path}") };
-            assert_eq!(text, given);
+            let Some(Purpose::Task { thread: Err(malformed), .. }) = purpose else {
+                panic!("{path}")
+            };
+            assert_eq!(malformed.id, given);
         }
     }
 

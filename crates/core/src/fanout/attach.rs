@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::read::Budget;
 use super::{
-    Batch, Count, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket, SocketState,
-    Topic, Viewer, Watching,
+    Batch, Count, Derived, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket,
+    SocketState, Topic, Viewer, Watching,
 };
 use crate::account::Kind;
 use crate::chunk::Chunk;
@@ -25,10 +25,10 @@ pub(super) const SUBSCRIPTION_BYTES: usize = 512;
 /// What a new socket is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// One task, from a position on if there is one; the id as it was given, where it is malformed.
+    /// One task, from a position on if there is one.
     Task {
         /// The task.
-        thread: Result<ThreadId, String>,
+        thread: Result<ThreadId, Malformed>,
         /// The position.
         since: Option<Since>,
     },
@@ -36,6 +36,15 @@ pub enum Purpose {
     Tasks,
     /// It gets back what it sends.
     Echo,
+}
+
+/// A task's id that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// As it was given.
+    pub id: String,
+    /// The name of its source, where that is not the agent's.
+    pub source: Option<String>,
 }
 
 /// What a viewer wants of the desk.
@@ -82,6 +91,8 @@ pub enum Answer {
         /// Who is still to be told something by and by: it may have been withheld from this viewer
         /// on a connection before.
         batch: Option<Batch>,
+        /// What it is told once it has everything: that its task ended before its position.
+        derived: Option<Arc<Derived>>,
     },
     /// It cannot have its task.
     Refused(Refusal),
@@ -131,7 +142,9 @@ impl<T: Topic> Fanout<T> {
                 Watching::One(self.subscribe(key, topic, since, io))
             }
             Purpose::Task { thread: Err(given), .. } => {
-                self.put(key, &encode::error("Invalid thread id", &given), io);
+                let Malformed { id, source } = given;
+                let frame = encode::error("Invalid thread id", &id, source.as_deref());
+                self.put(key, &frame, io);
                 return self.close(key, 4004, "Invalid thread id", io);
             }
             Purpose::Tasks => Watching::Many(Box::new(Many {
@@ -281,9 +294,9 @@ impl<T: Topic> Fanout<T> {
                 let run = Run::of_state(chunk);
                 Some(Page { run, then, state: Some(epoch), lasts: false })
             }
-            Answer::After { chunks, then, epoch, batch } => {
+            Answer::After { chunks, then, epoch, batch, derived } => {
                 if std::mem::take(&mut viewer.attaching) {
-                    viewer.batch = batch;
+                    (viewer.batch, viewer.derived) = (batch, derived);
                 }
                 viewer.epoch = epoch;
                 let after = viewer.position.id;

@@ -38,7 +38,7 @@ impl<T: Topic> Fanout<T> {
         let many =
             matches!(self.sockets.get(socket), Some(Socket { watching: Watching::Many(_), .. }));
         if many || refusal == Refusal::NotFound {
-            self.put(socket, &encode::error(why, thread.as_str()), io);
+            self.put(socket, &encode::error(why, thread.as_str(), thread.source_name()), io);
         }
         if many {
             self.unsubscribe(socket, &thread, io);

@@ -94,10 +94,17 @@ pub(crate) fn answer(
             then: Some(Position::at(position)),
             epoch,
             batch: None,
+            derived: None,
         });
     }
     if after != StreamId::ZERO && log.locate(after).is_some() && random.random_bool(0.5) {
-        return Some(Answer::After { chunks: Vec::new(), then: None, epoch, batch: None });
+        return Some(Answer::After {
+            chunks: Vec::new(),
+            then: None,
+            epoch,
+            batch: None,
+            derived: None,
+        });
     }
     let entries_max = random.random_range(1..8);
     let ids = stream.after(after, entries_max);
@@ -112,5 +119,6 @@ pub(crate) fn answer(
         then: (ids.len() < entries_max).then_some(Position::at(position)),
         epoch,
         batch: None,
+        derived: None,
     })
 }
