@@ -12,6 +12,7 @@
 //! | `payload` | the payload of an entry: how it is cut into items, and written as members |
 //! | `sse` | the events of a text in the form of server-sent events |
 //! | `meaning` | what an entry means: sent or not, of which type, an end or not |
+//! | `words` | what a publisher's words for a status mean |
 
 mod definition;
 mod meaning;
@@ -19,6 +20,7 @@ pub(crate) mod payload;
 mod rules;
 mod sse;
 mod template;
+mod words;
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -29,6 +31,7 @@ pub use meaning::{End, Meaning};
 use rules::{Names, Rules};
 pub use template::StateKey;
 use template::Template;
+pub use words::{STATUSES, Words};
 
 use crate::id::{InvalidThreadId, ThreadId};
 
