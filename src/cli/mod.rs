@@ -3,6 +3,7 @@
 //! A command gets arguments that clap has parsed and a [`Config`] that is valid. What it prints for
 //! its caller goes to stdout; what it has to say besides goes to stderr.
 
+mod check_source;
 mod demo;
 mod serve;
 mod settings;
@@ -81,6 +82,8 @@ enum Command {
     Task(task::TaskCommand),
     /// Follow a task in the terminal until it ends.
     Watch(watch::WatchArgs),
+    /// Read a stream as a [[source]] of a configuration describes it, and show what comes of it.
+    CheckSource(check_source::CheckSourceArgs),
 }
 
 /// Runs the command that the arguments ask for.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Watch(args) => watch::run(args).await,
+            Command::CheckSource(args) => check_source::run(args).await,
         }
     });
     logging::flush();

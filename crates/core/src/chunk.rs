@@ -113,6 +113,11 @@ impl Chunk {
         self.units.last().map_or(self.after, |unit| unit.position)
     }
 
+    /// How many of its entries are not sent.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
     /// What it takes of what may be held: its bytes, or its units, where nearly all are without a
     /// frame.
     pub fn weight(&self) -> usize {

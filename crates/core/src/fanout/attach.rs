@@ -94,6 +94,8 @@ pub enum Answer {
         /// What it is told once it has everything: that its task ended before its position.
         derived: Option<Arc<Derived>>,
     },
+    /// Its task is not there yet. The desk answers once it is, or when that took too long.
+    NotYet,
     /// It cannot have its task.
     Refused(Refusal),
 }
@@ -273,15 +275,25 @@ impl<T: Topic> Fanout<T> {
     /// viewers of the others ask again when the socket is free.
     pub fn answered(&mut self, key: Key, answer: Answer, io: &mut impl Io<Topic = T>) {
         let Some(viewer) = self.viewers.get_mut(key) else { return };
-        if viewer.phase != Phase::Asking {
+        let asked = viewer.phase == Phase::Asking;
+        if !asked && viewer.phase != Phase::Parked {
             return;
         }
         let socket_key = viewer.socket;
         let Some(socket) = self.sockets.get_mut(socket_key) else { return };
+        if matches!(answer, Answer::NotYet) {
+            viewer.phase = Phase::Parked;
+            if let Some(many) = socket.many().filter(|_| asked) {
+                many.asking = many.asking.saturating_sub(1);
+            }
+            return self.go_on_many(socket_key, io);
+        }
         viewer.phase = Phase::Following;
         let free = socket.is_free();
         let room = free || socket.many().is_some_and(|many| many.answered.is_none());
         let page = match answer {
+            // Done above.
+            Answer::NotYet => None,
             Answer::Refused(refusal) => {
                 viewer.phase = Phase::Refused(refusal);
                 None
@@ -315,7 +327,7 @@ impl<T: Topic> Fanout<T> {
             viewer.page = Some(Box::new(page));
         }
         if let Some(many) = socket.many() {
-            many.asking = many.asking.saturating_sub(1);
+            many.asking = many.asking.saturating_sub(u16::from(asked));
             let more = (many.asking_max * 2).min(self.settings.socket_questions_max);
             many.asking_max = if let_go { 1 } else { more };
             if waits {

@@ -250,8 +250,10 @@ struct Viewer {
 enum Phase {
     /// It waits for its turn to ask the desk.
     Waiting,
-    /// It waits for an answer of the desk.
+    /// It waits for an answer of the desk,
     Asking,
+    /// which may be long in coming: it keeps no other task of its socket from asking.
+    Parked,
     /// It follows its topic.
     Following,
     /// It cannot have its task, and has not been told yet.
