@@ -20,6 +20,9 @@ for a password; that is not taken for a password when it is read.
 An unknown key or a bad value is an error, and the exit code is 2. A key that was one in the version
 before is warned about and ignored.
 
+Streams of others than the agent are described by tables `[[source]]`, in the file only:
+[sources.md](sources.md).
+
 ";
 
 const EXAMPLE: &str = "\

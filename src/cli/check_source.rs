@@ -109,7 +109,7 @@ fn shown(thread: &ThreadId, snapshot: &Snapshot) -> String {
     _ = writeln!(text, "status   {} ({})", terminal::clean(&status), terminal::clean(&place));
     let (length, newest) = (stream.length, &snapshot.newest);
     _ = writeln!(text, "entries  {length}, of which the newest {}:\n", newest.len());
-    let mut sent = newest.first().map_or(StreamId::ZERO, |first| first.id.predecessor());
+    let mut sent = StreamId::ZERO;
     for entry in newest {
         _ = writeln!(text, "{}", line_of(thread, &mut sent, entry));
     }

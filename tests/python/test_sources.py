@@ -1,10 +1,11 @@
 """Streams of other publishers, as `[[source]]` describes them."""
 
 import json
+import subprocess
 
 import pytest
 
-from processes import request
+from processes import Taskcast, binary, environment, request
 from support import assert_chained, closed, collect, connect, initial, new_thread, nothing_but_pong, receive, text, until
 
 CONFIG = """
@@ -47,9 +48,7 @@ status = { SUCCESS = "done" }
 
 @pytest.fixture(scope="module")
 def server(redis_server):
-    import processes
-
-    server = processes.Taskcast(redis_server, config=CONFIG)
+    server = Taskcast(redis_server, config=CONFIG)
     yield server
     server.remove()
 
@@ -361,3 +360,48 @@ async def test_an_id_that_is_none_is_told(server):
         code, frames = await closed(ws)
         assert code == 4004
         assert frames == [{"error": "Invalid thread id", "thread_id": "a b", "source": "jobs"}]
+
+
+async def test_metrics_tell_sources_apart(server, job):
+    job.add(n=0)
+    async with watch(server, job) as ws:
+        await initial(ws)
+        text = request(server, "GET", "/metrics")[2]
+        assert 'taskcast_source_viewers{source="jobs"} 1' in text
+        assert 'taskcast_source_viewers{source="sre"} 0' in text
+        job.beat()
+        job.add(n=1)
+        await receive(ws)
+        skipped = [line for line in request(server, "GET", "/metrics")[2].splitlines() if line.startswith("taskcast_entries_skipped_total")]
+        assert int(skipped[0].split()[1]) > 0
+
+
+def check_source(tmp_path, redis_server, key, config=CONFIG):
+    path = tmp_path / "taskcast.toml"
+    path.write_text(config)
+    argv = [binary(), "check-source", str(path), "--key", key, "--redis", redis_server.url]
+    return subprocess.run(argv, capture_output=True, text=True, env=environment())
+
+
+def test_a_stream_is_shown_as_its_source_describes_it(tmp_path, redis_server, job):
+    job.redis.set(f"{job.key}:state", "running")
+    ids = [job.add(n=1), job.beat(), job.add(state="error")]
+    shown = check_source(tmp_path, redis_server, job.key)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert lines[0].split() == ["source", "jobs"] and lines[1].split() == ["id", job.id]
+    assert lines[2].split()[:2] == ["status", "running"]
+    first, skipped, last = [line for line in lines if line.startswith(ids[0][:5])]
+    assert json.loads(first.split("  ", 1)[1])["n"] == 1
+    assert skipped == f"{ids[1]}  skipped"
+    assert last.startswith(f"{ids[2]}  ends, failed  ")
+    assert lines[-1].split() == ["end", f"{ids[2]},", "failed"]
+
+
+def test_what_cannot_be_shown_is_said(tmp_path, redis_server, job):
+    missing = check_source(tmp_path, redis_server, job.key)
+    assert (missing.returncode, missing.stdout) == (1, "") and job.key in missing.stderr
+    other = check_source(tmp_path, redis_server, "others:1")
+    assert other.returncode == 2 and "jobs: jobs:{queue}:{id}" in other.stderr
+    wrong = check_source(tmp_path, redis_server, job.key, CONFIG.replace('as = "json"', 'as = "xml"'))
+    assert wrong.returncode == 2 and "taskcast.toml, line 8: source \"jobs\": as must be one of" in wrong.stderr
