@@ -1,6 +1,7 @@
 """Streams of other publishers, as `[[source]]` describes them."""
 
 import json
+import random
 import subprocess
 
 import pytest
@@ -405,3 +406,52 @@ def test_what_cannot_be_shown_is_said(tmp_path, redis_server, job):
     assert other.returncode == 2 and "jobs: jobs:{queue}:{id}" in other.stderr
     wrong = check_source(tmp_path, redis_server, job.key, CONFIG.replace('as = "json"', 'as = "xml"'))
     assert wrong.returncode == 2 and "taskcast.toml, line 8: source \"jobs\": as must be one of" in wrong.stderr
+
+
+@pytest.mark.parametrize("mode", ["tracking", "block"])
+async def test_whatever_is_skipped_and_trimmed_who_comes_back_gets_just_the_rest(start_server, redis_server, mode):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    limits = "page_entries_max = 5\ntopic_bytes_max = 2000\n"
+    config = CONFIG.replace("page_entries_max = 8", limits)
+    server = start_server(redis_server, "--workers", "1", "--tail", mode, config=config)
+    job = Job(redis_server.client())
+    entries = [(job.add(n=0), True)]
+    async with watch(server, job, "0") as live:
+        position, seen = "0-0", []
+        for _ in range(40):
+            for _ in range(dice.choice([1, 3, 12])):
+                beats = dice.random() < 0.6
+                entries.append((job.beat() if beats else job.add(n=len(entries)), not beats))
+            if dice.random() < 0.2:
+                # What is trimmed was read before: up to the last that was sent, it is known.
+                while seen != [id for id, sent in entries if sent]:
+                    frame = await receive(live)
+                    if "prev_stream_id" in frame:
+                        assert frame["prev_stream_id"] == position
+                        position = frame["stream_id"]
+                        seen.append(position)
+                unknown = next(n for n, (_, sent) in enumerate(reversed(entries)) if sent)
+                kept = dice.randrange(1, 30) + unknown
+                job.redis.xtrim(job.key, maxlen=kept, approximate=False)
+            retained = entries[-job.redis.xlen(job.key):]
+            number = dice.randrange(len(retained))
+            since = retained[number][0]
+            async with watch(server, job, since) as ws:
+                expected = [id for id, sent in retained[number + 1 :] if sent]
+                # What its server had not read yet may come behind caught_up.
+                frames = await collect(ws, len(expected) + 1)
+                at = [f["update_type"] for f in frames].index("caught_up")
+                caught_up = frames.pop(at)
+                assert [f["stream_id"] for f in frames] == expected
+                assert_chained(frames, since)
+                assert caught_up["stream_id"] == (expected[at - 1] if at else since)
+        last = job.add(n=-1)
+        while position != last:
+            frame = await receive(live)
+            if "prev_stream_id" in frame:
+                assert frame["prev_stream_id"] == position
+                position = frame["stream_id"]
+                seen.append(position)
+    assert seen == [id for id, sent in entries if sent] + [last]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use super::{Fanout, Io, Page, Topic};
+use super::{Fanout, Io, Page, Socket, Topic};
 use crate::account::{Account, Charge, Kind};
 use crate::chunk::{Chunk, Ended};
 use crate::encode;
@@ -102,10 +102,14 @@ impl<T: Topic> Fanout<T> {
         }
     }
 
-    /// Puts what a viewer is owed before it, which has everything of its topic. Whether it is owed
-    /// something.
+    /// Puts what a viewer is owed before it, which has everything of its topic; where its socket is full,
+    /// what will still be so when that is free. Whether it is owed something.
     pub(super) fn take_derived(&mut self, key: Key) -> bool {
         let Some(viewer) = self.viewers.get_mut(key) else { return false };
+        if viewer.derived.is_some() && !self.sockets.get(viewer.socket).is_some_and(Socket::is_free)
+        {
+            return true;
+        }
         let Some(derived) = viewer.derived.take() else { return false };
         let Some(local) = self.topics.get(viewer.topic) else { return false };
         let thread = local.topic.thread();

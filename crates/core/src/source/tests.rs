@@ -112,7 +112,8 @@ impl Definition {
 
 #[test]
 fn what_is_wrong_with_a_definition_is_named_by_its_key() {
-    let cases: [(&str, fn(&mut Definition)); 25] = [
+    type Case = (&'static str, fn(&mut Definition));
+    let cases: [Case; 25] = [
         ("name must be 1 to 32", |it| it.name = "A".into()),
         ("name may not be sre", |it| it.name = "sre".into()),
         ("name may not be one of tasks", |it| it.name = "ws".into()),
