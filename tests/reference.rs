@@ -30,6 +30,7 @@ const EXAMPLE: &str = "\
 # Flags go over the environment, the environment over this file. In the environment a key is
 # TASKCAST_<KEY>, one of [limits] TASKCAST_LIMITS_<KEY>, and `redis` is REDIS_URL.
 # `taskcast serve --print-config` prints what is in force, in this form.
+# Streams of others than the agent are described by tables [[source]]: docs/sources.md.
 
 ";
 

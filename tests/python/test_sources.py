@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from processes import Taskcast, binary, environment, request
-from support import assert_chained, closed, collect, connect, initial, new_thread, nothing_but_pong, receive, text, until
+from support import Worker, assert_chained, closed, collect, connect, initial, new_thread, nothing_but_pong, receive, text, until
 
 CONFIG = """
 [limits]
@@ -455,3 +455,61 @@ async def test_whatever_is_skipped_and_trimmed_who_comes_back_gets_just_the_rest
                 position = frame["stream_id"]
                 seen.append(position)
     assert seen == [id for id, sent in entries if sent] + [last]
+
+
+async def test_the_agents_words_are_mapped_in_its_state_and_not_in_its_entries(server, redis_server):
+    worker = Worker(redis_server.client())
+    worker.status("SUCCESS")
+    redis_server.client().zadd("sre:threads:index", {worker.thread: 1})
+    async with connect(server, path=f"/api/v1/ws/sre/{worker.thread}") as ws:
+        state = await initial(ws)
+        assert state["status"] == "done" and "source" not in state
+        worker.status("PENDING")
+        frame = await receive(ws)
+        assert frame["status"] == "PENDING" and "source" not in frame
+        worker.status("SUCCESS")
+        assert (await receive(ws))["status"] == "SUCCESS"
+    assert request(server, "GET", f"/api/v1/tasks/{worker.thread}")[2]["status"] == "done"
+    listed = request(server, "GET", "/api/v1/tasks")[2]["tasks"]
+    assert [task["status"] for task in listed if task["thread_id"] == worker.thread] == ["done"]
+    shown = request(server, "GET", f"/api/v1/sre/{worker.thread}/stream-info")[2]
+    assert (shown["stream_length"], "source" in shown) == (3, False)
+
+
+async def test_what_is_large_comes_by_the_lane(server, job):
+    job.add(n=0)
+    async with watch(server, job) as ws:
+        position = (await initial(ws))["stream_id"]
+        job.beat()
+        large = "x" * 2_000_000
+        for n in range(3):
+            job.add(text=large, n=n)
+            job.beat()
+        last = job.add(state="done")
+        for n in range(3):
+            frame = await receive(ws)
+            assert (frame["n"], len(frame["text"]), frame["prev_stream_id"]) == (n, len(large), position)
+            position = frame["stream_id"]
+        assert (await receive(ws))["stream_id"] == last
+        assert await receive(ws) == end(job, last)
+
+
+async def test_a_stream_that_is_another_one_is_told(server, job):
+    job.add(n=0)
+    async with watch(server, job) as ws:
+        position = (await initial(ws))["stream_id"]
+        job.redis.delete(job.key)
+        job.add(state="error", id="5-0")
+        gap, state, told = await collect(ws, 3)
+        assert (gap["update_type"], gap["requested"], gap["reason"]) == ("gap", position, "reset")
+        assert (state["update_type"], state["stream_id"], state["source"]) == ("initial_state", "5-0", "jobs")
+        assert told == end(job, "5-0", failed=True)
+        job.add(n=1, id="6-0")
+        assert (await receive(ws))["prev_stream_id"] == "5-0"
+
+
+async def test_the_embedded_log_has_nothing_of_a_source(start_server):
+    server = start_server(None, "--embedded", config=CONFIG)
+    for path in ("jobs/q:1", "brief/x"):
+        async with connect(server, path=f"/api/v1/ws/{path}") as ws:
+            assert (await closed(ws))[0] == 4004
