@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::BytesMut;
 
-use crate::core::chunk::Chunk;
+use crate::core::chunk::{After, Chunk, Ended};
 use crate::core::encode;
 use crate::core::fanout::Batch;
 use crate::core::gap::{self, GapReason};
@@ -51,8 +51,8 @@ pub(crate) enum Judged {
 
 impl Recent {
     /// Begins the log of a topic where the stream ends that was read.
-    pub(crate) fn begin(&mut self, stream: StreamFacts, history: History) {
-        self.log = Some(TopicLog::new(stream.last_generated));
+    pub(crate) fn begin(&mut self, stream: StreamFacts, history: History, ended: Option<Ended>) {
+        self.log = Some(TopicLog::new(stream.last_generated).ending(ended));
         self.known = Known::all_of(stream);
         self.history = history;
         self.gap = None;
@@ -153,7 +153,7 @@ impl Shared {
         head: StreamId,
         intake: &Intake<'_>,
     ) -> Judged {
-        {
+        let sent = {
             let mut recent = topic.recent.lock();
             let judged = recent.judge(head, intake);
             if let Judged::Gap(reason) = judged
@@ -166,12 +166,18 @@ impl Shared {
                 return judged;
             }
             recent.learn(intake);
-        }
+            recent.log.as_ref().map_or(head, TopicLog::sent)
+        };
         if !intake.entries.is_empty() {
             let number = intake.entries.len() as u64;
             self.metrics.entries_read.fetch_add(number, Relaxed);
             topic.seam.came(&self.account, intake.entries);
-            let chunks = encode::entries(&self.account, &topic.thread, head, intake.entries);
+            let after = After { position: head, sent };
+            let chunks = encode::entries(&self.account, &topic.thread, after, intake.entries);
+            let skipped: usize = chunks.iter().map(|chunk| chunk.skipped()).sum();
+            if skipped > 0 {
+                self.metrics.entries_skipped.fetch_add(skipped as u64, Relaxed);
+            }
             self.append(topic, chunks);
             self.note(topic, intake.entries);
         }
@@ -181,7 +187,7 @@ impl Shared {
     /// What entries tell need not be told of the state. Some mean that the state is to be read.
     fn note(self: &Arc<Self>, topic: &Arc<Topic>, entries: &[Entry]) {
         let noted = match topic.recent.lock().log.as_mut() {
-            Some(log) => log.present_mut().note(entries),
+            Some(log) => log.present_mut().note(entries, &self.config.sources.words),
             None => return,
         };
         if noted.reads_again {
@@ -237,22 +243,27 @@ impl Shared {
         snapshot: &mut Snapshot,
     ) -> Option<Batch> {
         let position = snapshot.stream.last_generated;
-        let (another_stream, epoch) = {
+        let (another_stream, epoch, requested) = {
             let recent = topic.recent.lock();
+            let log = recent.log.as_ref()?;
             // What is gone in another history was never in this stream, or nobody can tell.
             let goes_on = snapshot.history.goes_on(recent.history);
             let another_stream = reason == GapReason::Reset || !goes_on;
-            (another_stream, recent.log.as_ref()?.epoch() + u32::from(another_stream))
+            (another_stream, log.epoch() + u32::from(another_stream), log.sent())
         };
         let batch = seam::settle(self, topic, snapshot, position, epoch);
         let state = snapshot.state.clone().unwrap_or_default();
         let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
-        encode::put_gap(&mut out, &topic.thread, &gap::gap(head, &snapshot.stream, reason));
+        encode::put_gap(&mut out, &topic.thread, &gap::gap(requested, &snapshot.stream, reason));
         encode::put_initial_state(&mut out, &topic.thread, position, &state, snapshot.now_ms);
+        let ended = topic.ended(&snapshot.newest);
+        if let Some(Ended { end, .. }) = ended {
+            encode::put_end(&mut out, &topic.thread, position, end);
+        }
         self.metrics.count_gap(reason);
         let thread_id = &topic.thread;
-        tracing::info!(%thread_id, reason = reason.as_str(), requested = %head, now_at = %position, "gap");
-        let chunk = Chunk::of_one(&self.account, out.freeze(), head, position);
+        tracing::info!(%thread_id, reason = reason.as_str(), %requested, now_at = %position, "gap");
+        let chunk = Chunk::of_one(&self.account, out.freeze(), head, position).ending(ended);
         self.renew(topic, chunk, snapshot, another_stream, batch);
         batch
     }

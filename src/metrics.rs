@@ -72,12 +72,14 @@ macro_rules! metrics {
             pub mode: &'static str,
             /// What is held.
             pub account: Account,
+            /// Viewers of each source, where there are others than the agent's.
+            pub source_viewers: Vec<(String, u64)>,
         }
 
         impl Gauges {
             /// All of them 0 but these.
             pub fn new(mode: &'static str, account: Account) -> Self {
-                Self { $($gauge: 0,)+ mode, account }
+                Self { $($gauge: 0,)+ mode, account, source_viewers: Vec::new() }
             }
         }
 
@@ -123,6 +125,7 @@ metrics! {
     }
     process {
         counter entries_read = "entries_read_total", "Entries read from streams.";
+        counter entries_skipped = "entries_skipped_total", "Those of them that their source has skipped.";
         counter tail_reads = "tail_reads_total", "Reads of what changed.";
         counter hints = "hints_total", "Streams that Redis said had changed.";
         counter rescans = "rescans_total", "Looks at every stream, after a reconnect.";
@@ -158,6 +161,17 @@ const FAMILIES: &[Metric] = &[
             let workers = scrape.metrics.workers.iter();
             let lag_ms = workers.map(|worker| worker.lag_ms_max.load(Relaxed)).max();
             out.one(seconds(lag_ms.unwrap_or(0)));
+        },
+    },
+    Metric {
+        name: "source_viewers",
+        kind: "gauge",
+        label: "source",
+        help: "Viewers of each source, where sources are configured; sre is the agent's.",
+        samples: |scrape, out| {
+            for (source, viewers) in &scrape.gauges.source_viewers {
+                out.of(source, viewers);
+            }
         },
     },
     Metric {

@@ -1,5 +1,6 @@
 //! The server: its parts put together, and run until its end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::core::source::AGENT;
 use crate::http::accept;
 use crate::http::api::{Api, Live};
 use crate::http::connection::{HandOver, Serving};
@@ -170,6 +172,24 @@ impl Drop for TellsItsEnd {
     }
 }
 
+impl Shared {
+    /// Viewers by source; none where there is no other than the agent's.
+    fn source_viewers(&self) -> Vec<(String, u64)> {
+        let sources = &self.config.sources.sources;
+        if sources.iter().next().is_none() {
+            return Vec::new();
+        }
+        let names = sources.iter().map(|source| source.name());
+        let mut viewers: BTreeMap<&str, u64> = names.map(|name| (name, 0)).collect();
+        let topics = self.topics.all();
+        for topic in &topics {
+            let source = topic.thread.source_name().unwrap_or(AGENT);
+            *viewers.entry(source).or_default() += topic.viewers.load(Relaxed) as u64;
+        }
+        viewers.into_iter().map(|(source, viewers)| (source.to_owned(), viewers)).collect()
+    }
+}
+
 impl Live for Shared {
     fn viewers_of(&self, thread: &ThreadId) -> usize {
         self.topics.find(thread).map_or(0, |topic| topic.viewers.load(Relaxed))
@@ -202,6 +222,7 @@ impl Live for Shared {
     fn metrics(&self) -> String {
         let mut gauges = Gauges::new(self.mode(), self.account.clone());
         gauges.topics = self.topics.len() as u64;
+        gauges.source_viewers = self.source_viewers();
         gauges.topics_bytes = self.topics.bytes() as u64;
         gauges.memory_bytes_max = self.account.bytes_max() as u64;
         gauges.memory_refused = self.account.refused();

@@ -15,6 +15,7 @@ use crate::core::history::History;
 use crate::core::judge::Known;
 use crate::core::present::Version;
 use crate::core::slots::Key;
+use crate::core::source::StateKey;
 use crate::core::topic::TopicLog;
 use crate::desk::Rooms;
 use crate::lane::Lane;
@@ -239,14 +240,22 @@ impl Shared {
     /// Where it is seen that what a task is now may have changed; none as long as it is not known whose
     /// keys those are.
     pub(crate) fn state_keys(&self, topic: &Topic) -> Option<StateKeys> {
-        let recent = topic.recent.lock();
-        let task_id = recent.log.as_ref()?.present().task_id().cloned();
-        let thread = format!("{}:thread:{}", self.config.keys.prefix(), topic.thread);
+        let id = topic.thread.as_str();
+        if let Some(source) = topic.thread.source() {
+            let (status, field) = match source.state_key(id)? {
+                StateKey::String(key) => (key, None),
+                StateKey::Field { hash, field } => (hash, Some(field.into())),
+            };
+            return Some(StateKeys { status: status.into(), field, tasks: None });
+        }
+        let task_id = topic.recent.lock().log.as_ref()?.present().task_id().cloned();
+        let prefix = self.config.keys.prefix();
         let status = match task_id {
-            Some(id) => [self.config.keys.prefix().as_bytes(), b":task:", &id, b":status"].concat(),
-            None => format!("{thread}:status").into_bytes(),
+            Some(task) => [prefix.as_bytes(), b":task:", &task, b":status"].concat(),
+            None => format!("{prefix}:thread:{id}:status").into_bytes(),
         };
-        Some(StateKeys { status: status.into(), tasks: format!("{thread}:tasks").into() })
+        let tasks = Some(format!("{prefix}:thread:{id}:tasks").into());
+        Some(StateKeys { status: status.into(), field: None, tasks })
     }
 
     /// What was let go of a state that was read before is held again.

@@ -13,12 +13,16 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::core::account::{Account, Charge, Kind};
+use crate::core::chunk::Ended;
 use crate::core::gap::GapReason;
 use crate::core::history::History;
 use crate::core::judge::Known;
+use crate::core::seam::ENTRIES_READ;
+use crate::core::source::{ENTRIES_LOOKED_AT, Missing};
 use crate::core::topic::TopicLog;
 use crate::desk::Desks;
 use crate::id::{Keys, StreamId, ThreadId};
+use crate::log::Entry;
 use crate::readings::Readings;
 use crate::seam::Seam;
 use crate::turn::Turns;
@@ -156,6 +160,29 @@ impl Topic {
             }
             log.present_mut().release();
         }
+    }
+
+    /// How many of the newest entries come with a state, or are there to begin with.
+    pub(crate) fn newest_max(&self) -> u64 {
+        let has_ends = self.thread.source().is_some_and(|source| source.has_ends());
+        if has_ends { ENTRIES_READ.max(ENTRIES_LOOKED_AT) } else { ENTRIES_READ }
+    }
+
+    /// The last end among the newest entries of the stream.
+    pub(crate) fn ended(&self, newest: &[Entry]) -> Option<Ended> {
+        let (number, end) = self.thread.source()?.last_end(newest)?;
+        let behind = (newest.len() - number - 1) as u64;
+        Some(Ended { position: newest[number].id, end, behind })
+    }
+
+    /// Among so many of the newest entries an end counts.
+    pub(crate) fn ends_within(&self) -> usize {
+        self.thread.source().map_or(0, |source| source.ends_within())
+    }
+
+    /// How long somebody who attaches waits for what is not there.
+    pub(crate) fn missing(&self) -> Missing {
+        self.thread.source().map(|source| source.missing()).unwrap_or_default()
     }
 
     /// The position of the head, once it is known.

@@ -38,6 +38,13 @@ pub(crate) struct Turn {
     topic: Arc<Topic>,
 }
 
+impl Turns {
+    /// Somebody is done with his turn. May be dropped.
+    pub(crate) async fn done(&self) {
+        self.done.notified().await;
+    }
+}
+
 impl Turn {
     /// For the tail. Where somebody else has the turn, the tail is asked to look at the stream again
     /// afterwards.

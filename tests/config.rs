@@ -44,6 +44,23 @@ fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
 }
 
 #[test]
+fn sources_are_read_shown_and_wrong_with_their_line() {
+    let text = "workers = 1\n\n[[source]]\nname = \"jobs\"\nkey = \"jobs:{id}\"\n\
+                end = [{ path = \"state\", in = [\"done\"] }]\n";
+    let path = file("sources.toml", text);
+    let path = path.to_str().expect("UTF-8");
+    let shown = printed(&["--config", path], &[]);
+    assert_eq!(shown["source"], text.parse::<toml::Table>().expect("TOML")["source"]);
+    let wrong = file("wrong-sources.toml", &text.replace("{id}", "{id"));
+    let wrong = wrong.to_str().expect("UTF-8");
+    let output = run(&mut taskcast(&["serve", "--print-config", "--config", wrong]));
+    let line = format!("{wrong}, line 5: source \"jobs\": key must have each");
+    assert_fails(&output, 2, &[&line]);
+    let output = run(&mut taskcast(&["serve", "--print-config", "--set", "source=jobs"]));
+    assert_fails(&output, 2, &["unknown key source", "[[source]]"]);
+}
+
+#[test]
 fn flags_go_over_environment_over_file_over_defaults() {
     let path = file(
         "precedence.toml",

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use taskcast::config::Limits;
+use taskcast::core::source::Words;
 use taskcast::id::{Keys, StreamId, ThreadId};
 use taskcast::log::embedded::EmbeddedLog;
 use taskcast::log::redis::connection::Timeouts;
@@ -31,6 +32,7 @@ fn both(server: &RedisServer) -> [Log; 2] {
         url: server.url(),
         ca: String::new(),
         keys: Keys::default(),
+        words: Words::default(),
         timeouts: Timeouts { connect: patience, response: patience },
         stream_length_max: limits.stream_length_max,
         expiry_seconds: limits.expiry_seconds,

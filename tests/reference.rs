@@ -21,6 +21,9 @@ password when it is read.
 An unknown key or a bad value is an error, and the exit code is 2. A key that was one in the version
 before is warned about and ignored.
 
+Streams of others than the agent are described by tables `[[source]]`, in the file only:
+[sources.md](sources.md).
+
 ";
 
 const EXAMPLE: &str = "\
@@ -28,6 +31,7 @@ const EXAMPLE: &str = "\
 # Flags go over the environment, the environment over this file. In the environment a key is
 # TASKCAST_<KEY>, one of [limits] TASKCAST_LIMITS_<KEY>, and `redis` is REDIS_URL too.
 # `taskcast serve --print-config` prints what is in force, in this form.
+# Streams of others than the agent are described by tables [[source]]: docs/sources.md.
 
 ";
 

@@ -17,6 +17,7 @@ mod reply;
 mod resume;
 mod sample;
 mod slots;
+mod source;
 mod topic;
 
 use std::time::Duration;
@@ -35,6 +36,6 @@ criterion_group! {
     name = benches;
     config = short();
     targets = encode::bench, slots::bench, topic::bench, flush::bench, handshake::bench,
-        reply::bench, resume::bench, message::bench
+        reply::bench, resume::bench, message::bench, source::bench
 }
 criterion_main!(benches);

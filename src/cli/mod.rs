@@ -3,6 +3,7 @@
 //! A command gets arguments that clap has parsed and a [`Config`] that is valid. What it prints for
 //! its caller goes to stdout; what it has to say besides goes to stderr.
 
+mod check_source;
 mod demo;
 mod health;
 mod serve;
@@ -89,6 +90,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Ask a server whether it lives, or can serve: for health checks of containers.
     Health(health::HealthArgs),
+    /// Read a stream as a [[source]] of a configuration describes it, and show what comes of it.
+    CheckSource(check_source::CheckSourceArgs),
 }
 
 /// Runs the command that the arguments ask for.
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
             Command::Task(command) => task::run(command).await,
             Command::Watch(args) => watch::run(args).await,
             Command::Health(args) => health::run(args).await,
+            Command::CheckSource(args) => check_source::run(args).await,
         }
     });
     logging::flush();

@@ -8,6 +8,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{Key, LIMITS, keys};
+use super::source::{self, SourceTables};
 use super::{ConfigError, redis_url};
 
 /// The prefix of the environment's variables.
@@ -57,8 +58,8 @@ impl Setting {
     }
 }
 
-/// The settings of a TOML file.
-pub(super) fn file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+/// The settings of a TOML file, and its sources.
+pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, SourceTables), ConfigError> {
     let name = redis_url::without_passwords(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigError::new(format!("cannot read the file of --config, {name}: {error}"))
@@ -66,7 +67,7 @@ pub(super) fn file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     toml_text(&text, &name)
 }
 
-fn toml_text(text: &str, name: &str) -> Result<Vec<Setting>, ConfigError> {
+fn toml_text(text: &str, name: &str) -> Result<(Vec<Setting>, SourceTables), ConfigError> {
     let place = |offset| {
         let before: &str = text.get(..offset).unwrap_or(text);
         format!("{name}, line {}", before.matches('\n').count() + 1)
@@ -76,11 +77,19 @@ fn toml_text(text: &str, name: &str) -> Result<Vec<Setting>, ConfigError> {
         let place = place(error.span().map_or(0, |span| span.start));
         ConfigError::new(format!("{place}: this is not TOML: {}", error.message()))
     })?;
+    let is_source = |key: &str| key == source::NAME;
+    let sources = table.get_ref().iter().find(|(key, _)| is_source(key.get_ref()));
+    let sources = sources.map(|(_, value)| SourceTables::read(value)).transpose();
+    let sources =
+        sources.map_err(|(offset, what)| ConfigError::new(format!("{}: {what}", place(offset))))?;
     let mut settings = Vec::new();
     flatten(table.get_ref(), "", &mut |offset, key, value| {
-        settings.push(Setting { key, value, place: place(offset) });
+        // Also what is in it.
+        if !is_source(key.split('.').next().unwrap_or_default()) {
+            settings.push(Setting { key, value, place: place(offset) });
+        }
     });
-    Ok(settings)
+    Ok((settings, sources.unwrap_or_default()))
 }
 
 /// Hands every key outside and inside of tables on, `table.key` for the latter.
@@ -170,7 +179,7 @@ mod tests {
     #[test]
     fn a_file_gives_keys_with_their_lines() {
         let text = "workers = 2\n\n[limits]\nping_interval_ms = 1_000\n";
-        let settings = toml_text(text, "t.toml").unwrap();
+        let settings = toml_text(text, "t.toml").unwrap().0;
         let place = |line| format!("t.toml, line {line}");
         assert!(settings.contains(&Setting {
             key: "workers".to_owned(),

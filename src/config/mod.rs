@@ -15,6 +15,7 @@ mod layers;
 mod limits;
 mod print;
 pub mod redis_url;
+mod source;
 mod table;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ pub(crate) use keys::{Key, keys};
 pub use layers::Setting;
 pub use limits::Limits;
 pub use print::reference;
+pub use source::SourceTables;
 pub(crate) use table::Flag;
 use table::{Row, settings};
 
@@ -93,6 +95,8 @@ settings! {
         keys: Keys = Keys::default();
         /// Every bound on memory, time and number.
         limits: Limits = Limits::default();
+        /// Whose streams are served beside the agent's, and the agent's words.
+        sources: SourceTables = SourceTables::default();
         /// What was given and is ignored, for a warning.
         ignored: Vec<Ignored> = Vec::new();
     }
@@ -110,7 +114,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut draft = draft::Draft::default();
         if let Some(path) = file {
-            draft.apply(layers::file(path)?)?;
+            let (settings, sources) = layers::file(path)?;
+            draft.apply(settings)?;
+            draft.set_sources(sources);
         }
         draft.apply(layers::environment(environment)?)?;
         draft.apply(flags)?;

@@ -8,9 +8,9 @@ use bytes::BytesMut;
 use super::Waiter;
 use super::page::{Found, Page};
 use super::round::Round;
-use crate::core::chunk::Chunk;
+use crate::core::chunk::{Chunk, Ended};
 use crate::core::encode;
-use crate::core::fanout::{Answer, Wants};
+use crate::core::fanout::{Answer, Derived, Wants};
 use crate::core::gap::{GapReason, gap};
 use crate::core::judge::{self, Verdict};
 use crate::core::position::Position;
@@ -34,19 +34,38 @@ impl End {
     }
 }
 
+/// The state that was read, as frames: once for all who are given the same.
+#[derive(Default)]
+pub(super) struct States {
+    at_end: Option<Arc<Chunk>>,
+    /// For those who waited for the stream, and are given all of it.
+    at_beginning: Option<Arc<Chunk>>,
+}
+
 impl Round {
     pub(super) fn answer_state(
         &self,
         waiter: &Waiter,
         snapshot: &Snapshot,
         end: &End,
-        encoded: &mut Option<Arc<Chunk>>,
+        states: &mut States,
     ) {
-        let (thread, account, position) = (&self.topic.thread, &self.shared.account, end.position);
+        let (thread, account) = (&self.topic.thread, &self.shared.account);
+        let beginning = self.beginning(waiter);
+        let (encoded, position, then) = match beginning {
+            None => (&mut states.at_end, end.position, end.standing_at(end.position)),
+            Some(place) => {
+                let zero = StreamId::ZERO;
+                (&mut states.at_beginning, zero, Position::at_place(zero, place))
+            }
+        };
         let state = encoded.get_or_insert_with(|| {
             let state = snapshot.state.clone().unwrap_or_default();
             let mut out = BytesMut::with_capacity(encode::initial_state_bytes(&state));
             encode::put_initial_state(&mut out, thread, position, &state, snapshot.now_ms);
+            if let Some(Ended { end, .. }) = self.ended.filter(|_| beginning.is_none()) {
+                encode::put_end(&mut out, thread, position, end);
+            }
             Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position))
         });
         let chunk = match waiter.wants {
@@ -61,7 +80,7 @@ impl Round {
             }
             _ => state.clone(),
         };
-        let then = Some(end.standing_at(position));
+        let then = Some(then);
         let Self { epoch, batch, version, .. } = *self;
         self.answer(waiter, Answer::State { chunk, then, epoch, batch, version });
     }
@@ -76,12 +95,13 @@ impl Round {
         end: &End,
     ) {
         let position = after.unwrap_or_default();
+        let from = waiter.reads_from();
         if waiter.epoch.is_some_and(|epoch| epoch != self.epoch) {
             // The others were told already that the stream is another one.
             waiter.wants = Wants::Gap { requested: position, reason: GapReason::Reset };
             return self.ask_again(waiter);
         }
-        if let Some(place) = after.and_then(|after| self.place_of(after, stream, end)) {
+        if let Some(place) = after.and_then(|_| self.place_of(from, stream, end)) {
             if waiter.attaching && Some(place) != end.place {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
             }
@@ -89,11 +109,11 @@ impl Round {
             return self.answer_with(&waiter, Vec::new(), then, end);
         }
         let last_entry = stream.last.unwrap_or_default();
-        let (chunks, is_there) = match page.find(position) {
-            Found::Here(chunks, is_there) => (chunks, is_there),
+        let (chunks, is_there, sends) = match page.find(position, from) {
+            Found::Here { chunks, is_there, sends } => (chunks, is_there, sends),
             // Nothing is behind it, whatever a page would show.
-            Found::NotInThisPage if position >= last_entry && after.is_some() => {
-                (&[][..], stream.last == after)
+            Found::NotInThisPage if from >= last_entry && after.is_some() => {
+                (&[][..], stream.last == Some(from), false)
             }
             Found::NotInThisPage => {
                 waiter.needs_page = true;
@@ -103,31 +123,37 @@ impl Round {
         };
         let verdict = match (after, waiter.epoch) {
             (None, _) => Verdict::Complete,
-            (Some(after), Some(_)) => {
-                judge::behind(after, self.ordinal_of(after, &waiter, stream), stream)
+            (Some(_), Some(_)) => {
+                judge::behind(from, self.ordinal_of(from, &waiter, stream), stream)
             }
-            (Some(after), None) => judge::since(after, stream, is_there),
+            (Some(_), None) => judge::since(from, stream, is_there),
         };
         if let Verdict::Gap(reason) = verdict {
             waiter.wants = Wants::Gap { requested: position, reason };
             return self.ask_again(waiter);
         }
-        if waiter.attaching && !chunks.is_empty() {
+        let whole = page.whole || from >= last_entry;
+        if let Some(passed) = chunks.last().filter(|_| !sends && !whole) {
+            // Nothing of it is sent: the viewer has nothing to go on from.
+            let passed = Some(passed.last());
+            return self.ask_again(Waiter { passed, needs_page: true, ..waiter });
+        }
+        let chunks = if sends { chunks } else { &[] };
+        if waiter.attaching && sends {
             self.shared.metrics.replays_from_redis.fetch_add(1, Relaxed);
         }
         let last = match (chunks.last(), after) {
-            (Some(chunk), _) => chunk.last(),
+            (Some(chunk), _) => chunk.last_sent(),
             (None, Some(after)) => after,
-            // Nothing is retained.
+            // Nothing is retained, but for what is skipped.
             (None, None) => stream.last_generated,
         };
-        let whole = page.whole || position >= last_entry;
         let then = whole.then(|| end.standing_at(last));
         self.answer_with(&waiter, chunks.to_vec(), then, end);
     }
 
     fn answer_with(
-        &self,
+        &mut self,
         waiter: &Waiter,
         chunks: Vec<Arc<Chunk>>,
         then: Option<Position>,
@@ -140,7 +166,15 @@ impl Round {
             Wants::Retained if waiter.attaching => self.topic.seam.to_join(end.position, epoch),
             _ => None,
         };
-        self.answer(waiter, Answer::After { chunks, then, epoch, batch });
+        let derived = self.ended.filter(|ended| {
+            let behind = |after| ended.position <= after;
+            waiter.attaching && matches!(waiter.wants, Wants::After(after) if behind(after))
+        });
+        let derived = derived.map(|ended| {
+            let derived = || Arc::new(Derived::ended(&self.shared.account, ended));
+            self.derived.get_or_insert_with(derived).clone()
+        });
+        self.answer(waiter, Answer::After { chunks, then, epoch, batch, derived });
     }
 
     /// How many entries there were up to the position of a viewer which has had all of the topic's log
@@ -164,7 +198,7 @@ impl Round {
         }
         // Of what was deleted by name, some may be held still.
         let nothing_withdrawn = stream.deleted()? <= position;
-        let ordinal = recent.known.ordinal()?.checked_sub(log.units_from(place))?;
+        let ordinal = recent.known.ordinal()?.checked_sub(log.entries_from(place))?;
         let complete = judge::behind(position, Some(ordinal), stream) == Verdict::Complete;
         (nothing_withdrawn && complete).then_some(place)
     }

@@ -6,9 +6,11 @@
 //! after the arrival of those that it answers.
 
 mod answer;
+mod missing;
 mod page;
 mod room;
 mod round;
+mod waiter;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,15 +22,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use crate::core::backoff::Backoff;
-use crate::core::fanout::{Answer, Refusal, Wants};
+use crate::core::fanout::{Answer, Refusal};
 use crate::core::slots::Key;
 use crate::log::LogError;
 use crate::shared::{Shared, WorkerMessage};
 use crate::supervise::{self, Part};
 use crate::topic::{Size, Topic};
+use missing::{Next, thread_may_be_there};
 use room::Room;
 pub(crate) use room::Rooms;
 use round::Round;
+pub(crate) use waiter::Waiter;
 
 /// The first pause in which arrivals are gathered; the next one is longer by [`GATHER_GROWTH`].
 const GATHER_MS_MIN: u64 = 4;
@@ -44,7 +48,6 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 const WANTED_PAUSE: Duration = Duration::from_millis(160);
 /// How long those who lag wait where Redis refuses: a right may be given back at once.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long a desk that panicked stays closed.
 const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 
@@ -54,64 +57,6 @@ struct Desk {
     waiting: IndexMap<(usize, Key), Waiter>,
     /// A task is at work that will see to all who wait.
     open: bool,
-}
-
-/// A viewer that waits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiter {
-    worker: usize,
-    viewer: Key,
-    wants: Wants,
-    /// It is not known yet whether there is such a thread.
-    attaching: bool,
-    /// The epoch that its position is of; none where that came from outside.
-    epoch: Option<u32>,
-    /// How many units of the topic's log it has, where that is known.
-    received: Option<u64>,
-    /// The topic does not hold everything behind its position.
-    needs_page: bool,
-    /// Only the state can tell whether there is such a thread.
-    needs_state: bool,
-    /// How many rounds have passed it over.
-    passed_over: u32,
-    /// When it gives up.
-    deadline: Instant,
-}
-
-impl Waiter {
-    pub(crate) fn new(
-        (worker, viewer): (usize, Key),
-        wants: Wants,
-        attaching: bool,
-        deadline: Instant,
-    ) -> Self {
-        Self {
-            worker,
-            viewer,
-            wants,
-            attaching,
-            epoch: None,
-            received: None,
-            needs_page: false,
-            needs_state: false,
-            passed_over: 0,
-            deadline,
-        }
-    }
-
-    /// What its worker knows of its position.
-    pub(crate) fn standing(self, epoch: Option<u32>, received: Option<u64>) -> Self {
-        Self { epoch, received, ..self }
-    }
-
-    /// Whether it wants a part of the stream, and not a state.
-    fn wants_page(&self) -> bool {
-        matches!(self.wants, Wants::After(_) | Wants::Retained)
-    }
-
-    fn key(&self) -> (usize, Key) {
-        (self.worker, self.viewer)
-    }
 }
 
 /// The two desks of a topic.
@@ -166,13 +111,18 @@ async fn serve(shared: Arc<Shared>, topic: Arc<Topic>, attaching: bool, panics: 
         if served > 0 {
             supervise::turn(Part::Desk);
             match round(&shared, &topic, attaching).await {
-                Ok(left) => {
+                Ok(next) => {
                     retry.reset();
                     refused_since = None;
                     reopens.panics = 0;
-                    if left {
+                    match next {
+                        Next::Nothing => {}
                         // They need another part of the log, at once.
-                        continue;
+                        Next::AnotherRead => continue,
+                        Next::Thread => {
+                            thread_may_be_there(&topic, desk).await;
+                            continue;
+                        }
                     }
                 }
                 Err(LogError::TooLarge) => continue,
@@ -232,13 +182,13 @@ impl Drop for Reopens {
     }
 }
 
-/// One round, on the lane where its answer may be too large for a worker. Whether somebody is left
-/// who has to be asked for again.
+/// One round, on the lane where its answer may be too large for a worker. What those wait for who are
+/// left.
 async fn round(
     shared: &Arc<Shared>,
     topic: &Arc<Topic>,
     attaching: bool,
-) -> Result<bool, LogError> {
+) -> Result<Next, LogError> {
     let desk = topic.desks.of(attaching);
     let size = topic.size();
     // Who waits for its turn holds nothing yet.
@@ -246,14 +196,14 @@ async fn round(
         Size::Expected | Size::Usual => None,
         Size::Large | Size::Huge => {
             let Some(turn) = turn(shared, desk, size == Size::Huge).await? else {
-                return Ok(false);
+                return Ok(Next::Nothing);
             };
             Some(turn)
         }
     };
     let Some(Room { size, charge, fits, turn: _page }) = room::wait(shared, desk, size).await
     else {
-        return Ok(false);
+        return Ok(Next::Nothing);
     };
     // They stay in the queue until they are answered, as each may leave meanwhile.
     let waiting: Vec<Waiter> = desk.lock().waiting.values().copied().collect();

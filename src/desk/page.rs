@@ -9,6 +9,8 @@ use crate::id::StreamId;
 #[derive(Default)]
 pub(super) struct Page {
     pub(super) from: Option<StreamId>,
+    /// What its first frame names as the entry before it.
+    pub(super) previous: StreamId,
     pub(super) chunks: Vec<Arc<Chunk>>,
     /// The entry that the page was to begin with is there.
     pub(super) anchored: bool,
@@ -18,26 +20,42 @@ pub(super) struct Page {
 
 /// Where a position is in a [`Page`].
 pub(super) enum Found<'a> {
-    /// What comes after it is in these chunks; whether its entry is there.
-    Here(&'a [Arc<Chunk>], bool),
+    /// What comes after it is in these chunks.
+    Here {
+        chunks: &'a [Arc<Chunk>],
+        /// Its entry is there.
+        is_there: bool,
+        /// There is something to be sent behind it.
+        sends: bool,
+    },
     /// Only a page that begins with it can tell.
     NotInThisPage,
 }
 
 impl Page {
-    pub(super) fn find(&self, position: StreamId) -> Found<'_> {
-        if self.from == Some(position) {
-            return Found::Here(&self.chunks, self.anchored);
+    /// Finds somebody who was sent `position` last, and of whom everything up to `passed` is known to
+    /// be skipped.
+    pub(super) fn find(&self, position: StreamId, passed: StreamId) -> Found<'_> {
+        if self.from == Some(passed) && self.previous == position {
+            return self.here(0, 0, self.anchored);
         }
-        if self.from.is_none_or(|from| position < from) {
+        if self.from.is_none_or(|from| position <= from) || passed != position {
             return Found::NotInThisPage;
         }
         let number = self.chunks.partition_point(|chunk| chunk.last() < position);
-        match self.chunks.get(number) {
-            Some(chunk) if chunk.units.iter().any(|unit| unit.position == position) => {
-                Found::Here(&self.chunks[number..], true)
+        let Some(chunk) = self.chunks.get(number) else { return Found::NotInThisPage };
+        // Behind one that was skipped the chain is another one.
+        match chunk.offset_after(position) {
+            Some(offset) if offset > 0 && chunk.sent_before(offset) == Some(position) => {
+                self.here(number, offset, true)
             }
             _ => Found::NotInThisPage,
         }
+    }
+
+    fn here(&self, number: usize, offset: usize, is_there: bool) -> Found<'_> {
+        let chunks = &self.chunks[number..];
+        let bytes = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
+        Found::Here { chunks, is_there, sends: bytes > offset }
     }
 }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::End;
+use super::answer::{End, States};
+use super::missing::Next;
 use super::page::Page;
 use super::room::{Expected, Fits};
 use super::{Waiter, tell};
 use crate::core::account::Charge;
+use crate::core::chunk::{After, Ended};
 use crate::core::encode;
-use crate::core::fanout::{Answer, Batch, Refusal, Wants};
+use crate::core::fanout::{Answer, Batch, Derived, Wants};
 use crate::core::present::Version;
-use crate::core::seam::{ENTRIES_READ, ENTRIES_READ_ON, UPDATES_READ, UPDATES_READ_ON};
+use crate::core::seam::{ENTRIES_READ_ON, UPDATES_READ, UPDATES_READ_ON};
 use crate::core::topic::TopicLog;
 use crate::id::StreamId;
 use crate::intake::Brought;
@@ -41,10 +43,18 @@ pub(super) struct Round {
     pub(super) fits: Fits,
     /// Somebody has to be asked for again.
     pub(super) left: bool,
+    /// Somebody waits for the thread.
+    pub(super) waits_for_thread: bool,
     /// The read brought the state, where there is one.
     pub(super) read_state: bool,
     /// The topic's epoch.
     pub(super) epoch: u32,
+    /// What the page's first frame names as the entry before it.
+    page_previous: StreamId,
+    /// The end that is there, where the topic is at the stream's end.
+    pub(super) ended: Option<Ended>,
+    /// What those are told of it who come back behind it.
+    pub(super) derived: Option<Arc<Derived>>,
     /// Of which batch they are who are given the state.
     pub(super) batch: Option<Batch>,
     /// Which version that is.
@@ -71,15 +81,19 @@ impl Round {
             expected_bytes,
             fits,
             left: false,
+            waits_for_thread: false,
             read_state: false,
             epoch: 0,
+            page_previous: StreamId::ZERO,
+            ended: None,
+            derived: None,
             batch: None,
             version: 0,
         }
     }
 
     /// `charge` is what is held for the answer of the log.
-    pub(super) async fn run(mut self, mut charge: Charge) -> Result<bool, LogError> {
+    pub(super) async fn run(mut self, mut charge: Charge) -> Result<Next, LogError> {
         let mut wants = self.wants();
         self.read_state = wants.updates_max.is_some();
         // Nobody else reads the stream until this read is judged and answered.
@@ -95,7 +109,7 @@ impl Round {
         }
         let end = self.bring_to_end(wants, &mut snapshot)?;
         let page = self.encode_page(wants, &snapshot);
-        let mut encoded = None;
+        let mut states = States::default();
         let mut ahead = false;
         for waiter in std::mem::take(&mut self.waiting) {
             if end.place.is_none() && self.is_ahead(&waiter) {
@@ -105,11 +119,11 @@ impl Round {
             }
             let after = match waiter.wants {
                 Wants::State if !snapshot.thread_exists() => {
-                    self.answer(&waiter, Answer::Refused(Refusal::NotFound));
+                    self.no_thread(&waiter);
                     continue;
                 }
                 Wants::State | Wants::Gap { .. } => {
-                    self.answer_state(&waiter, &snapshot, &end, &mut encoded);
+                    self.answer_state(&waiter, &snapshot, &end, &mut states);
                     continue;
                 }
                 Wants::Retained => None,
@@ -119,7 +133,7 @@ impl Round {
             if waiter.attaching && !snapshot.stream.exists && !self.read_state {
                 self.ask_again(Waiter { needs_state: true, ..waiter });
             } else if waiter.attaching && !snapshot.thread_exists() {
-                self.answer(&waiter, Answer::Refused(Refusal::NotFound));
+                self.no_thread(&waiter);
             } else {
                 self.answer_after(waiter, after, &snapshot.stream, &page, &end);
             }
@@ -128,7 +142,11 @@ impl Round {
             // Not at once: the tail is about to read.
             return Err(LogError::Unavailable("the tail is behind".into()));
         }
-        Ok(self.left)
+        Ok(match (self.left, self.waits_for_thread) {
+            (true, _) => Next::AnotherRead,
+            (false, true) => Next::Thread,
+            (false, false) => Next::Nothing,
+        })
     }
 
     /// Whether an answer would be ahead of what the topic has.
@@ -150,20 +168,24 @@ impl Round {
 
     /// A viewer needs another read, if it still waits.
     pub(super) fn ask_again(&mut self, waiter: Waiter) {
+        self.left |= self.keep(waiter);
+    }
+
+    /// A viewer goes on waiting. Whether it still does.
+    pub(super) fn keep(&self, waiter: Waiter) -> bool {
         let desk = self.topic.desks.of(self.attaching);
-        if let Some(waiting) = desk.lock().waiting.get_mut(&waiter.key()) {
-            *waiting = waiter;
-            self.left = true;
-        }
+        let mut desk = desk.lock();
+        let waiting = desk.waiting.get_mut(&waiter.key());
+        waiting.map(|waiting| *waiting = waiter).is_some()
     }
 
     /// What one read has to bring, so that it answers as many as possible.
-    fn wants(&self) -> SnapshotWants {
+    fn wants(&mut self) -> SnapshotWants {
         let recent = self.topic.recent.lock();
         let held = |position| recent.log.as_ref().is_some_and(|log| log.locate(position).is_some());
         let state = self.waiting.iter().any(|waiter| waiter.needs_state || !waiter.wants_page());
         let paged = |waiter: &&Waiter| match waiter.wants {
-            Wants::After(after) => waiter.needs_page || !held(after),
+            Wants::After(_) => waiter.needs_page || !held(waiter.reads_from()),
             Wants::Retained => true,
             Wants::State | Wants::Gap { .. } => false,
         };
@@ -172,16 +194,19 @@ impl Round {
         let overdue = |waiter: &&Waiter| waiter.passed_over > PASSED_OVER_MAX;
         let of_those = || self.waiting.iter().filter(paged);
         let first = of_those().filter(overdue).max_by_key(|waiter| waiter.passed_over);
-        let first = first.or_else(|| of_those().min_by_key(|waiter| position_of(waiter)));
+        let first = first.or_else(|| of_those().min_by_key(|waiter| waiter.reads_from()));
         // What the topic lacks comes along, and whoever is ahead of it waits behind that. Of a state's
         // read, the newest entries are enough for that, unless they were not.
         let lacks_more = self.waiting.iter().any(|waiter| waiter.needs_page);
         let head = recent.log.as_ref().filter(|_| !state || lacks_more).map(TopicLog::head);
-        let from = first.map(position_of).into_iter().chain(head).min();
+        let from = first.map(Waiter::reads_from).into_iter().chain(head).min();
+        let its_own = first.filter(|first| from == Some(first.reads_from()));
+        self.page_previous = its_own.map(Waiter::position).or(from).unwrap_or_default();
+        let begins = recent.log.is_none() && self.topic.ends_within() > 0;
         let limits = &self.shared.config.limits;
         SnapshotWants {
             updates_max: state.then_some(UPDATES_READ),
-            newest_max: if state { ENTRIES_READ } else { ENTRIES_JUDGED },
+            newest_max: if state || begins { self.topic.newest_max() } else { ENTRIES_JUDGED },
             page: from.map(|from| PageWants {
                 from,
                 entries_max: limits.page_entries_max,
@@ -236,7 +261,8 @@ impl Round {
         {
             let mut recent = self.topic.recent.lock();
             if recent.log.is_none() {
-                recent.begin(snapshot.stream, snapshot.history);
+                let ended = self.topic.ended(&snapshot.newest);
+                recent.begin(snapshot.stream, snapshot.history, ended);
                 self.tell_tail(TailMessage::Watch(self.topic.clone()));
             }
         }
@@ -256,14 +282,23 @@ impl Round {
             }
             settled = Some(self.shared.tell_gap(&self.topic, head, reason, snapshot));
         }
-        let (epoch, log_end) = match &self.topic.recent.lock().log {
-            Some(log) => (log.epoch(), log.end()),
+        let stream = &snapshot.stream;
+        let (epoch, log_end, mut position) = match &self.topic.recent.lock().log {
+            Some(log) => {
+                self.ended = log.ended(self.topic.ends_within());
+                // Behind what is skipped all go on from what was sent last, as long as it is there.
+                let is_there = stream.first.is_some_and(|first| first <= log.sent());
+                let at_end = log.head() == stream.last_generated;
+                let sent = (at_end && is_there).then_some(log.sent());
+                (log.epoch(), log.end(), sent.unwrap_or(stream.last_generated))
+            }
             None => return Err(LogError::Unavailable("the task was let go".into())),
         };
         self.epoch = epoch;
-        let position = snapshot.stream.last_generated;
         let place = (brought != Brought::Behind).then_some(log_end);
-        if self.read_state && place.is_some() {
+        if place.is_none() {
+            (self.ended, position) = (None, stream.last_generated);
+        } else if self.read_state {
             self.version = readings::observe(&self.shared, &self.topic, snapshot);
         }
         self.batch = match settled {
@@ -291,12 +326,13 @@ impl Round {
         let anchored = entries.first().is_some_and(|entry| entry.id == from);
         let entries = if anchored { &entries[1..] } else { entries };
         let account = &self.shared.account;
-        let chunks = encode::entries(account, &self.topic.thread, from, entries);
+        let after = After { position: from, sent: self.page_previous };
+        let chunks = encode::entries(account, &self.topic.thread, after, entries);
         let stream = &snapshot.stream;
         let nothing_was_taken_out = stream.entries_added == Some(stream.length);
         let proven = anchored || (from == StreamId::ZERO && nothing_was_taken_out);
         if let Some(log) = self.topic.recent.lock().log.as_mut() {
-            log.present_mut().note(entries);
+            log.present_mut().note(entries, &self.shared.config.sources.words);
             let bytes_max = self.shared.topic_bytes_max();
             for chunk in chunks.iter().rev().filter(|_| proven) {
                 if !log.prepend(chunk, bytes_max) {
@@ -304,15 +340,7 @@ impl Round {
                 }
             }
         }
-        Page { from: Some(from), chunks, anchored, whole }
-    }
-}
-
-/// The position that a viewer stands at.
-fn position_of(waiter: &Waiter) -> StreamId {
-    match waiter.wants {
-        Wants::After(after) => after,
-        Wants::State | Wants::Retained | Wants::Gap { .. } => StreamId::ZERO,
+        Page { from: Some(from), previous: self.page_previous, chunks, anchored, whole }
     }
 }
 

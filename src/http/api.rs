@@ -107,7 +107,8 @@ async fn dispatch(
         }
         Route::Tasks => tasks::list(api, Query::of(parts.uri.query())).await,
         Route::Task(thread) => tasks::show(api, thread).await,
-        Route::StreamInfo(thread) => tasks::stream_info(api, thread).await,
+        Route::StreamInfo(thread) => tasks::stream_info(api, None, thread).await,
+        Route::SourceInfo(source, id) => tasks::stream_info(api, Some(source), id).await,
         Route::Triage => {
             let _turn = turn(api, body.bytes.len()).await?;
             tasks::triage(api, &parts.headers, &body.bytes).await

@@ -163,8 +163,8 @@ impl Connection<'_> {
             });
         }
         if let Some(Route::Socket(endpoint)) = route {
-            let origins = &self.api.config.cors_origins;
-            let (answer, purpose) = handshake::answer(&request, endpoint, origins);
+            let config = &self.api.config;
+            let (answer, purpose) = handshake::answer(&request, endpoint, config);
             if let Some(purpose) = purpose {
                 let upgrade = hyper::upgrade::on(&mut request);
                 *self.becomes.lock() = Some((upgrade, purpose));

@@ -15,7 +15,9 @@ use super::origin;
 use super::query::{Query, decoded};
 use super::response::Response;
 use super::route::Endpoint;
-use crate::core::fanout::Purpose;
+use crate::config::Config;
+use crate::core::fanout::{Malformed, Purpose};
+use crate::core::source::{AGENT, NoThread, Sources};
 
 /// What RFC 6455 §1.3 has appended to the key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -25,9 +27,10 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(super) fn answer<B>(
     request: &Request<B>,
     endpoint: Endpoint<'_>,
-    origins: &[String],
+    config: &Config,
 ) -> (Response, Option<Purpose>) {
-    let accepted = purpose(request, endpoint)
+    let origins = &config.cors_origins;
+    let accepted = purpose(request, endpoint, &config.sources.sources)
         .and_then(|purpose| accept(request, origins).map(|key| (key, purpose)));
     match accepted {
         Ok((accept, purpose)) => {
@@ -43,17 +46,32 @@ pub(super) fn answer<B>(
     }
 }
 
-fn purpose<B>(request: &Request<B>, endpoint: Endpoint<'_>) -> Result<Purpose, Refusal> {
-    let given = match endpoint {
+fn purpose<B>(
+    request: &Request<B>,
+    endpoint: Endpoint<'_>,
+    sources: &Sources,
+) -> Result<Purpose, Refusal> {
+    let (source, given) = match endpoint {
         Endpoint::Tasks => return Ok(Purpose::Tasks),
         Endpoint::Echo => return Ok(Purpose::Echo),
-        Endpoint::Task(given) => decoded(given),
+        Endpoint::Task(given) => (None, decoded(given)),
+        Endpoint::OfSource(source, given) => (Some(source), decoded(given)),
+    };
+    let thread = match sources.thread(source, &given) {
+        Ok(thread) => Ok(thread),
+        Err(NoThread::UnknownSource) => {
+            return Err(refuse(StatusCode::NOT_FOUND, "there is no such source"));
+        }
+        Err(NoThread::InvalidId) => Err(Malformed {
+            id: given.into_owned(),
+            source: source.filter(|name| *name != AGENT).map(str::to_owned),
+        }),
     };
     let since = Query::of(request.uri().query()).get("since");
     let since = since.map(|text| text.parse()).transpose();
     let since =
         since.map_err(|error| refuse(StatusCode::BAD_REQUEST, &format!("since: {error}")))?;
-    Ok(Purpose::Task { thread: given.parse().map_err(|_| given.into_owned()), since })
+    Ok(Purpose::Task { thread, since })
 }
 
 /// The value of `Sec-WebSocket-Accept`, or what is wrong with the handshake.
@@ -135,7 +153,10 @@ mod tests {
 
     fn answered(request: &Request<()>, origins: &[String]) -> (Response, Option<Purpose>) {
         match Route::of(request.uri().path(), true) {
-            Some(Route::Socket(endpoint)) => answer(request, endpoint, origins),
+            Some(Route::Socket(endpoint)) => {
+                let cors_origins = origins.to_vec();
+                answer(request, endpoint, &Config { cors_origins, ..Config::default() })
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -179,8 +200,10 @@ mod tests {
     fn a_malformed_id_is_a_purpose_too() {
         for (path, given) in [("/api/v1/ws/tasks/a%20b", "a b"), ("/api/v1/ws/tasks/%zz", "%zz")] {
             let (_, purpose) = answered(&request(path, |_| {}), &[]);
-            let Some(Purpose::Task { thread: Err(text), .. }) = purpose else { panic!("{path}") };
-            assert_eq!(text, given);
+            let Some(Purpose::Task { thread: Err(malformed), .. }) = purpose else {
+                panic!("{path}")
+            };
+            assert_eq!(malformed.id, given);
         }
     }
 

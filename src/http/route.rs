@@ -21,6 +21,8 @@ pub(super) enum Route<'a> {
     Task(&'a str),
     /// `/api/v1/tasks/{thread_id}/stream-info`
     StreamInfo(&'a str),
+    /// `/api/v1/{source}/{id}/stream-info`
+    SourceInfo(&'a str, &'a str),
     /// `/api/v1/triage`
     Triage,
     /// `/api/v1/tasks/{thread_id}/` and what is to be published
@@ -32,6 +34,8 @@ pub(super) enum Route<'a> {
 pub(super) enum Endpoint<'a> {
     /// `/api/v1/ws/tasks/{thread_id}`
     Task(&'a str),
+    /// `/api/v1/ws/{source}/{id}`
+    OfSource(&'a str, &'a str),
     /// `/api/v1/ws`
     Tasks,
     /// `/api/v1/ws/echo`, where diagnostics are on.
@@ -71,7 +75,15 @@ impl<'a> Route<'a> {
         if let Some(thread) = path.strip_prefix("threads/") {
             return (!thread.contains('/')).then_some(Self::Task(thread));
         }
-        let path = path.strip_prefix("tasks/")?;
+        if let Some((source, id)) = path.strip_prefix("ws/").and_then(|path| path.split_once('/')) {
+            let endpoint = Endpoint::OfSource(source, id);
+            return (!id.contains('/')).then_some(Self::Socket(endpoint));
+        }
+        let Some(path) = path.strip_prefix("tasks/") else {
+            let (source, path) = path.split_once('/')?;
+            let (id, part) = path.split_once('/')?;
+            return (part == "stream-info").then_some(Self::SourceInfo(source, id));
+        };
         let Some((thread, part)) = path.split_once('/') else { return Some(Self::Task(path)) };
         Some(match part {
             "stream-info" => Self::StreamInfo(thread),
@@ -126,6 +138,14 @@ mod tests {
             ("/api/v1/ws", Some(Route::Socket(Endpoint::Tasks))),
             ("/api/v1/ws/tasks/t1", Some(Route::Socket(Endpoint::Task("t1")))),
             ("/api/v1/ws/tasks/", Some(Route::Socket(Endpoint::Task("")))),
+            ("/api/v1/ws/agno/r1", Some(Route::Socket(Endpoint::OfSource("agno", "r1")))),
+            ("/api/v1/ws/agno/a%2Fb", Some(Route::Socket(Endpoint::OfSource("agno", "a%2Fb")))),
+            ("/api/v1/agno/r1/stream-info", Some(Route::SourceInfo("agno", "r1"))),
+            ("/api/v1/agno/r1", None),
+            ("/api/v1/agno/r1/updates", None),
+            ("/api/v1/agno/r/1/stream-info", None),
+            ("/api/v1/ws/agno/a/b", None),
+            ("/api/v1/ws/agno", None),
             ("/api/v1/ws/tasks/a/b", None),
             ("/api/v1/ws/tasks", None),
             ("/api/v1/ws/echo", None),

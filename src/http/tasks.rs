@@ -11,6 +11,7 @@ use super::query::{Query, decoded};
 use super::reads::Subject;
 use super::response::{JSON, Response, answer, json_answer};
 use super::route::Call;
+use crate::core::source::NoThread;
 use crate::id::ThreadId;
 use crate::publish::{NewTask, Status, TaskStreamManager, ThreadManager, Update};
 
@@ -33,12 +34,23 @@ async fn read(api: &Api, subject: Subject) -> Result<Response, ApiError> {
     Ok(answer(StatusCode::OK, JSON, api.reads.read(subject).await?))
 }
 
-/// `GET /api/v1/tasks/{thread_id}/stream-info`; an unknown thread has an empty stream, as in the
-/// interface that this one contains.
-pub(super) async fn stream_info(api: &Api, thread: &str) -> Result<Response, ApiError> {
-    let thread = thread_id(thread)?;
+/// `GET /api/v1/tasks/{thread_id}/stream-info`, `GET /api/v1/{source}/{id}/stream-info`; an unknown
+/// thread has an empty stream, as in the interface that this one contains.
+pub(super) async fn stream_info(
+    api: &Api,
+    source: Option<&str>,
+    id: &str,
+) -> Result<Response, ApiError> {
+    let thread = match api.config.sources.sources.thread(source, &decoded(id)) {
+        Ok(thread) => thread,
+        Err(NoThread::InvalidId) if source.is_none() => thread_id(id)?,
+        Err(NoThread::InvalidId) => return Err(ApiError::malformed("the source has no such id")),
+        Err(NoThread::UnknownSource) => {
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "there is no such source"));
+        }
+    };
     let facts = TaskStreamManager::new(api.log.clone()).info(&thread).await?;
-    let info = json!({
+    let mut info = json!({
         "thread_id": thread.as_str(),
         "stream_key": api.config.keys.stream(&thread),
         "stream_length": facts.length,
@@ -48,6 +60,9 @@ pub(super) async fn stream_info(api: &Api, thread: &str) -> Result<Response, Api
         "mode": api.live.mode(),
         "lagging": api.live.lagging_of(&thread),
     });
+    if let Some(source) = thread.source_name() {
+        info["source"] = source.into();
+    }
     Ok(json_answer(StatusCode::OK, &info))
 }
 

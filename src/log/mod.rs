@@ -136,6 +136,7 @@ impl Log {
             url: config.redis.clone(),
             ca: config.redis_ca.clone(),
             keys: config.keys.clone(),
+            words: config.sources.words.clone(),
             timeouts: redis::connection::Timeouts {
                 connect: limits.redis_connect_timeout(),
                 response: limits.redis_response_timeout(),
@@ -286,6 +287,9 @@ impl Log {
         thread: &ThreadId,
         publication: &Publication,
     ) -> Result<Published, LogError> {
+        if thread.source().is_some() {
+            return Err(LogError::Refused("what others publish is theirs".into()));
+        }
         match &self.0 {
             Kind::Redis(log) => log.publish(thread, publication).await,
             Kind::Embedded(log) => log.publish(thread, publication),

@@ -110,10 +110,12 @@ pub enum Hinted {
 /// The keys that say when what a task is now may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateKeys {
-    /// Of the status,
+    /// Of the status: of a string,
     pub status: Bytes,
-    /// and of the thread's tasks.
-    pub tasks: Bytes,
+    /// or of the hash that has it in this field.
+    pub field: Option<Bytes>,
+    /// Of the thread's tasks, where it can have any.
+    pub tasks: Option<Bytes>,
 }
 
 /// What they held, as far as it is needed to see a change.

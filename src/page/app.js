@@ -1,5 +1,6 @@
-// The page: which task is chosen (the URL's fragment), the list's refresh, and the
-// wiring from a task's connection to its drawing.
+// The page: which task is chosen (the URL's fragment, and its query's `source`, where that
+// is not the agent's), the list's refresh, and the wiring from a task's connection to its
+// drawing.
 
 import { Follower } from "./follow.js";
 import { TaskList, titleOf } from "./list.js";
@@ -11,10 +12,35 @@ const LIST_REFRESH_MS = 3_000;
 const INFO_REFRESH_MS = 5_000;
 const REFRESH_MAX_MS = 30_000;
 const THREAD_ID = /^[A-Za-z0-9_-]{1,128}$/;
+const SOURCE = /^[a-z0-9_-]{1,32}$/;
+const SOURCE_ID_CHARS_MAX = 512;
+const AGENT = "sre";
 
 const byId = (id) => document.getElementById(id);
 const list = new TaskList(byId("tasks"));
 let open = null; // the OpenTask on the screen
+const source = sourceOf(location.search); // whose tasks these are; null is the agent's
+
+function sourceOf(query) {
+  const given = new URLSearchParams(query).get("source");
+  return given !== null && given !== AGENT && SOURCE.test(given) ? given : null;
+}
+
+/** The id that a fragment names, or null. */
+function idIn(fragment) {
+  if (source === null) return THREAD_ID.test(fragment) ? fragment : null;
+  try {
+    const id = decodeURIComponent(fragment);
+    return id.length > 0 && id.length <= SOURCE_ID_CHARS_MAX ? id : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The path of a task, as the API has it. */
+function taskPath(id) {
+  return source === null ? `tasks/${id}` : `${source}/${encodeURIComponent(id)}`;
+}
 
 async function getJson(path) {
   const response = await fetch(path, { headers: { accept: "application/json" } });
@@ -90,7 +116,7 @@ class OpenTask {
     this.threadId = threadId;
     this.#view = new TaskView(threadId);
     this.#draw();
-    const url = new URL(`/api/v1/ws/tasks/${threadId}`, location.href);
+    const url = new URL(`/api/v1/ws/${taskPath(threadId)}`, location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const update = (change) => {
       change();
@@ -146,12 +172,13 @@ class OpenTask {
       this.#stopInfo = null;
     } else {
       this.#stopInfo ??= refresh(INFO_REFRESH_MS, () => this.#refreshInfo());
-      if (!this.#subject && !list.taskOf(this.threadId)) this.#readSubject();
+      const listed = source !== null || list.taskOf(this.threadId);
+      if (!this.#subject && !listed) this.#readSubject();
     }
   }
 
   async #refreshInfo() {
-    const info = await getJson(`/api/v1/tasks/${this.threadId}/stream-info`);
+    const info = await getJson(`/api/v1/${taskPath(this.threadId)}/stream-info`);
     if (open === this) drawInfo(info);
   }
 
@@ -168,8 +195,7 @@ class OpenTask {
 }
 
 function followFragment() {
-  const fragment = location.hash.slice(1);
-  const chosen = THREAD_ID.test(fragment) ? fragment : null;
+  const chosen = idIn(location.hash.slice(1));
   const before = open?.threadId ?? null;
   open?.close();
   document.body.dataset.view = chosen ? "task" : "list";
@@ -205,7 +231,8 @@ function start() {
   document.addEventListener("keydown", enterList);
   addEventListener("online", () => open?.hurry());
   document.addEventListener("visibilitychange", () => document.hidden || open?.hurry());
-  refresh(LIST_REFRESH_MS, refreshList);
+  if (source === null) refresh(LIST_REFRESH_MS, refreshList);
+  else note(`A task of ${source} is chosen by its address: ?source=${source}#ID`);
   followFragment();
 }
 

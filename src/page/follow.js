@@ -137,7 +137,9 @@ export class Follower {
     this.#last = streamId(frame.stream_id);
     this.#brokenAt = null;
     this.#handlers.initial(frame);
-    const expired = frame.status === null && frame.updates?.length === 0;
+    // Of a source that is not the agent's there is a status at most.
+    const bare = frame.status === null || typeof frame.source === "string";
+    const expired = bare && frame.updates?.length === 0;
     if (expired && this.#last !== "0-0" && !this.#lookedBack) this.#lookBack();
     else this.#settled();
   }

@@ -141,7 +141,8 @@ export class Task {
     if (kind === "status_change" && frame.status !== undefined) this.status = text(frame.status);
     if (kind === "result_set") this.result = pretty(frame.result);
     if (kind === "error_set") this.error = pretty(frame.error_message);
-    const message = text(frame.message) || text(frame.error_message) || kind || "Update";
+    const own = typeof frame.source === "string" ? summary(frame) : "";
+    const message = text(frame.message) || text(frame.error_message) || own || kind || "Update";
     this.#addRow(frame.timestamp, message, kind, null, rowTone(kind, frame));
   }
 
@@ -175,7 +176,15 @@ export class Task {
   }
 }
 
+/** What an entry of a source says beside what is the server's, as JSON. */
+function summary(frame) {
+  if (frame.derived === true) return frame.failed === true ? "It failed." : "It ended.";
+  const { update_type, stream_id, prev_stream_id, thread_id, source, timestamp, ...own } = frame;
+  return JSON.stringify(own);
+}
+
 function rowTone(kind, frame) {
+  if (kind === "end" && frame.derived === true) return frame.failed === true ? "failed" : "done";
   if (kind === "status_change") return tone(text(frame.status));
   if (kind === "result_set") return "done";
   if (kind === "error_set") return "failed";

@@ -80,6 +80,7 @@ mod tests {
 
     #[test]
     fn a_status_reads_as_it_prints() {
+        assert_eq!(Status::ALL.map(Status::as_str), crate::core::source::STATUSES);
         for status in Status::ALL {
             assert_eq!(status.to_string().parse(), Ok(status));
         }

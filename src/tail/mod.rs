@@ -316,8 +316,7 @@ impl Tail {
             Hinted::Keys => {
                 self.shared.metrics.hints.fetch_add(keys.len() as u64, Relaxed);
                 for key in keys.drain(..) {
-                    if let Some(stream) = self.states.stream_of(&key) {
-                        self.states.is_due(stream.clone());
+                    if self.states.told(&key) {
                         continue;
                     }
                     self.hinting.told(&key);

@@ -29,8 +29,8 @@ const POLL_PARTS: usize = 9;
 /// Which topics are to be looked at, and whose keys are whose.
 #[derive(Default)]
 pub(super) struct States {
-    /// Streams by the keys of their states.
-    streams: HashMap<Bytes, Bytes>,
+    /// Streams by the keys of their states: mostly one, but some publishers have one hash for all.
+    streams: HashMap<Bytes, Vec<Bytes>>,
     /// Streams whose states are to be looked at. Bounded by those that are watched.
     due: IndexSet<Bytes>,
     polled_to: usize,
@@ -52,17 +52,25 @@ impl States {
         !self.due.is_empty()
     }
 
-    /// The stream with whose state this key has to do.
-    pub(super) fn stream_of(&self, key: &Bytes) -> Option<&Bytes> {
-        self.streams.get(key)
+    /// Redis tells of a key. Whether it is that of a state, which is to be looked at then.
+    pub(super) fn told(&mut self, key: &Bytes) -> bool {
+        let streams = self.streams.get(key);
+        self.due.extend(streams.into_iter().flatten().cloned());
+        streams.is_some()
     }
 
     /// A stream is watched no more.
     pub(super) fn forget(&mut self, stream: &Bytes, seen: &mut Seen) {
         self.due.swap_remove(stream);
         if let Some(keys) = seen.keys.take() {
-            self.streams.remove(&keys.status);
-            self.streams.remove(&keys.tasks);
+            for key in keys_of(&keys) {
+                if let Some(streams) = self.streams.get_mut(key) {
+                    streams.retain(|known| known != stream);
+                    if streams.is_empty() {
+                        self.streams.remove(key);
+                    }
+                }
+            }
         }
     }
 
@@ -70,6 +78,10 @@ impl States {
         let from = self.due.len().saturating_sub(TOGETHER_MAX);
         self.due.split_off(from).into_iter().collect()
     }
+}
+
+fn keys_of(keys: &StateKeys) -> impl Iterator<Item = &Bytes> {
+    std::iter::once(&keys.status).chain(&keys.tasks)
 }
 
 impl Tail {
@@ -86,8 +98,8 @@ impl Tail {
             let Some(keys) = self.shared.state_keys(&watched.topic) else { continue };
             if watched.seen.keys.as_ref() != Some(&keys) {
                 self.states.forget(&stream, &mut watched.seen);
-                for key in [&keys.status, &keys.tasks] {
-                    self.states.streams.insert(key.clone(), stream.clone());
+                for key in keys_of(&keys) {
+                    self.states.streams.entry(key.clone()).or_default().push(stream.clone());
                 }
                 watched.seen = Seen { keys: Some(keys.clone()), hash: None };
             }

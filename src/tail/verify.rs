@@ -26,7 +26,7 @@ impl Tail {
         let limits = &self.shared.config.limits;
         let wants = SnapshotWants {
             updates_max: Some(seam::UPDATES_READ),
-            newest_max: seam::ENTRIES_READ,
+            newest_max: topic.newest_max(),
             page: Some(PageWants {
                 from: head,
                 entries_max: self.share.entries_max as u64,

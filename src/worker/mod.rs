@@ -303,6 +303,7 @@ fn settings(config: &Config) -> Settings {
         close_timeout_ms: limits.close_timeout_ms,
         stall_timeout_ms: limits.stall_timeout_ms,
         flush_interval_ms: config.flush_interval_ms,
+        sources: config.sources.sources.clone(),
         ..Settings::default()
     }
 }

@@ -344,3 +344,25 @@ def test_everything_comes_from_the_server_under_a_strict_policy(visit, server):
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert all(url.startswith((server.http, "data:")) for url in requests)
+
+
+def test_a_task_of_a_source_is_shown_by_its_address(start_server, redis_server, visit):
+    config = """
+[[source]]
+name = "jobs"
+key = "jobs:{queue}:{id}"
+entry = { field = "data", as = "json" }
+type = ["kind"]
+end = [{ path = "kind", in = ["bye"] }]
+"""
+    server = start_server(redis_server, config=config)
+    redis = redis_server.client()
+    redis.xadd("jobs:q:1", {"data": json.dumps({"kind": "step", "message": "Before"})})
+    one = visit()
+    one.page.goto(f"{server.http}/?source=jobs#q:1")
+    one.eventually(IS_LIVE)
+    wait_for_row(one, "Before")
+    redis.xadd("jobs:q:1", {"data": json.dumps({"kind": "bye", "n": 1})})
+    wait_for_row(one, "It ended.")
+    assert '{"kind":"bye","n":1}' in rows(one)
+    one.eventually("!document.getElementById('list-note').hidden")

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 
 use crate::account::{Account, Charge, Kind};
 use crate::id::StreamId;
+use crate::source::End;
 
 /// What a chunk takes beside its bytes and its units: itself, its counters, its place in a log.
 const OVERHEAD_BYTES: usize = 128;
@@ -22,16 +23,50 @@ const OVERHEAD_BYTES: usize = 128;
 pub struct Chunk {
     /// The frames.
     pub bytes: Bytes,
-    /// What the frames are, in order. Never empty; ends ascend; the last one ends the bytes.
+    /// What the frames are, in order. Never empty; ends do not descend; the last one ends the bytes.
     pub units: Box<[Unit]>,
-    /// The position of a viewer who has nothing of this chunk yet.
+    /// The position of a viewer who has nothing of this chunk yet,
     pub after: StreamId,
+    /// and the id that its first frame names as that of the entry before it.
+    pub previous: StreamId,
+    /// How many units are without a frame.
+    skipped: usize,
+    /// The last end among its entries.
+    pub ended: Option<Ended>,
     charge: Charge,
     /// Bytes that were ever copied of it, for sockets that took a part of a frame.
     copied: AtomicUsize,
 }
 
-/// Frames that belong together: one entry's, or a `gap` with the `initial_state` behind it.
+/// Where entries follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct After {
+    /// Everything up to here is before them,
+    pub position: StreamId,
+    /// of which this was sent last.
+    pub sent: StreamId,
+}
+
+impl From<StreamId> for After {
+    /// Behind an entry that was sent.
+    fn from(position: StreamId) -> Self {
+        Self { position, sent: position }
+    }
+}
+
+/// An entry that ended its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The entry.
+    pub position: StreamId,
+    /// What it said.
+    pub end: End,
+    /// How many entries came behind it.
+    pub behind: u64,
+}
+
+/// Frames that belong together: one entry's, or a `gap` with the `initial_state` behind it. An entry
+/// that is skipped has none, and ends where the one before it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
     /// Where in the chunk the unit ends, in bytes.
@@ -42,14 +77,29 @@ pub struct Unit {
 
 impl Chunk {
     /// A chunk of these units. One that the account could not hold beside others is held outside.
-    pub fn new(account: &Account, bytes: Bytes, units: Box<[Unit]>, after: StreamId) -> Self {
+    pub fn new(
+        account: &Account,
+        bytes: Bytes,
+        units: Box<[Unit]>,
+        after: impl Into<After>,
+    ) -> Self {
+        let After { position: after, sent: previous } = after.into();
+        let mut end = 0;
+        let is_skipped = |unit: &&Unit| std::mem::replace(&mut end, unit.end) == unit.end;
+        let skipped = units.iter().filter(is_skipped).count();
         let size = bytes.len() + units.len() * size_of::<Unit>() + OVERHEAD_BYTES;
         let charge = if account.exceeds(size) {
             account.hold_outside(Kind::Chunks, size)
         } else {
             account.charge(Kind::Chunks, size)
         };
-        Self { bytes, units, after, charge, copied: AtomicUsize::new(0) }
+        let copied = AtomicUsize::new(0);
+        Self { bytes, units, after, previous, skipped, ended: None, charge, copied }
+    }
+
+    /// The same with the last end among its entries.
+    pub fn ending(self, ended: Option<Ended>) -> Self {
+        Self { ended, ..self }
     }
 
     /// A chunk of one unit, behind which a viewer stands at `position`.
@@ -63,14 +113,61 @@ impl Chunk {
         self.units.last().map_or(self.after, |unit| unit.position)
     }
 
+    /// How many of its entries are not sent.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// What it takes of what may be held: its bytes, or its units, where nearly all are without a
+    /// frame.
+    pub fn weight(&self) -> usize {
+        self.bytes.len().max(self.skipped * size_of::<Unit>())
+    }
+
+    /// The last entry of it that was sent, or that was before it.
+    pub fn last_sent(&self) -> StreamId {
+        self.sent_before(self.bytes.len()).unwrap_or(self.previous)
+    }
+
     /// Where the bytes that a viewer at `position` lacks begin; none where that is no place of
     /// this chunk.
     pub fn offset_after(&self, position: StreamId) -> Option<usize> {
-        if position == self.after {
+        if position == self.after || position == self.previous {
             return Some(0);
         }
         let found = self.units.binary_search_by_key(&position, |unit| unit.position).ok()?;
         Some(self.units[found].end)
+    }
+
+    /// Which entry was sent last before what begins at an offset; none where a frame lies across.
+    pub fn sent_before(&self, offset: usize) -> Option<StreamId> {
+        if offset == 0 {
+            return Some(self.previous);
+        }
+        // Those that are skipped behind it end there, too.
+        let unit = self.units.get(self.units.partition_point(|unit| unit.end < offset))?;
+        (unit.end == offset).then_some(unit.position)
+    }
+
+    /// How many entries come behind the one that was sent last before an offset.
+    pub fn entries_from(&self, offset: usize) -> usize {
+        match offset {
+            0 => self.units.len(),
+            _ => {
+                let before = self.units.partition_point(|unit| unit.end < offset);
+                self.units.len().saturating_sub(before + 1)
+            }
+        }
+    }
+
+    /// How many of the units from one on have frames.
+    pub fn frames_from(&self, number: usize) -> usize {
+        let units = &self.units[number.min(self.units.len())..];
+        if self.skipped == 0 {
+            return units.len();
+        }
+        let mut end = number.checked_sub(1).map_or(0, |before| self.units[before].end);
+        units.iter().filter(|unit| std::mem::replace(&mut end, unit.end) != unit.end).count()
     }
 
     /// The unit that the byte at `offset` belongs to, with its number.

@@ -3,6 +3,7 @@
 //! Entries are encoded once per process; everything here appends whole text frames to a buffer.
 
 mod derived;
+mod mapped;
 mod previous;
 mod standing;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::account::Account;
-use crate::chunk::{Chunk, Unit};
+use crate::chunk::{After, Chunk, Ended, Unit};
 use crate::digits;
 use crate::entry::Entry;
 use crate::form::ws::put_text;
@@ -24,6 +25,8 @@ use crate::state::State;
 use crate::timestamp;
 
 pub use derived::put_derived_update;
+pub use mapped::put_end;
+use mapped::put_mapped;
 pub use previous::with_other_previous;
 pub use standing::Standing;
 
@@ -53,16 +56,19 @@ const OWN_BYTES: usize = 192;
 /// Up to this many fields, names are compared with each other; beyond, through a hash map.
 const FEW_FIELDS: usize = 16;
 
-/// The entries as chunks, in order. `after` is the position right before the first entry.
+/// The entries as chunks, in order; `after` is where they follow. Those that their source has skipped
+/// are in them without a frame.
 pub fn entries(
     account: &Account,
     thread: &ThreadId,
-    mut after: StreamId,
+    after: impl Into<After>,
     entries: &[Entry],
 ) -> Vec<Arc<Chunk>> {
     let mut chunks = Vec::new();
     let mut rest = entries;
-    let own_bytes = OWN_BYTES + thread.as_str().len();
+    let mut after: After = after.into();
+    let last = entries.last().map(|entry| entry.id);
+    let own_bytes = OWN_BYTES + thread.as_str().len() + thread.source_name().map_or(0, str::len);
     while !rest.is_empty() {
         let mut size = 0;
         let many = rest.iter().position(|entry| {
@@ -73,14 +79,30 @@ pub fn entries(
         rest = later;
         let mut out = BytesMut::with_capacity(size);
         let mut units = Vec::with_capacity(now.len());
-        let mut previous = after;
+        let (mut sent, mut ended) = (after.sent, None);
         for entry in now {
-            put_text(&mut out, |out| put_entry(out, thread, previous, entry));
+            match thread.source() {
+                None => {
+                    put_text(&mut out, |out| put_entry(out, thread, sent, entry));
+                    sent = entry.id;
+                }
+                Some(source) => {
+                    let is_last = last == Some(entry.id);
+                    let put = put_mapped(&mut out, thread, source, sent, entry, is_last);
+                    sent = if put.skipped { sent } else { entry.id };
+                    ended = put.ended.or(ended);
+                }
+            }
             units.push(Unit { end: out.len(), position: entry.id });
-            previous = entry.id;
         }
-        chunks.push(Arc::new(Chunk::new(account, exact(out), units.into(), after)));
-        after = previous;
+        let behind = |ended: Ended| {
+            let behind = units.partition_point(|unit| unit.position <= ended.position);
+            Ended { behind: (units.len() - behind) as u64, ..ended }
+        };
+        let ended = ended.map(behind);
+        let chunk = Chunk::new(account, exact(out), units.into(), after);
+        after = After { position: chunk.last(), sent };
+        chunks.push(Arc::new(chunk.ending(ended)));
     }
     chunks
 }
@@ -103,12 +125,7 @@ fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &
             "timestamp" => has_timestamp = true,
             _ => {}
         }
-        put_name(out, &name);
-        if TEXT_MEMBERS.contains(&name.as_ref()) {
-            put_string(out, &text(value));
-        } else {
-            put_value(out, value);
-        }
+        put_field(out, &name, value);
         out.put_u8(b',');
     }
     put_id(out, "stream_id", entry.id);
@@ -125,9 +142,19 @@ fn put_entry(out: &mut BytesMut, thread: &ThreadId, previous: StreamId, entry: &
     out.put_u8(b'}');
 }
 
+/// A field as a member.
+fn put_field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    put_name(out, name);
+    if TEXT_MEMBERS.contains(&name) {
+        put_string(out, &text(value));
+    } else {
+        put_value(out, value);
+    }
+}
+
 /// The fields in the entry's order. A name that repeats keeps its first place and its last value,
 /// as in the dictionary that a Python client would make of the entry.
-fn fields(entry: &Entry) -> Vec<(Cow<'_, str>, &Bytes)> {
+pub(crate) fn fields(entry: &Entry) -> Vec<(Cow<'_, str>, &Bytes)> {
     let mut fields: Vec<_> = entry.fields.iter().map(|(name, value)| (text(name), value)).collect();
     let repeats = |at: usize| fields[..at].iter().any(|(name, _)| *name == fields[at].0);
     if fields.len() <= FEW_FIELDS && !(1..fields.len()).any(repeats) {
@@ -162,7 +189,7 @@ pub fn put_initial_state(
 ) {
     put_text(out, |out| {
         out.put_slice(b"{\"update_type\":\"initial_state\",");
-        put_text_member(out, "thread_id", thread.as_str());
+        put_thread(out, thread);
         if let Some(task) = &state.task {
             out.put_u8(b',');
             put_text_member(out, "task_id", &text(&task.task_id));
@@ -207,7 +234,7 @@ pub fn caught_up(thread: &ThreadId, position: StreamId) -> Bytes {
     let mut out = BytesMut::with_capacity(192);
     put_text(&mut out, |out| {
         out.put_slice(b"{\"update_type\":\"caught_up\",");
-        put_text_member(out, "thread_id", thread.as_str());
+        put_thread(out, thread);
         out.put_u8(b',');
         put_id(out, "stream_id", position);
         out.put_u8(b'}');
@@ -219,7 +246,7 @@ pub fn caught_up(thread: &ThreadId, position: StreamId) -> Bytes {
 pub fn put_gap(out: &mut BytesMut, thread: &ThreadId, gap: &Gap) {
     put_text(out, |out| {
         out.put_slice(b"{\"update_type\":\"gap\",");
-        put_text_member(out, "thread_id", thread.as_str());
+        put_thread(out, thread);
         for (name, id) in [("requested", gap.requested), ("first", gap.first), ("last", gap.last)] {
             out.put_u8(b',');
             put_id(out, name, id);
@@ -230,17 +257,31 @@ pub fn put_gap(out: &mut BytesMut, thread: &ThreadId, gap: &Gap) {
     });
 }
 
-/// An error frame: `{"error": …, "thread_id": …}`; the id as the viewer gave it.
-pub fn error(message: &str, thread_id: &str) -> Bytes {
+/// An error frame: `{"error": …, "thread_id": …}`; the id as the viewer gave it, and the source where
+/// it is not the agent's.
+pub fn error(message: &str, thread_id: &str, source: Option<&str>) -> Bytes {
     let mut out = BytesMut::with_capacity(192);
     put_text(&mut out, |out| {
         out.put_u8(b'{');
         put_text_member(out, "error", message);
         out.put_u8(b',');
         put_text_member(out, "thread_id", thread_id);
+        if let Some(source) = source {
+            out.put_u8(b',');
+            put_text_member(out, "source", source);
+        }
         out.put_u8(b'}');
     });
     out.freeze()
+}
+
+/// The members that say whose frame it is.
+fn put_thread(out: &mut BytesMut, thread: &ThreadId) {
+    put_text_member(out, "thread_id", thread.as_str());
+    if let Some(source) = thread.source_name() {
+        out.put_u8(b',');
+        put_text_member(out, "source", source);
+    }
 }
 
 fn put_name(out: &mut BytesMut, name: &str) {

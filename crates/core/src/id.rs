@@ -10,18 +10,42 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 
 use crate::digits;
+use crate::source::Source;
 
 /// The longest thread id, in bytes (protocol §1).
 pub const THREAD_ID_BYTES_MAX: usize = 128;
 
-/// The id of a task: 1 to 128 of `[A-Za-z0-9_-]` (protocol §1). Cheap to clone.
+/// The id of a task: of the agent's, 1 to 128 of `[A-Za-z0-9_-]` (protocol §1); of another
+/// [`Source`]'s, as that says, and with it. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ThreadId(Arc<str>);
+pub struct ThreadId {
+    text: Arc<str>,
+    source: Option<Arc<Source>>,
+}
 
 impl ThreadId {
+    /// A task of a source that is not the agent's.
+    ///
+    /// # Errors
+    /// The source has no task of that id.
+    pub fn of(source: &Arc<Source>, text: &str) -> Result<Self, InvalidThreadId> {
+        let id = Self { text: Arc::from(text), source: Some(source.clone()) };
+        if source.has(text) { Ok(id) } else { Err(InvalidThreadId) }
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Its source; none is the agent's.
+    pub fn source(&self) -> Option<&Arc<Source>> {
+        self.source.as_ref()
+    }
+
+    /// The name of its source; none is the agent's.
+    pub fn source_name(&self) -> Option<&str> {
+        self.source.as_deref().map(Source::name)
     }
 }
 
@@ -31,19 +55,24 @@ impl FromStr for ThreadId {
     fn from_str(text: &str) -> Result<Self, InvalidThreadId> {
         let well_formed = (1..=THREAD_ID_BYTES_MAX).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if well_formed { Ok(Self(Arc::from(text))) } else { Err(InvalidThreadId) }
+        let id = || Self { text: Arc::from(text), source: None };
+        if well_formed { Ok(id()) } else { Err(InvalidThreadId) }
     }
 }
 
 impl fmt::Display for ThreadId {
+    /// With its source before it, where that is not the agent's: `source:id`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        if let Some(source) = self.source_name() {
+            write!(f, "{source}:")?;
+        }
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for ThreadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -175,7 +204,10 @@ impl Keys {
 
     /// The key of a task's stream.
     pub fn stream(&self, thread: &ThreadId) -> String {
-        format!("{}{thread}{}", self.stream_head, self.stream_tail)
+        match thread.source() {
+            None => format!("{}{thread}{}", self.stream_head, self.stream_tail),
+            Some(source) => source.stream_key(thread.as_str()),
+        }
     }
 
     /// The template of a stream's key, as it was given.

@@ -4,12 +4,61 @@
 //! number. Nesting costs a byte a level on the heap, not stack: no depth overflows.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
 
 /// Whether `text` is exactly one JSON text of RFC 8259, white space around it allowed.
 pub fn is_text(text: &str) -> bool {
-    Scanner { bytes: text.as_bytes(), at: 0 }.whole()
+    Scanner::new(text).whole(|_, _| {})
+}
+
+/// What a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One JSON text, an object.
+    Object,
+    /// One JSON text of another type.
+    Other,
+    /// No JSON text.
+    None,
+}
+
+/// What a text is; where it is an object, with each of its members in their order: where its name
+/// lies, as it was written between its quotes, and where its value. What is told of a text that is no
+/// JSON in the end means nothing.
+pub fn members(text: &str, member: impl FnMut(Range<usize>, Range<usize>)) -> Kind {
+    if !Scanner::new(text).whole(member) {
+        return Kind::None;
+    }
+    if text.trim_start().starts_with('{') { Kind::Object } else { Kind::Other }
+}
+
+/// The value of a member of an object, as it was written; of several with one name it is the last.
+pub fn member<'a>(text: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut found = None;
+    let kind = members(text, |name, value| {
+        if self::name(&text[name]) == wanted {
+            found = Some(value);
+        }
+    });
+    found.filter(|_| kind == Kind::Object).map(|value| &text[value])
+}
+
+/// A member's name, of what was written between its quotes.
+pub fn name(written: &str) -> Cow<'_, str> {
+    if written.contains('\\') {
+        let name = serde_json::from_str(&format!("\"{written}\""));
+        return name.map_or(Cow::Borrowed(written), Cow::Owned);
+    }
+    Cow::Borrowed(written)
+}
+
+/// A JSON text's value as text: what a string says, anything else as it was written.
+pub fn said(value: &str) -> Cow<'_, str> {
+    let value = value.trim_ascii();
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    inner.map_or(Cow::Borrowed(value), name)
 }
 
 /// Appends `text` as a JSON string, quotes included.
@@ -71,13 +120,25 @@ pub fn put_value(out: &mut BytesMut, raw: &[u8]) {
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where the last name lies, without its quotes.
+    name: Range<usize>,
 }
 
-impl Scanner<'_> {
-    fn whole(&mut self) -> bool {
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { bytes: text.as_bytes(), at: 0, name: 0..0 }
+    }
+
+    /// Whether it is one JSON text; `member` is told of those of the outermost object.
+    fn whole(&mut self, mut member: impl FnMut(Range<usize>, Range<usize>)) -> bool {
         let mut open: Vec<u8> = Vec::new();
+        // The member of the outermost object that is being read: its name, and where its value begins.
+        let (mut name, mut value_from) = (0..0, 0);
         self.space();
         loop {
+            if open.len() == 1 {
+                (name, value_from) = (self.name.clone(), self.at);
+            }
             match self.begin_value() {
                 Begun::Whole => {}
                 Begun::Object => {
@@ -91,6 +152,9 @@ impl Scanner<'_> {
                 Begun::Wrong => return false,
             }
             loop {
+                if open == b"{" {
+                    member(name.clone(), value_from..self.at);
+                }
                 self.space();
                 let Some(container) = open.last() else { return self.at == self.bytes.len() };
                 let in_object = *container == b'{';
@@ -145,9 +209,11 @@ impl Scanner<'_> {
 
     /// A member's name and the colon behind it, up to its value.
     fn key(&mut self) -> bool {
+        let from = self.at + 1;
         if !(self.eat(b'"') && self.string()) {
             return false;
         }
+        self.name = from..self.at - 1;
         self.space();
         let colon = self.eat(b':');
         self.space();

@@ -25,6 +25,7 @@ pub mod seam;
 pub mod since;
 pub mod slots;
 pub mod snapshot;
+pub mod source;
 pub mod state;
 pub mod timestamp;
 pub mod topic;

@@ -61,7 +61,7 @@ pub struct Run {
     place: u64,
     end: u64,
     head: StreamId,
-    /// Number of units.
+    /// Number of units with frames.
     units: usize,
     /// How many units the topic had ever been given when this was gathered; 0 for a page.
     appended: u64,
@@ -76,7 +76,7 @@ impl Run {
         self.held.clear();
         self.place = position.place;
         self.end = log.end();
-        self.head = log.head();
+        self.head = log.sent();
         self.appended = log.appended();
         self.epoch = log.epoch();
         let complete = log.since(position.id, position.place, &mut self.held);
@@ -88,13 +88,13 @@ impl Run {
 
     fn count_units(&mut self) {
         let place = self.place;
-        let units = |held: &Held| held.chunk.units.len() - held.first_unit_from(place);
+        let units = |held: &Held| held.chunk.frames_from(held.first_unit_from(place));
         self.units = self.held.iter().map(units).sum();
     }
 
     /// A state, or a gap with its state: all of a chunk, wherever the viewer stood before.
     pub fn of_state(chunk: Arc<Chunk>) -> Self {
-        let head = chunk.last();
+        let head = chunk.last_sent();
         let held = vec![Held::new(PAGE_ORIGIN, chunk)];
         let end = held[0].end();
         let mut run = Self { held, place: PAGE_ORIGIN, end, head, units: 0, ..Self::default() };
@@ -107,7 +107,7 @@ impl Run {
     pub fn of_page(chunks: Vec<Arc<Chunk>>, after: StreamId) -> Option<Self> {
         let first = chunks.first()?;
         let place = PAGE_ORIGIN + first.offset_after(after)? as u64;
-        let head = chunks.last()?.last();
+        let head = chunks.last()?.last_sent();
         let mut end = PAGE_ORIGIN;
         let held = chunks
             .into_iter()
@@ -176,7 +176,11 @@ impl Run {
     pub fn positions(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.held.iter().flat_map(|held| {
             let first = held.first_unit_from(self.place);
-            held.chunk.units[first..].iter().map(|unit| unit.position)
+            let mut end = first.checked_sub(1).map_or(0, |before| held.chunk.units[before].end);
+            let units = held.chunk.units[first..].iter();
+            units
+                .filter(move |unit| std::mem::replace(&mut end, unit.end) != unit.end)
+                .map(|unit| unit.position)
         })
     }
 
@@ -197,18 +201,16 @@ impl Run {
         let mut rest = None;
         for held in &self.held {
             let first = held.first_unit_from(self.place);
+            units += held.chunk.frames_from(first);
             if reached >= held.end() {
-                units += held.chunk.units.len() - first;
                 continue;
             }
             let within = reached.saturating_sub(held.start) as usize;
             let Some((number, unit)) = held.chunk.unit_at(within) else { break };
-            units += number.saturating_sub(first);
-            let before = number.checked_sub(1).map(|before| held.chunk.units[before]);
-            if within == before.map_or(0, |before| before.end) {
+            units -= held.chunk.frames_from(number.max(first));
+            if let Some(id) = held.chunk.sent_before(within) {
                 // Between two units. Where nothing was sent, the position stays what it was.
                 if units > 0 {
-                    let id = before.map_or(held.chunk.after, |before| before.position);
                     *position = Position { id, place: reached };
                 }
             } else {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::chunk::{Chunk, Unit};
+use crate::chunk::{Chunk, Ended};
 use crate::fanout::{Batch, Derived};
 use crate::id::StreamId;
 use crate::present::{Present, Version};
@@ -24,6 +24,10 @@ pub struct TopicLog {
     /// Where that begins which was read last.
     read_from: u64,
     head: StreamId,
+    /// The last entry that was sent of those up to the head; where they begin, the head.
+    sent: StreamId,
+    /// The last end among them.
+    ended: Option<Ended>,
     bytes: usize,
     appended: u64,
     /// The same when it last began with a gap.
@@ -77,10 +81,10 @@ impl Held {
         self.start + self.chunk.bytes.len() as u64
     }
 
-    /// Whether a viewer with everything up to `position` stands at this place of the chunk.
+    /// Whether a viewer who was sent `position` last stands at this place of the chunk.
     fn stands_at(&self, place: u64, position: StreamId) -> bool {
         let offset = place.checked_sub(self.start).map(|offset| offset as usize);
-        offset.is_some() && self.chunk.offset_after(position) == offset
+        offset.and_then(|offset| self.chunk.sent_before(offset)) == Some(position)
     }
 }
 
@@ -92,6 +96,8 @@ impl TopicLog {
             end: ORIGIN,
             read_from: ORIGIN,
             head,
+            sent: head,
+            ended: None,
             bytes: 0,
             appended: 1,
             renewed: 1,
@@ -111,9 +117,24 @@ impl TopicLog {
         &mut self.present
     }
 
-    /// The position of a viewer who has everything.
+    /// The same where an end is among the entries up to the head.
+    pub fn ending(self, ended: Option<Ended>) -> Self {
+        Self { ended, ..self }
+    }
+
+    /// Up to where there is everything.
     pub fn head(&self) -> StreamId {
         self.head
+    }
+
+    /// The position of a viewer who has everything: the last entry that was sent.
+    pub fn sent(&self) -> StreamId {
+        self.sent
+    }
+
+    /// The last end, if it is among so many of the newest entries.
+    pub fn ended(&self, within: usize) -> Option<Ended> {
+        self.ended.filter(|ended| ended.behind < within as u64)
     }
 
     /// The place behind the last byte.
@@ -173,27 +194,33 @@ impl TopicLog {
     pub fn renew(&mut self, chunk: Arc<Chunk>, batch: Option<Batch>, version: Version) {
         self.release();
         self.renewal = Renewal { batch, derived: None, version };
+        self.ended = None;
         self.push(chunk, true);
         self.renewed = self.appended;
     }
 
     fn push(&mut self, chunk: Arc<Chunk>, renewed: bool) {
         let held = Held { start: self.end, chunk, renewed };
+        let units = held.chunk.units.len() as u64;
         self.end = held.end();
-        self.bytes += held.chunk.bytes.len();
-        self.appended += held.chunk.units.len() as u64;
+        self.bytes += held.chunk.weight();
+        self.appended += units;
         self.head = held.chunk.last();
+        self.sent = held.chunk.last_sent();
+        let before = self.ended.map(|ended| Ended { behind: ended.behind + units, ..ended });
+        self.ended = held.chunk.ended.or(before);
         self.held.push_back(held);
     }
 
     /// Puts an older chunk in front, if it ends where this log begins and `bytes_max` allows.
     pub fn prepend(&mut self, chunk: &Arc<Chunk>, bytes_max: usize) -> bool {
-        let len = chunk.bytes.len();
-        if self.floor() != Some(chunk.last()) || self.bytes + len > bytes_max {
+        let weight = chunk.weight();
+        if self.floor() != Some(chunk.last()) || self.bytes + weight > bytes_max {
             return false;
         }
-        let start = self.held.front().map_or(self.end, |held| held.start) - len as u64;
-        self.bytes += len;
+        let end = self.held.front().map_or(self.end, |held| held.start);
+        let start = end - chunk.bytes.len() as u64;
+        self.bytes += weight;
         self.held.push_front(Held { start, chunk: chunk.clone(), renewed: false });
         true
     }
@@ -206,7 +233,7 @@ impl TopicLog {
             && self.held.front().is_some_and(is_older)
             && let Some(held) = self.held.pop_front()
         {
-            self.bytes -= held.chunk.bytes.len();
+            self.bytes -= held.chunk.weight();
         }
     }
 
@@ -218,7 +245,7 @@ impl TopicLog {
 
     /// The place of the bytes that a viewer at `position` lacks; none where they are not held.
     pub fn locate(&self, position: StreamId) -> Option<u64> {
-        if position == self.head {
+        if position == self.head || position == self.sent {
             return Some(self.end);
         }
         // A viewer waits behind the newest chunks far more often than behind the oldest.
@@ -242,25 +269,22 @@ impl TopicLog {
         }
     }
 
-    /// The unit that begins at a place: its bytes, the position before it, and its own. None where
+    /// The unit that begins at a place: its bytes, what was sent before it, and its own position. None where
     /// nothing is held there, or it tells that the stream is another one.
     pub fn unit_at(&self, place: u64) -> Option<(&[u8], StreamId, StreamId)> {
         let first = self.held.partition_point(|held| held.end() <= place);
         let held = self.held.get(first).filter(|held| !held.renewed)?;
         let start = usize::try_from(place.checked_sub(held.start)?).ok()?;
-        let (number, unit) = held.chunk.unit_at(start)?;
-        let before = match number.checked_sub(1) {
-            Some(before) => held.chunk.units[before],
-            None => Unit { end: 0, position: held.chunk.after },
-        };
-        let bytes = held.chunk.bytes.get(start..unit.end)?;
-        (before.end == start).then_some((bytes, before.position, unit.position))
+        let (_, unit) = held.chunk.unit_at(start)?;
+        let before = held.chunk.sent_before(start)?;
+        Some((held.chunk.bytes.get(start..unit.end)?, before, unit.position))
     }
 
-    /// How many units are held from a place on.
-    pub fn units_from(&self, place: u64) -> u64 {
-        let held = self.held.iter().rev().take_while(|held| held.end() > place);
-        held.map(|held| (held.chunk.units.len() - held.first_unit_from(place)) as u64).sum()
+    /// How many entries come behind the one that was sent last before a place.
+    pub fn entries_from(&self, place: u64) -> u64 {
+        let held = self.held.iter().rev().take_while(|held| held.end() >= place);
+        held.map(|held| held.chunk.entries_from(place.saturating_sub(held.start) as usize) as u64)
+            .sum()
     }
 
     /// Appends the chunks with the bytes from `place` on, for a viewer with everything up to

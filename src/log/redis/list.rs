@@ -93,6 +93,7 @@ impl RedisLog {
             Err(failure) if failure.class == Class::NoRightToKey => None,
             read => row(read?),
         };
+        let state = state.map(|state| self.in_words(state));
         Ok(state.map(|state| Listed { thread, updated_at, state }))
     }
 }

@@ -28,9 +28,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use redis::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::core::source::{StateKey, Words};
 use crate::id::{Keys, ThreadId};
 use crate::log::tail::TrackingTable;
-use crate::log::{AtOnce, AwaitedTurn, LogCounts, LogError, Snapshot, SnapshotWants};
+use crate::log::{AtOnce, AwaitedTurn, LogCounts, LogError, Snapshot, SnapshotWants, State};
 use connection::{Connector, Timeouts};
 use error::{Class, Failure};
 use link::Link;
@@ -64,6 +65,8 @@ pub struct RedisOptions {
     pub ca: String,
     /// Where things lie.
     pub keys: Keys,
+    /// What the agent's words for a status mean.
+    pub words: Words,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// About how many entries a stream that we publish to keeps.
@@ -188,7 +191,14 @@ impl RedisLog {
         };
         let bytes_max = wants.bytes_max.map(|bytes| bytes.to_string()).unwrap_or_default();
         let looks_for = wants.looks_for.map(|id| id.to_string()).unwrap_or_default();
-        let names = [keys.stream(thread), format!("{prefix}:thread:{thread}")];
+        let state_key = thread.source().map(|source| source.state_key(thread.as_str()));
+        let (state, kind, field) = match state_key {
+            None => (format!("{prefix}:thread:{thread}"), "", String::new()),
+            Some(None) => (keys.stream(thread), "none", String::new()),
+            Some(Some(StateKey::String(key))) => (key, "string", String::new()),
+            Some(Some(StateKey::Field { hash, field })) => (hash, "hash", field),
+        };
+        let names = [keys.stream(thread), state];
         let args = [
             format!("{prefix}:task"),
             updates,
@@ -198,6 +208,8 @@ impl RedisLog {
             page_bytes_max.to_string(),
             bytes_max,
             looks_for,
+            kind.to_owned(),
+            field,
         ];
         let reading = self.link.in_time(async {
             let (_room, turn) = self.room_in_turn(wants, turn).await;
@@ -221,13 +233,22 @@ impl RedisLog {
         match reading.await? {
             ((Value::Nil, _), _) => Err(LogError::TooLarge),
             ((answer, history), turn) => {
-                let snapshot = Snapshot { history, ..reply::snapshot(answer) };
+                let mut snapshot = Snapshot { history, ..reply::snapshot(answer) };
+                if thread.source().is_none() {
+                    snapshot.state = snapshot.state.map(|state| self.in_words(state));
+                }
                 if wants.page.is_none() {
                     self.learn_size(snapshot.state.as_ref().map_or(0, |state| state.bytes_len()));
                 }
                 Ok((snapshot, turn))
             }
         }
+    }
+
+    /// The agent's state with its status as the field calls it.
+    fn in_words(&self, state: State) -> State {
+        let status = state.status.map(|status| self.options.words.status(status));
+        State { status, ..state }
     }
 
     /// A state had so many bytes. A large one counts at once, small ones by and by.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::core::source::Words;
 use crate::id::{Keys, StreamId};
 use crate::log::redis::common::RedisServer;
 use crate::log::redis::connection::Timeouts;
@@ -87,6 +88,7 @@ impl Redis {
 fn options() -> RedisOptions {
     let patience = Duration::from_secs(5);
     RedisOptions {
+        words: Words::default(),
         url: String::new(),
         ca: String::new(),
         keys: Keys::default(),

@@ -11,6 +11,9 @@
 -- ARGV[6]  about that many bytes in the page
 -- ARGV[7]  at most about that many bytes in all; empty where it does not matter
 -- ARGV[8]  an id of which is told whether it has an entry; empty for none
+-- ARGV[9]  of a source that is not the agent's, what KEYS[2] is: 'string' or 'hash', which hold the
+--          status, or 'none'; empty for the agent's
+-- ARGV[10] the field of the hash
 --
 -- Answers {time, facts, state, newest, page, 1 where the stream goes on behind the page, 1 where the id
 -- has an entry}; nil where it would be too many bytes.
@@ -127,6 +130,23 @@ local function state(updates_max)
   }
 end
 
+-- The state of a task of another source: its status is all that there is of it.
+local function status()
+  local found
+  if ARGV[9] == 'string' then
+    found = text(KEYS[2])
+  elseif ARGV[9] == 'hash' then
+    found = read('HGET', KEYS[2], ARGV[10])
+    weigh(found and #found or 0)
+  end
+  return found and { false, found, {}, 0, false, false, {}, {}, {} }
+end
+
+local function state_of(updates_max)
+  if ARGV[9] ~= '' then return status() end
+  return state(updates_max)
+end
+
 local function snapshot()
   local now = read('TIME')
   local stream, last = facts(KEYS[1])
@@ -143,7 +163,7 @@ local function snapshot()
   return {
     now[1] .. string.format('%06d', now[2]),
     stream,
-    ARGV[2] ~= '' and state(tonumber(ARGV[2])),
+    ARGV[2] ~= '' and state_of(tonumber(ARGV[2])),
     newest,
     page,
     goes_on and 1 or 0,

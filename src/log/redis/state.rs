@@ -129,7 +129,7 @@ impl RedisLog {
             }
             None => None,
         };
-        Ok(Some(State {
+        Ok(Some(self.in_words(State {
             status: self.string(own("status"), 0).await?,
             updates_total: updates.len() as u64,
             updates,
@@ -138,7 +138,7 @@ impl RedisLog {
             metadata: self.hash(of_thread("metadata")).await?,
             context: self.hash(of_thread("context")).await?,
             task,
-        }))
+        })))
     }
 
     async fn list(&self, key: Vec<u8>, weight: &Weight) -> Result<Vec<Bytes>, LogError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::common::RedisServer;
 use super::*;
+use crate::core::source::Words;
 use crate::id::StreamId;
 use crate::log::{PageWants, Publication, Write};
 
@@ -12,9 +13,15 @@ fn log(url: String, connect_ms: u64) -> RedisLog {
     let timeouts =
         Timeouts { connect: Duration::from_millis(connect_ms), response: Duration::from_secs(10) };
     let keys = Keys::default();
-    let ca = String::new();
-    let options =
-        RedisOptions { url, ca, keys, timeouts, stream_length_max: 1_000, expiry_seconds: 1_000 };
+    let options = RedisOptions {
+        url,
+        ca: String::new(),
+        keys,
+        words: Words::default(),
+        timeouts,
+        stream_length_max: 1_000,
+        expiry_seconds: 1_000,
+    };
     RedisLog::new(options).unwrap()
 }
 

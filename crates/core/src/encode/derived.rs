@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{put_id, put_name, put_text_member};
+use super::{put_id, put_name, put_thread};
 use crate::form::ws::put_text;
 use crate::id::{StreamId, ThreadId};
 use crate::json::{put_value, text};
@@ -25,7 +25,7 @@ pub fn put_derived_update(
 ) {
     put_text(out, |out| {
         out.put_slice(b"{\"update_type\":\"thread_update\",");
-        put_text_member(out, "thread_id", thread.as_str());
+        put_thread(out, thread);
         let json = text(update);
         match serde_json::from_str::<Members<'_>>(&json) {
             Ok(Members(members)) => put_members(out, &members),

@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{put_approval, put_id, put_text_member};
+use super::{put_approval, put_id, put_text_member, put_thread};
 use crate::form::ws::put_text;
 use crate::id::{StreamId, ThreadId};
 use crate::json::{put_value, text};
@@ -60,7 +60,7 @@ impl Standing<'_> {
             out.put_u8(b'{');
             put_text_member(out, "update_type", update_type);
             out.put_u8(b',');
-            put_text_member(out, "thread_id", self.thread.as_str());
+            put_thread(out, self.thread);
             if let Some(task) = &self.state.task {
                 out.put_u8(b',');
                 put_text_member(out, "task_id", &text(&task.task_id));

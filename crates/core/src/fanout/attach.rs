@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::read::Budget;
 use super::{
-    Batch, Count, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket, SocketState,
-    Topic, Viewer, Watching,
+    Batch, Count, Derived, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket,
+    SocketState, Topic, Viewer, Watching,
 };
 use crate::account::Kind;
 use crate::chunk::Chunk;
@@ -27,10 +27,10 @@ pub(super) const SUBSCRIPTION_BYTES: usize = 512;
 /// What a new socket is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// One task, from a position on if there is one; the id as it was given, where it is malformed.
+    /// One task, from a position on if there is one.
     Task {
         /// The task.
-        thread: Result<ThreadId, String>,
+        thread: Result<ThreadId, Malformed>,
         /// The position.
         since: Option<Since>,
     },
@@ -38,6 +38,15 @@ pub enum Purpose {
     Tasks,
     /// It gets back what it sends.
     Echo,
+}
+
+/// A task's id that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// As it was given.
+    pub id: String,
+    /// The name of its source, where that is not the agent's.
+    pub source: Option<String>,
 }
 
 /// What a viewer wants of the desk.
@@ -86,7 +95,11 @@ pub enum Answer {
         /// Who is still to be told something by and by: it may have been withheld from this viewer
         /// on a connection before.
         batch: Option<Batch>,
+        /// What it is told once it has everything: that its task ended before its position.
+        derived: Option<Arc<Derived>>,
     },
+    /// Its task is not there yet. The desk answers once it is, or when that took too long.
+    NotYet,
     /// It cannot have its task.
     Refused(Refusal),
 }
@@ -135,7 +148,9 @@ impl<T: Topic> Fanout<T> {
                 Watching::One(self.subscribe(key, topic, since, io))
             }
             Purpose::Task { thread: Err(given), .. } => {
-                self.put(key, &encode::error("Invalid thread id", &given), io);
+                let Malformed { id, source } = given;
+                let frame = encode::error("Invalid thread id", &id, source.as_deref());
+                self.put(key, &frame, io);
                 return self.close(key, 4004, "Invalid thread id", io);
             }
             Purpose::Tasks => Watching::Many(Box::new(Many {
@@ -266,15 +281,25 @@ impl<T: Topic> Fanout<T> {
     /// viewers of the others ask again when the socket is free.
     pub fn answered(&mut self, key: Key, answer: Answer, io: &mut impl Io<Topic = T>) {
         let Some(viewer) = self.viewers.get_mut(key) else { return };
-        if viewer.phase != Phase::Asking {
+        let asked = viewer.phase == Phase::Asking;
+        if !asked && viewer.phase != Phase::Parked {
             return;
         }
         let socket_key = viewer.socket;
         let Some(socket) = self.sockets.get_mut(socket_key) else { return };
+        if matches!(answer, Answer::NotYet) {
+            viewer.phase = Phase::Parked;
+            if let Some(many) = socket.many().filter(|_| asked) {
+                many.asking = many.asking.saturating_sub(1);
+            }
+            return self.go_on_many(socket_key, io);
+        }
         viewer.phase = Phase::Following;
         let free = socket.is_free();
         let room = free || socket.many().is_some_and(|many| many.answered.is_none());
         let page = match answer {
+            // Done above.
+            Answer::NotYet => None,
             Answer::Refused(refusal) => {
                 viewer.phase = Phase::Refused(refusal);
                 None
@@ -287,9 +312,9 @@ impl<T: Topic> Fanout<T> {
                 let run = Run::of_state(chunk);
                 Some(Page { run, then, state: Some((epoch, version)), lasts: false })
             }
-            Answer::After { chunks, then, epoch, batch } => {
+            Answer::After { chunks, then, epoch, batch, derived } => {
                 if std::mem::take(&mut viewer.attaching) {
-                    viewer.batch = batch;
+                    (viewer.batch, viewer.derived) = (batch, derived);
                 }
                 viewer.epoch = epoch;
                 let after = viewer.position.id;
@@ -308,7 +333,7 @@ impl<T: Topic> Fanout<T> {
             viewer.page = Some(Box::new(page));
         }
         if let Some(many) = socket.many() {
-            many.asking = many.asking.saturating_sub(1);
+            many.asking = many.asking.saturating_sub(u16::from(asked));
             let more = (many.asking_max * 2).min(self.settings.socket_questions_max);
             many.asking_max = if let_go { 1 } else { more };
             if waits {

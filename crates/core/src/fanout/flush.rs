@@ -122,6 +122,12 @@ impl<T: Topic> Fanout<T> {
             return;
         };
         if run.is_empty() {
+            // What is new is skipped, if anything is: that is no lag.
+            for (viewer, ..) in &group {
+                if let Some(viewer) = self.viewers.get_mut(*viewer) {
+                    viewer.has_all_of(&run);
+                }
+            }
             self.run = run;
             for (viewer, ..) in group {
                 if self.may_lack_state(viewer, told) {

@@ -38,7 +38,7 @@ impl<T: Topic> Fanout<T> {
         let many =
             matches!(self.sockets.get(socket), Some(Socket { watching: Watching::Many(_), .. }));
         if many || refusal == Refusal::NotFound {
-            self.put(socket, &encode::error(why, thread.as_str()), io);
+            self.put(socket, &encode::error(why, thread.as_str(), thread.source_name()), io);
         }
         if many {
             self.unsubscribe(socket, &thread, io);
@@ -70,10 +70,12 @@ impl<T: Topic> Fanout<T> {
     /// Where a viewer waits for an answer, it waits no more.
     fn no_longer_asking(&mut self, key: Key) {
         let Some(viewer) = self.viewers.get(key) else { return };
-        if viewer.phase != Phase::Asking {
+        let asked = viewer.phase == Phase::Asking;
+        if !asked && viewer.phase != Phase::Parked {
             return;
         }
-        if let Some(many) = self.sockets.get_mut(viewer.socket).and_then(Socket::many) {
+        let many = self.sockets.get_mut(viewer.socket).and_then(Socket::many);
+        if let Some(many) = many.filter(|_| asked) {
             many.asking = many.asking.saturating_sub(1);
         }
         if let Some(local) = self.topics.get(viewer.topic) {

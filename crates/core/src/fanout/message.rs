@@ -5,20 +5,37 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::id::ThreadId;
 use crate::since::Since;
+use crate::source::{AGENT, NoThread, Sources};
 
 /// A message that means something.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request<'a> {
     Ping,
-    Subscribe {
-        /// The id as it was given; empty where there is none.
-        thread: Cow<'a, str>,
-        since: Option<Result<Since, ()>>,
-    },
-    Unsubscribe {
-        thread: Cow<'a, str>,
-    },
+    Subscribe { task: Given<'a>, since: Option<Result<Since, ()>> },
+    Unsubscribe { task: Given<'a> },
+}
+
+/// A task as it was given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Given<'a> {
+    /// Empty where there is none.
+    pub(super) id: Cow<'a, str>,
+    /// Empty where it is no text.
+    source: Option<Cow<'a, str>>,
+}
+
+impl Given<'_> {
+    /// The task, if there can be such a one.
+    pub(super) fn thread(&self, sources: &Sources) -> Result<ThreadId, NoThread> {
+        sources.thread(self.source.as_deref(), &self.id)
+    }
+
+    /// The source, where it is not the agent's.
+    pub(super) fn other_source(&self) -> Option<&str> {
+        self.source.as_deref().filter(|name| *name != AGENT)
+    }
 }
 
 /// What a text says; nothing where it is none of ours.
@@ -27,8 +44,14 @@ pub(super) fn of(text: &str) -> Option<Request<'_>> {
     if !text.trim_start().starts_with('{') {
         return None;
     }
-    let Members { kind, thread, since } = serde_json::from_str(text).ok()?;
-    let thread = || thread.text().unwrap_or_default();
+    let Members { kind, thread, source, since } = serde_json::from_str(text).ok()?;
+    let task = || Given {
+        id: thread.text().unwrap_or_default(),
+        source: match source {
+            Value::Nothing => None,
+            source => Some(source.text().unwrap_or_default()),
+        },
+    };
     Some(match kind.text()?.as_ref() {
         "ping" => Request::Ping,
         "subscribe" => {
@@ -37,9 +60,9 @@ pub(super) fn of(text: &str) -> Option<Request<'_>> {
                 Value::Text(text) => Some(text.parse().map_err(|_| ())),
                 Value::Other => Some(Err(())),
             };
-            Request::Subscribe { thread: thread(), since }
+            Request::Subscribe { task: task(), since }
         }
-        "unsubscribe" => Request::Unsubscribe { thread: thread() },
+        "unsubscribe" => Request::Unsubscribe { task: task() },
         _ => return None,
     })
 }
@@ -49,6 +72,7 @@ pub(super) fn of(text: &str) -> Option<Request<'_>> {
 struct Members<'a> {
     kind: Value<'a>,
     thread: Value<'a>,
+    source: Value<'a>,
     since: Value<'a>,
 }
 
@@ -90,6 +114,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
             match name.as_ref() {
                 "type" => members.kind = map.next_value()?,
                 "thread_id" => members.thread = map.next_value()?,
+                "source" => members.source = map.next_value()?,
                 "since" => members.since = map.next_value()?,
                 _ => _ = map.next_value::<IgnoredAny>()?,
             }
@@ -186,9 +211,8 @@ mod tests {
 
     #[test]
     fn members_of_any_type_are_understood() {
-        let subscribe = |thread: &'static str, since| {
-            Some(Request::Subscribe { thread: Cow::Borrowed(thread), since })
-        };
+        let task = |id: &'static str| Given { id: Cow::Borrowed(id), source: None };
+        let subscribe = |id, since| Some(Request::Subscribe { task: task(id), since });
         let five = Since::After(StreamId { ms: 5, seq: 0 });
         for (text, message) in [
             (" {\"type\":\"ping\",\"x\":[{\"y\":[[1]]}]}", Some(Request::Ping)),
@@ -205,7 +229,19 @@ mod tests {
             ("{\"since\":-1e9,\"type\":\"subscribe\"}", subscribe("", Some(Err(())))),
             (
                 "{\"type\":\"unsubscribe\",\"thread_id\":\"a\"}",
-                Some(Request::Unsubscribe { thread: Cow::Borrowed("a") }),
+                Some(Request::Unsubscribe { task: task("a") }),
+            ),
+            (
+                "{\"source\":\"agno\",\"type\":\"unsubscribe\",\"thread_id\":\"a\"}",
+                Some(Request::Unsubscribe {
+                    task: Given { source: Some(Cow::Borrowed("agno")), ..task("a") },
+                }),
+            ),
+            (
+                "{\"source\":1,\"type\":\"unsubscribe\"}",
+                Some(Request::Unsubscribe {
+                    task: Given { source: Some(Cow::Borrowed("")), ..task("") },
+                }),
             ),
         ] {
             assert_eq!(of(text), message, "{text}");

@@ -11,7 +11,7 @@
 //! | `leave` | how they leave, and what is told to those who cannot have their task |
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
 //! | `push` | one viewer gets whatever it lacks, or asks for it |
-//! | `derived` | what was withheld from a state and never got its entry is told |
+//! | `derived` | what no entry tells is told: of what was withheld from a state, and that a task ended |
 //! | `present` | what a task is now, where no entry tells it |
 //! | `owed` | what a socket is owed before anything new, and how it goes on |
 //! | `read` | what viewers send, within their budgets |
@@ -36,7 +36,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-pub use attach::{Answer, Purpose, Refusal, Wants};
+pub use attach::{Answer, Malformed, Purpose, Refusal, Wants};
 pub use derived::{Batch, Derived};
 pub use io::{Count, Effect, Io, Sent, Topic};
 pub use read::Appetite;
@@ -47,6 +47,7 @@ use crate::position::{Position, Run};
 use crate::present::Version;
 use crate::roster::Roster;
 use crate::slots::{Key, Slots};
+use crate::source::Sources;
 use owed::Busy;
 use read::Replies;
 
@@ -81,6 +82,8 @@ pub struct Settings {
     pub viewers_per_slice: usize,
     /// Buffers in one send; what is beyond goes with the next one.
     pub slices_per_send_max: usize,
+    /// Whose tasks there are beside the agent's.
+    pub sources: Sources,
 }
 
 impl Default for Settings {
@@ -100,6 +103,7 @@ impl Default for Settings {
             flush_interval_ms: 0,
             viewers_per_slice: 256,
             slices_per_send_max: 64,
+            sources: Sources::default(),
         }
     }
 }
@@ -242,7 +246,7 @@ struct Viewer {
     page: Option<Box<Page>>,
     /// Something was withheld from it, and whom else from.
     batch: Option<Batch>,
-    /// What of that it is to be told, once it has everything.
+    /// What of that, or of an end, it is to be told once it has everything.
     derived: Option<Arc<Derived>>,
     /// The version of the state that it was given last; 0: none on this connection,
     version: Version,
@@ -254,8 +258,10 @@ struct Viewer {
 enum Phase {
     /// It waits for its turn to ask the desk.
     Waiting,
-    /// It waits for an answer of the desk.
+    /// It waits for an answer of the desk,
     Asking,
+    /// which may be long in coming: it keeps no other task of its socket from asking.
+    Parked,
     /// It follows its topic.
     Following,
     /// It cannot have its task, and has not been told yet.

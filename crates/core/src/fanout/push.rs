@@ -29,14 +29,15 @@ impl<T: Topic> Fanout<T> {
         loop {
             let Some(viewer) = self.viewers.get_mut(key) else { return };
             let Some(socket) = self.sockets.get(viewer.socket) else { return };
-            if viewer.phase == Phase::Asking || socket.state != SocketState::Open {
+            let asks = matches!(viewer.phase, Phase::Asking | Phase::Parked);
+            if asks || socket.state != SocketState::Open {
                 return;
             }
             if !socket.is_free() {
                 return self.wait_for_socket(key, io);
             }
             match viewer.phase {
-                Phase::Waiting | Phase::Asking => return self.ask(key),
+                Phase::Waiting | Phase::Asking | Phase::Parked => return self.ask(key),
                 Phase::Refused(refusal) => return self.tell_refusal(key, refusal, io),
                 Phase::Following => {}
             }

@@ -6,17 +6,17 @@
 
 use std::io::IoSlice;
 
-use super::message::{self, Request};
+use super::message::{self, Given, Request};
 use super::owed::{Incomplete, JSON_PONG, Paused};
 use super::{Count, Fanout, Io, Sent, Settings, Socket, SocketState, Topic, Watching};
 use crate::account::Kind;
 use crate::chunk::Rest;
 use crate::encode;
 use crate::form::ws::{self, Opcode};
-use crate::id::ThreadId;
 use crate::inbound::{Decoder, Inbound, Violation};
 use crate::since::Since;
 use crate::slots::Key;
+use crate::source::NoThread;
 
 /// The longest message of a socket that gets back what it sends, in bytes.
 const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -242,11 +242,11 @@ impl<T: Topic> Fanout<T> {
             }
             Inbound::Text(text) => match message::of(text) {
                 Some(Request::Ping) => self.reply_json(key, io),
-                Some(Request::Subscribe { thread, since }) if many => {
-                    self.subscribe_by_message(key, &thread, since, io);
+                Some(Request::Subscribe { task, since }) if many => {
+                    self.subscribe_by_message(key, &task, since, io);
                 }
-                Some(Request::Unsubscribe { thread }) if many => {
-                    if let Ok(thread) = thread.parse() {
+                Some(Request::Unsubscribe { task }) if many => {
+                    if let Ok(thread) = task.thread(&self.settings.sources) {
                         self.unsubscribe(key, &thread, io);
                     }
                 }
@@ -259,15 +259,16 @@ impl<T: Topic> Fanout<T> {
     fn subscribe_by_message(
         &mut self,
         key: Key,
-        given: &str,
+        given: &Given<'_>,
         since: Option<Result<Since, ()>>,
         io: &mut impl Io<Topic = T>,
     ) {
         let subscriptions_max = self.settings.socket_subscriptions_max;
         let Some(many) = self.sockets.get_mut(key).and_then(Socket::many) else { return };
         many.budget.take();
-        let error = match (given.parse::<ThreadId>(), since) {
-            (Err(_), _) => "Invalid thread id",
+        let error = match (given.thread(&self.settings.sources), since) {
+            (Err(NoThread::UnknownSource), _) => "Unknown source",
+            (Err(NoThread::InvalidId), _) => "Invalid thread id",
             (_, Some(Err(()))) => "Invalid since",
             (Ok(thread), _) if many.viewers.contains_key(&thread) => "Already subscribed",
             _ if many.viewers.len() >= subscriptions_max => "Too many subscriptions",
@@ -277,7 +278,7 @@ impl<T: Topic> Fanout<T> {
             }
         };
         self.send_replies(key, io);
-        let frame = encode::error(error, given);
+        let frame = encode::error(error, &given.id, given.other_source());
         if self.sockets.get(key).is_some_and(Socket::is_free) {
             self.put(key, &frame, io);
         } else if let Some(busy) = self.busy(key) {

@@ -55,14 +55,17 @@ pub fn whole(opcode: Opcode, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// The payload of one whole frame as we write them.
-pub fn payload(frame: &[u8]) -> Option<&[u8]> {
-    let header_len = match frame.get(1)? {
-        0..126 => 2,
-        126 => 4,
-        _ => HEADER_BYTES_MAX,
+/// The payload of the first of some frames as we write them, and the frames behind it.
+pub fn first_payload(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (header_len, payload_len) = match *frames.get(1)? {
+        len @ 0..126 => (2, usize::from(len)),
+        126 => (4, u16::from_be_bytes(frames.get(2..4)?.try_into().ok()?).into()),
+        _ => {
+            let len = u64::from_be_bytes(frames.get(2..HEADER_BYTES_MAX)?.try_into().ok()?);
+            (HEADER_BYTES_MAX, usize::try_from(len).ok()?)
+        }
     };
-    frame.get(header_len..)
+    frames.get(header_len..)?.split_at_checked(payload_len)
 }
 
 /// A Close frame. The reason is cut to the 123 bytes that fit.

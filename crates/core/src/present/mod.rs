@@ -23,6 +23,7 @@ use bytes::Bytes;
 use crate::account::Account;
 use crate::entry::Entry;
 use crate::id::StreamId;
+use crate::source::Words;
 use crate::state::State;
 
 pub use says::Part;
@@ -126,17 +127,18 @@ impl Present {
         true
     }
 
-    /// Entries came, or were read for somebody: what they tell need not be told again.
-    pub fn note(&mut self, entries: &[Entry]) -> Noted {
+    /// Entries came, or were read for somebody: what they tell need not be told again. `words` are the
+    /// publisher's for statuses.
+    pub fn note(&mut self, entries: &[Entry], words: &Words) -> Noted {
         let mut noted = Noted::default();
         for entry in entries {
-            noted.reads_again |= self.note_one(entry);
+            noted.reads_again |= self.note_one(entry, words);
         }
         noted
     }
 
-    fn note_one(&mut self, entry: &Entry) -> bool {
-        let found = tells_of(entry);
+    fn note_one(&mut self, entry: &Entry, words: &Words) -> bool {
+        let found = tells_of(entry, words);
         let is_new_task = self.see_task(found.task);
         let mut says_else = false;
         for tells in found.tells.into_iter().flatten() {

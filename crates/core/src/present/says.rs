@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use crate::entry::Entry;
 use crate::id::StreamId;
 use crate::json::text;
+use crate::source::Words;
 use crate::state::State;
 
 /// A result of more bytes is compared as it is written.
@@ -109,7 +110,7 @@ impl Tells {
 
 /// What an entry tells: any `status`, and what `result_set` and `error_set` set. Of a name that repeats
 /// the last value counts.
-pub(super) fn tells_of(entry: &Entry) -> Found {
+pub(super) fn tells_of(entry: &Entry, words: &Words) -> Found {
     let mut found = Found::default();
     let (mut kind, mut status, mut result, mut error) = (None, None, None, None);
     for (name, value) in &entry.fields {
@@ -124,13 +125,14 @@ pub(super) fn tells_of(entry: &Entry) -> Found {
             }
             _ => continue,
         };
-        *kept = Some(value.as_ref());
+        *kept = Some(value);
     }
-    let kind = kind.unwrap_or_default();
+    let kind = kind.map_or(&b""[..], AsRef::as_ref);
     let (task, id) = (found.task, entry.id);
     let tells = |part, value: u64, changes| Some(Tells { part, value, task, changes, id });
     if let Some(status) = status {
-        found.tells[0] = tells(Part::Status, hash_of_text(status), kind == b"status_change");
+        let status = words.status(status.clone());
+        found.tells[0] = tells(Part::Status, hash_of_text(&status), kind == b"status_change");
     }
     match kind {
         b"result_set" => {

@@ -46,6 +46,10 @@ impl World {
         version
     }
 
+    fn note(&mut self, entries: &[Entry]) -> Noted {
+        self.0.note(entries, &Words::default())
+    }
+
     fn lacks_status(&self, version: Version) -> bool {
         self.0.lacks(version, None).status
     }
@@ -75,18 +79,18 @@ fn who_was_given_a_state_lacks_only_what_changed_since() {
 fn what_an_entry_tells_is_not_told_again_whether_it_came_before_or_after_the_key() {
     let mut world = World::new();
     let first = world.told(&of("queued"), 1);
-    assert!(world.0.note(&[status_change(2, "in_progress")]).reads_again);
+    assert!(world.note(&[status_change(2, "in_progress")]).reads_again);
     world.told(&of("in_progress"), 2);
     assert!(!world.lacks_status(first));
     world.read(&of("done"), 2);
     assert!(world.0.lacks_anything());
-    assert!(!world.0.note(&[status_change(3, "done")]).reads_again);
+    assert!(!world.note(&[status_change(3, "done")]).reads_again);
     assert!(!world.0.lacks_anything());
     world.0.tell();
     assert!(!world.lacks_status(first));
     // Any entry may mention it.
     world.read(&of("failed"), 3);
-    world.0.note(&[entry(4, &[("update_type", "x"), ("status", "failed")])]);
+    world.note(&[entry(4, &[("update_type", "x"), ("status", "failed")])]);
     assert!(!world.0.lacks_anything());
 }
 
@@ -117,7 +121,7 @@ fn a_state_that_was_gone_for_a_while_is_told_to_nobody_who_was_told_it_last() {
 fn an_entry_that_says_something_else_than_the_key_is_answered_by_what_the_key_says() {
     let mut world = World::new();
     let version = world.told(&of("done"), 1);
-    assert!(world.0.note(&[status_change(2, "in_progress")]).reads_again);
+    assert!(world.note(&[status_change(2, "in_progress")]).reads_again);
     let again = world.told(&of("done"), 2);
     assert_ne!(version, again);
     assert!(world.lacks_status(version));
@@ -130,7 +134,7 @@ fn nothing_is_told_behind_entries_that_say_something_else() {
     let mut world = World::new();
     world.told(&of("in_progress"), 1);
     // The key was set before, and is not read yet. Whoever resumes is told when it is.
-    world.0.note(&[entry(5, &[("update_type", "x"), ("status", "done")])]);
+    world.note(&[entry(5, &[("update_type", "x"), ("status", "done")])]);
     assert!(!world.0.is_settled());
     assert_eq!(world.resumed_lacks(5), Lacks::default());
     world.told(&of("done"), 5);
@@ -138,7 +142,7 @@ fn nothing_is_told_behind_entries_that_say_something_else() {
     assert!(world.resumed_lacks(5).status);
     assert!(!world.resumed_lacks(4).status);
     // One that says the same leaves all as it is.
-    world.0.note(&[status_change(6, "done")]);
+    world.note(&[status_change(6, "done")]);
     assert!(world.0.is_settled());
 }
 
@@ -148,13 +152,13 @@ fn who_resumes_lacks_what_the_entries_behind_his_position_did_not_tell() {
     let result = Some(Bytes::from_static(br#"{"a": 1}"#));
     let state = State { result, ..of("done") };
     let told = [("update_type", "result_set"), ("result", r#"{"a":1}"#)];
-    world.0.note(&[entry(5, &told), status_change(6, "done")]);
+    world.note(&[entry(5, &told), status_change(6, "done")]);
     world.told(&state, 7);
     assert_eq!(world.resumed_lacks(4), Lacks::default());
     assert_eq!(world.resumed_lacks(5), Lacks { result: true, ..Lacks::default() });
     assert_eq!(world.resumed_lacks(6), Lacks { status: true, result: true, error: false });
     // Pages bring older ones, which change nothing.
-    world.0.note(&[status_change(2, "in_progress")]);
+    world.note(&[status_change(2, "in_progress")]);
     assert_eq!(world.resumed_lacks(1), Lacks::default());
 }
 
@@ -173,8 +177,8 @@ fn a_childs_own_status_tells_nothing_of_the_turn() {
     let first = world.told(&of_task("parent", "in_progress"), 1);
     let child = [("update_type", "status_change"), ("status", "done"), ("task_id", "child")];
     // One that was not seen before.
-    assert!(world.0.note(&[entry(2, &child)]).reads_again);
-    assert!(!world.0.note(&[entry(3, &child)]).reads_again);
+    assert!(world.note(&[entry(2, &child)]).reads_again);
+    assert!(!world.note(&[entry(3, &child)]).reads_again);
     world.told(&of_task("parent", "in_progress"), 3);
     assert!(!world.lacks_status(first));
     world.told(&of_task("parent", "done"), 3);
@@ -185,10 +189,10 @@ fn a_childs_own_status_tells_nothing_of_the_turn() {
 fn an_end_means_that_the_state_is_read() {
     let mut world = World::new();
     let end = [("update_type", "turn_complete")];
-    assert!(!world.0.note(&[entry(1, &end)]).reads_again, "nobody was told anything yet");
+    assert!(!world.note(&[entry(1, &end)]).reads_again, "nobody was told anything yet");
     world.told(&of("in_progress"), 1);
-    assert!(world.0.note(&[entry(2, &end)]).reads_again);
-    assert!(!world.0.note(&[entry(3, &[("update_type", "progress")])]).reads_again);
+    assert!(world.note(&[entry(2, &end)]).reads_again);
+    assert!(!world.note(&[entry(3, &[("update_type", "progress")])]).reads_again);
 }
 
 #[test]
@@ -205,7 +209,7 @@ fn who_was_given_a_forgotten_reading_is_told_the_newest() {
 fn another_streams_entries_tell_nothing() {
     let mut world = World::new();
     let first = world.told(&of("queued"), 5);
-    world.0.note(&[status_change(6, "done")]);
+    world.note(&[status_change(6, "done")]);
     world.0.begin_epoch();
     world.told(&of("done"), 2);
     assert!(world.lacks_status(first));
@@ -227,7 +231,17 @@ fn what_tells_much_is_bounded() {
     let mut world = World::new();
     for ms in 1..1_000 {
         let told = [("status", "done"), ("task_id", &ms.to_string())];
-        world.0.note(&[entry(ms, &told)]);
+        world.note(&[entry(ms, &told)]);
     }
     assert_eq!((world.0.tells.len(), world.0.tasks.len()), (TELLS_MAX, TASKS_MAX));
+}
+
+#[test]
+fn an_entrys_word_for_a_status_is_the_status_that_it_means() {
+    let mut world = World::new();
+    let first = world.told(&of("in_progress"), 1);
+    let words = Words::new([("SUCCESS", "done")].into_iter()).unwrap();
+    world.0.note(&[status_change(2, "SUCCESS")], &words);
+    world.told(&of("done"), 2);
+    assert!(!world.lacks_status(first));
 }

@@ -1,7 +1,8 @@
-//! The window of a topic's log, and who finds his place in it.
+//! Places in a log, and what is held of it.
 
 use super::*;
 use crate::account::Account;
+use crate::chunk::Unit;
 use bytes::Bytes;
 
 fn id(ms: u64) -> StreamId {

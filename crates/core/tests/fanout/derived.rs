@@ -132,7 +132,7 @@ fn who_comes_back_to_a_gap_is_not_caught_up() {
     world.fanout.begin(key, purpose, &mut world.net);
     let then = Some(Position::at_place(id(5), world.topic().0.1.borrow().end()));
     let chunks = vec![world.chunk("<page>", 1, 5).into()];
-    world.answer(&Answer::After { chunks, then, epoch: 0, batch: None });
+    world.answer(&Answer::After { chunks, then, epoch: 0, batch: None, derived: None });
     world.renew("<gap>", 5, 9, 1);
     world.append("<entry>", 9, 10);
     assert_eq!(world.drain(key), "<page><gap><entry>");

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "in a test that is a failure")]
 
 mod derived;
+mod sources;
 mod time;
 mod world;

@@ -4,6 +4,7 @@
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use taskcast_core::account::Account;
+use taskcast_core::chunk::After;
 use taskcast_core::fanout::{Answer, Refusal, Wants};
 use taskcast_core::id::StreamId;
 use taskcast_core::position::Position;
@@ -36,12 +37,14 @@ pub(crate) fn tail(
         if ids.is_empty() {
             return false;
         }
-        for chunk in stream.chunks(account, head, &ids, random) {
+        let after = After { position: head, sent: log.sent() };
+        for chunk in stream.chunks(account, after, &ids, random) {
             log.append(chunk);
         }
     } else {
         let another = head.seq != stream.last.seq;
-        log.renew(stream.gap_chunk(account, head), None, 0);
+        let sent = log.sent();
+        log.renew(stream.gap_chunk(account, sent), None, 0);
         if another {
             log.begin_epoch();
         }
@@ -96,14 +99,32 @@ pub(crate) fn answer(
             then: Some(Position::at(position)),
             epoch,
             batch: None,
+            derived: None,
         });
     }
     if after != StreamId::ZERO && log.locate(after).is_some() && random.random_bool(0.5) {
-        return Some(Answer::After { chunks: Vec::new(), then: None, epoch, batch: None });
+        return Some(Answer::After {
+            chunks: Vec::new(),
+            then: None,
+            epoch,
+            batch: None,
+            derived: None,
+        });
     }
-    let entries_max = random.random_range(1..8);
-    let ids = stream.after(after, entries_max);
-    let chunks = stream.chunks(account, after, &ids, random);
+    // Where nothing of a page is sent it is read on.
+    let mut entries_max = random.random_range(1..8);
+    let mut ids = stream.after(after, entries_max);
+    while ids.len() == entries_max && ids.iter().all(|id| stream.is_skipped(*id)) {
+        entries_max += 1;
+        ids = stream.after(after, entries_max);
+    }
+    let chunks = stream.chunks(account, after.into(), &ids, random);
+    let last = ids.iter().rfind(|id| !stream.is_skipped(**id)).copied().unwrap_or(after);
+    let end = if log.head() == position {
+        Position::at_place(last, log.end())
+    } else {
+        Position::at(last)
+    };
     for chunk in chunks.iter().rev() {
         if !log.prepend(chunk, TOPIC_BYTES_MAX) {
             break;
@@ -111,8 +132,9 @@ pub(crate) fn answer(
     }
     Some(Answer::After {
         chunks,
-        then: (ids.len() < entries_max).then_some(Position::at(position)),
+        then: (ids.len() < entries_max).then_some(end),
         epoch,
         batch: None,
+        derived: None,
     })
 }

@@ -7,11 +7,14 @@ use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use taskcast_core::account::Account;
-use taskcast_core::chunk::{Chunk, Unit};
+use taskcast_core::chunk::{After, Chunk, Unit};
 use taskcast_core::form::ws::{self, Opcode};
 use taskcast_core::id::StreamId;
 
-/// What an entry's frame is, and the id of the entry before it.
+/// So many entries are skipped.
+const SKIPPED: f64 = 0.2;
+
+/// What an entry's frame is, empty where it is skipped, and the id of the entry before it.
 pub(crate) struct Given {
     pub(crate) frame: Bytes,
     pub(crate) previous: StreamId,
@@ -52,9 +55,22 @@ impl Stream {
         position == self.last || position == StreamId::ZERO || self.kept.contains(&position)
     }
 
-    /// Whether nothing that is kept, in the same life of the stream, lies before this entry.
+    /// Whether nothing that is kept and sent, in the same life of the stream, lies before this entry.
     pub(crate) fn nothing_kept_before(&self, id: StreamId) -> bool {
-        self.kept.front().is_none_or(|first| first.seq != id.seq || id <= *first)
+        let mut sent = self.kept.iter().filter(|kept| !self.is_skipped(**kept));
+        sent.next().is_none_or(|first| first.seq != id.seq || id <= *first)
+    }
+
+    /// Whether an entry is not sent.
+    pub(crate) fn is_skipped(&self, id: StreamId) -> bool {
+        self.given.get(&id).is_some_and(|given| given.frame.is_empty())
+    }
+
+    /// Whether a viewer who was sent this last has everything.
+    pub(crate) fn has_nothing_behind(&self, position: StreamId) -> bool {
+        let is_of_it = position == StreamId::ZERO || position.seq == self.life;
+        let mut behind = self.kept.iter().rev().take_while(|id| **id > position);
+        position == self.last || is_of_it && behind.all(|id| self.is_skipped(*id))
     }
 
     pub(crate) fn add(&mut self, random: &mut StdRng) {
@@ -65,7 +81,8 @@ impl Stream {
             _ => random.random_range(0..60),
         };
         let text = format!("entry {} {id} {}", self.number, "x".repeat(filler));
-        let frame = text_frame(&text);
+        let skipped = random.random_bool(SKIPPED);
+        let frame = if skipped { Bytes::new() } else { text_frame(&text) };
         self.given.insert(id, Given { frame, previous: self.last });
         self.kept.push_back(id);
         self.last = id;
@@ -96,7 +113,8 @@ impl Stream {
     /// Whether an entry is the next one for a viewer who has everything up to `position`.
     pub(crate) fn follows(&self, id: StreamId, position: StreamId) -> bool {
         let mut previous = self.given[&id].previous;
-        while previous != position && self.is_deleted(previous) {
+        let is_passed = |id| self.is_deleted(id) || self.is_skipped(id);
+        while previous != position && is_passed(previous) {
             previous = self.given[&previous].previous;
         }
         previous == position
@@ -135,7 +153,7 @@ impl Stream {
     pub(crate) fn chunks(
         &self,
         account: &Account,
-        mut after: StreamId,
+        mut after: After,
         ids: &[StreamId],
         random: &mut StdRng,
     ) -> Vec<Arc<Chunk>> {
@@ -151,8 +169,9 @@ impl Stream {
                 units.push(Unit { end: bytes.len(), position: *id });
             }
             let bytes = bytes.freeze();
-            chunks.push(Arc::new(Chunk::new(account, bytes, units.into(), after)));
-            after = now[now.len() - 1];
+            let chunk = Chunk::new(account, bytes, units.into(), after);
+            after = After { position: chunk.last(), sent: chunk.last_sent() };
+            chunks.push(Arc::new(chunk));
         }
         chunks
     }

@@ -1,5 +1,7 @@
 //! Looking at the keys of which a change may mean another state.
 
+use bytes::Bytes;
+
 use super::RedisTail;
 use crate::log::redis::error::Failure;
 use crate::log::redis::resp::{Cursor, Value};
@@ -7,7 +9,7 @@ use crate::log::redis::wire::{Bounds, put_head, put_word};
 use crate::log::tail::{StateKeys, StateSeen};
 
 /// The last byte that is looked at of a status.
-const STATUS_END: &str = "255";
+const STATUS_END: &[u8] = b"255";
 
 /// A longer answer is let go: it is no status, and no task's name.
 const SHORT: Bounds = Bounds { string_bytes_max: 4096, message_bytes_max: usize::MAX };
@@ -22,39 +24,49 @@ impl RedisTail {
         states: &[StateKeys],
     ) -> Result<Vec<StateSeen>, Failure> {
         let out = self.wire.out();
-        for StateKeys { status, tasks } in states {
-            put_head(out, 4);
-            [b"GETRANGE", status.as_ref(), b"0", STATUS_END.as_bytes()]
-                .into_iter()
-                .for_each(|word| put_word(out, word));
-            put_head(out, 4);
-            [b"ZREVRANGE", tasks.as_ref(), b"0", b"0"]
-                .into_iter()
-                .for_each(|word| put_word(out, word));
+        let mut put = |command: &[&[u8]]| {
+            put_head(out, command.len());
+            command.iter().for_each(|word| put_word(out, word));
+        };
+        for StateKeys { status, field, tasks } in states {
+            match field {
+                Some(field) => put(&[b"HGET", status, field]),
+                None => put(&[b"GETRANGE", status, b"0", STATUS_END]),
+            }
+            if let Some(tasks) = tasks {
+                put(&[b"ZREVRANGE", tasks, b"0", b"0"]);
+            }
         }
         self.wire.send().await?;
         self.wire.take_up_to(SHORT);
-        let seen = self.take_seen(states.len()).await;
+        let seen = self.take_seen(states).await;
         self.wire.take_up_to(self.bounds);
         seen
     }
 
-    async fn take_seen(&mut self, number: usize) -> Result<Vec<StateSeen>, Failure> {
-        let mut seen = Vec::with_capacity(number);
-        for _ in 0..number {
+    async fn take_seen(&mut self, states: &[StateKeys]) -> Result<Vec<StateSeen>, Failure> {
+        let mut seen = Vec::with_capacity(states.len());
+        for keys in states {
             let (status, _) = self.reply().await?.parts();
             let status = match Cursor::new(&status).value() {
                 Some(Value::Text(status)) if !status.is_empty() => Some(status),
                 _ => None,
             };
-            let (tasks, _) = self.reply().await?.parts();
-            let mut tasks = Cursor::new(&tasks);
-            let newest = match tasks.value() {
-                Some(Value::Values(1)) => tasks.text(),
-                _ => None,
+            let newest = match keys.tasks {
+                Some(_) => self.take_newest().await?,
+                None => None,
             };
             seen.push(StateSeen { status, newest });
         }
         Ok(seen)
+    }
+
+    async fn take_newest(&mut self) -> Result<Option<Bytes>, Failure> {
+        let (tasks, _) = self.reply().await?.parts();
+        let mut tasks = Cursor::new(&tasks);
+        Ok(match tasks.value() {
+            Some(Value::Values(1)) => tasks.text(),
+            _ => None,
+        })
     }
 }
