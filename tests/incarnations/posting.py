@@ -92,12 +92,13 @@ class Http(Habit):
         """How often Redis has it now."""
         _, entries = look(publisher.redis, key)
         times = [stream_id for stream_id, token in entries if token == op.entry.token]
-        if len(times) > 1:
-            key.problems.append(f"published twice: {op.entry.token} as {times}")
         if not (key.current and op.entry.id in key.current.kept):
             reconcile(publisher.redis, key, [op], True, since)
         world = publisher.world
         forgotten = world.evicts or world.may_have_lost(since) or any(known >= since for _, known, _ in key.timeline[1:])
+        # Its record may be gone as well, and then nobody knows that it was written.
+        if len(times) > 1 and not forgotten:
+            key.problems.append(f"published twice: {op.entry.token} as {times}")
         if answered and not forgotten and op.entry.id != answered:
             key.problems.append(f"{op.entry.token} was answered {answered}, and is {op.entry.id}")
 
