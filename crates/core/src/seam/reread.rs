@@ -1,6 +1,7 @@
 //! What of the withheld updates is told, when the time is over in which their entries would have come.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -196,24 +197,41 @@ pub fn reread(batch: &Batch, read: &Reread<'_>, entries: &[Told], limits: Limits
     for (told, _) in came.iter().zip(&taken).filter(|(_, taken)| !**taken) {
         *surplus.entry(told.class).or_default() += 1;
     }
-    for at in (0..may_come.len()).filter(|&at| may_come[at] && partners[at].is_none()) {
-        if let Some(left) = updates[at].class.and_then(|class| surplus.get_mut(&class)) {
-            *left = left.saturating_sub(1);
-        }
+    // What one takes may be of another one that is withheld: of one with the same time, or of any.
+    let mut in_doubt_with: HashMap<(Class, Option<i64>), usize> = HashMap::new();
+    for (at, said) in updates.iter().enumerate() {
+        let Some(class) = said.class else { continue };
+        let is_other = may_come.get(at).is_some_and(|may_come| *may_come);
+        let time = match partners[at] {
+            Some(_) => said.at_us,
+            None if is_other && take(&mut surplus, class) => None,
+            None => continue,
+        };
+        *in_doubt_with.entry((class, time)).or_default() += 1;
     }
     let mut told = Vec::new();
     let mut in_doubt = 0;
     for at in (may_come.len()..updates.len()).filter(|&at| partners[at].is_none()) {
-        match updates[at].class.and_then(|class| surplus.get_mut(&class)).filter(|left| **left > 0)
-        {
-            Some(left) => {
-                *left -= 1;
-                in_doubt += 1;
-            }
-            None => told.push(&batch.withheld[at - may_come.len()]),
+        let Said { class, at_us } = updates[at];
+        if class.is_some_and(|class| take(&mut surplus, class)) {
+            in_doubt += 1;
+            continue;
         }
+        told.push(&batch.withheld[at - may_come.len()]);
+        let is_doubted = |class| {
+            let timed = at_us.is_some() && take(&mut in_doubt_with, (class, at_us));
+            timed || take(&mut in_doubt_with, (class, None))
+        };
+        in_doubt += usize::from(class.is_some_and(is_doubted));
     }
-    // Of an entry that is of one or another update, the other one is told: it takes no one's place.
+    // Of an entry that is of one or another update, the other one is told, or both: it takes no one's
+    // place.
     let told = told.split_off(told.len().saturating_sub(limits.shown_max + in_doubt));
     told.into_iter().filter_map(|withheld| withheld.bytes(read)).collect()
+}
+
+/// One of those that are left of a kind.
+fn take<K: Eq + Hash>(left: &mut HashMap<K, usize>, of: K) -> bool {
+    let left = left.get_mut(&of).filter(|left| **left > 0);
+    left.map(|left| *left -= 1).is_some()
 }

@@ -12,18 +12,19 @@ pub(crate) struct Wrong {
     pub(crate) losses: u64,
     pub(crate) repeats: u64,
     pub(crate) undecidable: u64,
+    pub(crate) unseen: u64,
     pub(crate) late: u64,
     pub(crate) delayed: u64,
 }
 
-/// `got` is what was shown or told as a derived frame, `now_ms` is the time of the re-read, and `again`
-/// how many of the newest updates it brought. Every entry behind the position comes as well, whenever it is added.
+/// `got` is what was shown or told as a derived frame, `now_ms` is the time of the
+/// re-read, which began at update number `read_again` of the list. Every entry behind the position
+/// comes as well, whenever it is added.
 pub(crate) fn all(
     attached: &Attached,
     world: &World<'_>,
-    now_ms: u64,
+    (now_ms, read_again): (u64, usize),
     got: &[usize],
-    again: usize,
     shown_max: usize,
 ) -> Wrong {
     let plan = world.plan;
@@ -55,18 +56,15 @@ pub(crate) fn all(
         let owed = count(owed, &|number| !comes(number));
         let may = count(&attached.read, &|number| !comes(number));
         let late = count(&attached.read, &is_late);
-        // The entry of one that was not read looks like that of one that was withheld.
-        let pushed = &world.pushed[attached.pushed..];
-        let unread = count(&pushed[..pushed.len().saturating_sub(again)], &|_| true);
         let losses = owed.saturating_sub(got) as u64;
-        if unread > 0 {
-            wrong.undecidable += losses
-        } else {
-            wrong.losses += losses
-        }
+        let pushed_unread = attached.pushed..read_again.max(attached.pushed);
+        let has_come = |number| world.entry_of(number).is_some();
+        let unseen = losses.min(count(&world.pushed[pushed_unread], &has_come) as u64);
+        wrong.unseen += unseen;
+        wrong.losses += losses - unseen;
         wrong.late += got.min(may + late).saturating_sub(may) as u64;
         let repeats = got.saturating_sub(may + late) as u64;
-        let pushed_since = count(pushed, &|_| true);
+        let pushed_since = count(&world.pushed[attached.pushed..], &|_| true);
         let without_time = count(&world.pushed, &|number| plan[number].time != Time::Same);
         let undecidable = pushed_since > 0 && without_time > 0;
         if undecidable {

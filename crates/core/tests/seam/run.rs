@@ -62,6 +62,9 @@ pub(crate) struct Found {
     /// Repeats of the residual that cannot be decided: one entry came of two equal updates, one of
     /// which was pushed after the attach, without equal times.
     pub(crate) undecidable: u64,
+    /// Losses of the residual where more was pushed since than is read again: the entry of an equal
+    /// update that was not read is taken to be of one that is withheld.
+    pub(crate) unseen: u64,
     /// Attaches in which the entry of an update that was not read counts: a residual.
     pub(crate) overtaken: u64,
     /// Updates that were told later although nothing came of them any more.
@@ -188,20 +191,22 @@ impl Search {
         self.found.histories += 1;
         let shown = attached.found.shown.iter().map(|&at| attached.read[at]);
         let mut got: Vec<usize> = shown.collect();
-        let mut now_ms = world.now_ms;
+        let (mut now_ms, mut read_again) = (world.now_ms, 0);
         if let Some(batch) = &attached.batch {
             now_ms = now_ms.max(batch.due_ms + STEPS_MS);
             let list = world.read_list(self.run.updates_read_again);
+            read_again = world.list.len() - list.updates.len();
             let read = Reread::new(list, world.position());
             let told = reread(batch, &read, &world.told, self.run.limits);
             let place = |update| world.list.iter().position(|pushed| pushed == update);
             got.extend(told.iter().filter_map(place).map(|place| world.pushed[place]));
         }
-        let Run { updates_read_again: again, limits, .. } = self.run;
-        let wrong = judge::all(attached, world, now_ms, &got, again, limits.shown_max);
+        let shown_max = self.run.limits.shown_max;
+        let wrong = judge::all(attached, world, (now_ms, read_again), &got, shown_max);
         self.found.losses += u64::from(wrong.losses > 0);
         self.found.repeats += u64::from(wrong.repeats > 0);
         self.found.undecidable += u64::from(wrong.undecidable > 0);
+        self.found.unseen += u64::from(wrong.unseen > 0);
         self.found.late += wrong.late;
         self.found.delayed += wrong.delayed;
         if wrong.losses + wrong.repeats > 0 && self.first_wrong.is_none() {

@@ -173,6 +173,25 @@ fn an_update_in_doubt_takes_no_ones_place() {
 }
 
 #[test]
+fn nor_does_one_that_is_told_though_its_entry_may_have_come() {
+    let others: Vec<Bytes> = (0..10).map(|n| update(&n.to_string(), 50 - n)).collect();
+    // Its entry or that of the one that was pushed since: nothing tells.
+    for (tick, ago_ms) in [(update_without_time("tick"), None), (update("tick", 10), Some(10))] {
+        let updates = [&others[..], std::slice::from_ref(&tick)].concat();
+        let came = [coming("tick", ago_ms)];
+        assert_eq!(told_later(&updates, &[], &[], &came), others);
+        assert_eq!(told_later(&updates, &[], std::slice::from_ref(&tick), &came), updates);
+        // Or of two that are withheld.
+        let updates = [std::slice::from_ref(&tick), &updates[..]].concat();
+        assert_eq!(told_later(&updates, &[], &[], &came), updates[1..]);
+    }
+    // Of one with another time it is not: then the newest ten are told.
+    let updates: Vec<Bytes> = (0..11).map(|n| update("tick", 50 - n)).collect();
+    let (pushed, came) = ([update("tick", 5)], [coming("tick", Some(5))]);
+    assert_eq!(told_later(&updates, &[], &pushed, &came), updates[1..]);
+}
+
+#[test]
 fn of_a_cut_list_old_entries_prove_nothing_of_equal_updates() {
     let updates: Vec<Bytes> = (0..4).map(|_| update_without_time("tick")).collect();
     let entries: Vec<Entry> = (0..8).map(|n| entry("tick", 80 - n, None)).collect();
