@@ -1,6 +1,7 @@
 //! A part of a task's list of updates, as it was read, and where in it a known update stands.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -36,6 +37,9 @@ pub struct Mark {
     /// How many updates right before it are known, and what they are.
     neighbours: u8,
     before: u64,
+    /// Nothing before it in its list looks like it. Else the newest update of a later list may look
+    /// like this one, and be another.
+    stands_out: bool,
 }
 
 /// Where a known update stands in a part of a list.
@@ -47,6 +51,13 @@ pub(super) enum Stands {
     Before,
     /// The list does not have it: it is another one than it was.
     Nowhere,
+}
+
+impl Mark {
+    /// Whether two lists end with the same update, so that nothing was pushed in between.
+    pub(super) fn is_surely(self, other: Self) -> bool {
+        self.stands_out && self == other
+    }
 }
 
 impl<'a> List<'a> {
@@ -85,7 +96,12 @@ impl<'a> List<'a> {
         let neighbours = at.min(NEIGHBOURS);
         let before = self.before(at, neighbours);
         let (place, hash) = (self.offset() + at as u64, self.hash_at(at));
-        Some(Mark { place, hash, neighbours: neighbours as u8, before })
+        let looks_like_it = |other: usize| {
+            self.updates[other] == self.updates[at]
+                && (other < neighbours || self.before(other, neighbours) == before)
+        };
+        let stands_out = !self.loses_updates() || !(0..at).any(looks_like_it);
+        Some(Mark { place, hash, neighbours: neighbours as u8, before, stands_out })
     }
 
     /// What so many updates right before one are known by.
@@ -99,30 +115,65 @@ impl<'a> List<'a> {
     }
 
     /// Where a known update stands. In doubt, of equal ones, at the oldest: what is before it is taken
-    /// to be old, and what is behind it to be new.
+    /// to be old, and what is behind it is not.
     pub(super) fn find(&self, mark: Mark) -> Stands {
-        self.find_by(mark, |at| self.hash_at(at))
-    }
-
-    /// The same, by hashes that somebody else has.
-    pub(super) fn find_by(&self, mark: Mark, hash_at: impl Fn(usize) -> u64) -> Stands {
         if !self.loses_updates() {
-            let Some(at) = mark.place.checked_sub(self.offset()) else { return Stands::Before };
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let is_there = at < self.updates.len() && hash_at(at) == mark.hash;
-            return if is_there { Stands::At(at) } else { Stands::Nowhere };
+            return self.find_by_place(mark, |at| self.hash_at(at));
         }
-        // Older ones may have gone since, so it stands there or nearer to the beginning. Where not all
-        // of those before it were read, nothing speaks against it.
+        // Where not all of those before it were read, nothing speaks against it.
         let neighbours = usize::from(mark.neighbours);
         let is_it = |at: &usize| {
-            hash_at(*at) == mark.hash
+            self.hash_at(*at) == mark.hash
                 && (*at < neighbours || self.before(*at, neighbours) == mark.before)
         };
-        match (0..self.updates.len()).find(is_it) {
+        match self.may_stand_at(mark).find(is_it) {
             Some(at) => Stands::At(at),
             None => Stands::Before,
         }
+    }
+
+    /// The same of the last one of those that were read before. All of them are known, by their hashes:
+    /// what is behind it was pushed since.
+    pub(super) fn find_last(
+        &self,
+        mark: Mark,
+        seen: &[u64],
+        hash_at: impl Fn(usize) -> u64,
+    ) -> Stands {
+        if !self.loses_updates() {
+            return self.find_by_place(mark, hash_at);
+        }
+        let goes_on = |at: &usize| {
+            let mut known = seen.iter().rev().zip((0..=*at).rev());
+            known.all(|(&seen, at)| hash_at(at) == seen)
+        };
+        // More than a few that follow one another are not there by chance.
+        let end = self.may_stand_at(mark).end;
+        let few = end.min(NEIGHBOURS);
+        match (few..end).find(goes_on).or_else(|| (0..few).rev().find(goes_on)) {
+            Some(at) => Stands::At(at),
+            None => Stands::Before,
+        }
+    }
+
+    /// Of a list that loses none.
+    fn find_by_place(&self, mark: Mark, hash_at: impl Fn(usize) -> u64) -> Stands {
+        let Some(at) = mark.place.checked_sub(self.offset()) else { return Stands::Before };
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let is_there = at < self.updates.len() && hash_at(at) == mark.hash;
+        if is_there { Stands::At(at) } else { Stands::Nowhere }
+    }
+
+    /// In a list that loses its oldest ones, a known one stands where it did, or nearer to the
+    /// beginning.
+    fn may_stand_at(&self, mark: Mark) -> Range<usize> {
+        let behind = (mark.place + 1).saturating_sub(self.offset());
+        0..usize::try_from(behind).unwrap_or(usize::MAX).min(self.updates.len())
+    }
+
+    /// What each update that was read is known by.
+    pub(super) fn hashes(&self) -> Box<[u64]> {
+        (0..self.updates.len()).map(|at| self.hash_at(at)).collect()
     }
 
     pub(super) fn hash_at(&self, at: usize) -> u64 {

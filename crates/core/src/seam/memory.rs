@@ -47,7 +47,8 @@ impl Memory {
     /// When the newest update of this list will be old.
     pub fn old_at_ms(&self, list: &List<'_>, now_ms: u64) -> u64 {
         let newest = list.newest();
-        let seen = self.seen.iter().find(|(mark, _)| Some(*mark) == newest);
+        let is_newest = |mark: Mark| newest.is_some_and(|newest| newest.is_surely(mark));
+        let seen = self.seen.iter().find(|(mark, _)| is_newest(*mark));
         seen.map_or(now_ms, |(_, at_ms)| (*at_ms).min(now_ms)).saturating_add(WAIT_MS)
     }
 

@@ -27,6 +27,8 @@ pub struct Batch {
     withheld: Vec<Withheld>,
     others: Vec<Other>,
     newest: Mark,
+    /// What all that were read are known by, in the thread layout.
+    seen: Box<[u64]>,
 }
 
 /// An update that is withheld. Where there is no copy of it, it is looked for in the list that is read
@@ -99,25 +101,30 @@ impl Batch {
         if attach.withheld.is_empty() {
             return None;
         }
+        let list = &read.list;
+        // There the oldest leave the list, and it takes many to know it again.
+        let seen = if list.task_id.is_none() { list.hashes() } else { Box::default() };
         let withheld = attach.withheld.iter().zip(&attach.said).map(|(&at, &said)| {
-            let update = &read.list.updates[at];
-            let hash = read.list.hash_at(at);
+            let update = &list.updates[at];
+            let hash = seen.get(at).copied().unwrap_or_else(|| list.hash_at(at));
             Withheld { said, hash, len: update.len(), copy: copy(update) }
         });
         Some(Self {
             position,
-            due_ms: memory.old_at_ms(&read.list, read.now_ms),
-            task_id: read.list.task_id.map(Bytes::copy_from_slice),
+            due_ms: memory.old_at_ms(list, read.now_ms),
+            task_id: list.task_id.map(Bytes::copy_from_slice),
             withheld: withheld.collect(),
             others: attach.others.clone(),
-            newest: read.list.newest()?,
+            newest: list.newest()?,
+            seen,
         })
     }
 
     /// Whether those of another batch are owed the very same, for the same reasons.
     pub fn is_as(&self, other: &Self) -> bool {
         let withheld = || self.withheld.iter().zip(&other.withheld);
-        (self.position, self.newest) == (other.position, other.newest)
+        self.position == other.position
+            && self.newest.is_surely(other.newest)
             && self.task_id == other.task_id
             && self.others == other.others
             && self.withheld.len() == other.withheld.len()
@@ -155,7 +162,9 @@ impl Batch {
 
     /// What it takes, without the copies, in bytes.
     pub fn bytes_len(&self) -> usize {
-        self.withheld.len() * size_of::<Withheld>() + self.others.len() * size_of::<Other>()
+        self.withheld.len() * size_of::<Withheld>()
+            + self.others.len() * size_of::<Other>()
+            + size_of_val(&*self.seen)
     }
 
     /// Where in the list those begin that were pushed since, as far as they were read.
@@ -165,7 +174,7 @@ impl Batch {
             // The thread has another task; of what this one pushed nothing is known.
             return list.updates.len();
         }
-        match list.find_by(self.newest, |at| read.hash_at(at)) {
+        match list.find_last(self.newest, &self.seen, |at| read.hash_at(at)) {
             Stands::At(at) => at + 1,
             Stands::Before | Stands::Nowhere => 0,
         }

@@ -1,5 +1,6 @@
 //! What this server saw before.
 
+use super::super::list::Stands;
 use super::*;
 
 fn attached_at(list: List<'_>, now_ms: u64, memory: &Memory) -> (usize, usize) {
@@ -26,16 +27,19 @@ fn what_was_waited_for_is_old_whatever_the_time() {
     assert_eq!(attached_at(list(&updates), NOW_MS, &memory), (1, 1));
 }
 
+/// Of a list that is read again a while after [`NOW_MS`].
+fn batch_of_list(list: List<'_>, memory: &Memory) -> Batch {
+    let read = Read { now_ms: NOW_MS + 1500, ..read(list, &[]) };
+    let found = attach(&read, memory, Limits::default());
+    batch_of(&found, &read, StreamId::ZERO, memory).unwrap()
+}
+
 #[test]
 fn one_reread_serves_all_who_saw_the_same_newest() {
     let updates = [update("a", 20), update("b", 10)];
     let mut memory = Memory::default();
     memory.saw(&list(&updates[..1]), NOW_MS);
-    let due_ms = |list, memory: &Memory| {
-        let read = Read { now_ms: NOW_MS + 1500, ..read(list, &[]) };
-        let found = attach(&read, memory, Limits::default());
-        batch_of(&found, &read, StreamId::ZERO, memory).unwrap().due_ms
-    };
+    let due_ms = |list, memory: &Memory| batch_of_list(list, memory).due_ms;
     assert_eq!(due_ms(list(&updates[..1]), &memory), NOW_MS + 2000);
     assert_eq!(due_ms(list(&updates), &memory), NOW_MS + 3500);
     memory.saw(&list(&updates[..1]), NOW_MS + 1000);
@@ -196,5 +200,59 @@ fn what_is_behind_an_older_update_that_says_the_same_is_not_pushed_since() {
     let updates = [numbered(0, 60), vec![tick.clone()], numbered(60, 100), vec![tick]].concat();
     let mark = full(&updates).newest().unwrap();
     let more = [updates, numbered(200, 203)].concat();
-    assert_eq!(full(&more).find(mark), super::super::list::Stands::At(96));
+    assert_eq!(full(&more).find(mark), Stands::At(96));
+}
+
+#[test]
+fn of_a_full_list_that_ends_with_equal_updates_the_newest_may_be_a_new_one() {
+    let ticks = |number| vec![update_without_time("tick"); number];
+    let tocks = |n: usize| update_without_time(["tick", "tock"][n % 2]);
+    for (updates, waits_anew) in [
+        ([numbered(0, 95), ticks(5)].concat(), true),
+        ([numbered(0, 92), (0..8).map(tocks).collect()].concat(), true),
+        ([numbered(0, 98), ticks(2)].concat(), false),
+        ([numbered(0, 50), ticks(1), numbered(50, 98), ticks(1)].concat(), false),
+    ] {
+        let mut memory = Memory::default();
+        memory.saw(&full(&updates), NOW_MS);
+        let batch = batch_of_list(full(&updates), &memory);
+        assert_eq!(batch.due_ms, NOW_MS + if waits_anew { 3500 } else { 2000 });
+        assert_eq!(batch.is_as(&batch), !waits_anew);
+    }
+    // Where no update leaves the list, its length tells.
+    let (updates, mut memory) = (ticks(100), Memory::default());
+    memory.saw(&list(&updates), NOW_MS);
+    assert_eq!(batch_of_list(list(&updates), &memory).due_ms, NOW_MS + 2000);
+}
+
+#[test]
+fn what_is_withheld_was_not_pushed_since_where_an_older_update_says_what_the_newest_says() {
+    let (tick, timed) = (update_without_time("tick"), update("a", 20));
+    let old = [numbered(0, 1), vec![tick.clone()], numbered(1, 97)].concat();
+    let updates = [&old[..], &[timed, tick]].concat();
+    let mut memory = Memory::default();
+    memory.waited_for(full(&old).newest().unwrap());
+    let batch = batch_of_list(full(&updates), &memory);
+    let came = [coming("a", Some(20)), coming("tick", None)];
+    // The older one is among the first few then, with nothing before it that could tell.
+    let then = [updates, numbered(200, 201)].concat();
+    assert_eq!(told_of(&batch, full(&then), &came), 0);
+    // A few of those that were there are enough to know it again.
+    let later = [then, numbered(201, 297)].concat();
+    assert_eq!(told_of(&batch, full(&later), &came), 0);
+    // And one that says the same was pushed since.
+    let later = [later, vec![update_without_time("tick")]].concat();
+    assert_eq!(told_of(&batch, full(&later), &came), 1);
+}
+
+#[test]
+fn an_update_of_a_full_list_stands_no_further_from_its_beginning_than_it_did() {
+    let steps = [numbered(0, 2), vec![update_without_time("tick")]].concat();
+    let mark = full(&steps).newest().unwrap();
+    let more = [&steps[..], &numbered(3, 110)].concat();
+    assert_eq!(full(&more).find(mark), Stands::Before);
+    let again = [&more[..], &steps].concat();
+    assert_eq!(full(&again).find(mark), Stands::Before);
+    let kept = [&steps[..], &numbered(3, 100)].concat();
+    assert_eq!(full(&kept).find(mark), Stands::At(2));
 }
