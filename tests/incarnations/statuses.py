@@ -14,23 +14,24 @@ def judge_statuses(key, viewer, verdict, final):
         who = f"{viewer.name} of {key.thread} on {server}"
         verdict.violations.append((f"status: {kind}", who, f"{text} at {now:.3f}"))
 
-    told, server, now = None, None, 0.0
+    told, turn, server, now = None, None, None, 0.0
     for now, event in viewer.log:
         if isinstance(event, Opened):
             # Of what was told on other connections, the server knows nothing.
-            told, server = None, event.server
+            told, turn, server = None, None, event.server
             continue
         kind = getattr(event, "kind", None)
+        members = getattr(event, "members", {})
+        status = members.get("status")
         if kind == "initial_state":
-            told = event.members.get("status")
+            told, turn = status, members.get("task_id")
         elif kind == "entry":
-            told = event.members.get("status", told)
-        elif kind == "derived" and event.members.get("update_type") == "status_change":
-            status = event.members.get("status")
-            if status == told:
+            told = status or told
+        elif kind == "derived" and members.get("update_type") == "status_change":
+            if (status, members.get("task_id")) == (told, turn):
                 violate("told twice", f"{event}", now)
             if not any(of == status and since <= now for since, of in key.statuses):
                 violate("invented", f"{event}", now)
-            told = status
+            told, turn = status, members.get("task_id")
     if final and not viewer.left and told != final:
         violate("not the last", f"{told}, and not {final}", now)
