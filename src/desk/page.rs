@@ -16,6 +16,8 @@ pub(super) struct Page {
     pub(super) anchored: bool,
     /// There is nothing behind the page.
     pub(super) whole: bool,
+    /// Something of it is behind what the topic has.
+    pub(super) is_cut: bool,
 }
 
 /// Where a position is in a [`Page`].
@@ -33,6 +35,11 @@ pub(super) enum Found<'a> {
 }
 
 impl Page {
+    /// Whether all that was read of it is not for anybody yet.
+    pub(super) fn is_cut_to_nothing(&self) -> bool {
+        self.is_cut && self.chunks.is_empty()
+    }
+
     /// Finds somebody who was sent `position` last, and of whom everything up to `passed` is known to
     /// be skipped.
     pub(super) fn find(&self, position: StreamId, passed: StreamId) -> Found<'_> {

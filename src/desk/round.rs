@@ -108,11 +108,13 @@ impl Round {
             self.topic.fits(self.size, Size::Usual);
         }
         let end = self.bring_to_end(wants, &mut snapshot)?;
-        let page = self.encode_page(wants, &snapshot);
+        // Nobody is given what the topic does not have yet: should Redis lose it, nobody could tell.
+        let up_to = if end.place.is_none() { self.topic.head() } else { None };
+        let page = self.encode_page(wants, &snapshot, up_to.unwrap_or(StreamId::MAX));
         let mut states = States::default();
         let mut ahead = false;
         for waiter in std::mem::take(&mut self.waiting) {
-            if end.place.is_none() && self.is_ahead(&waiter) {
+            if end.place.is_none() && (page.is_cut_to_nothing() || self.is_ahead(&waiter)) {
                 self.ask_again(Waiter { needs_page: true, ..waiter });
                 ahead = true;
                 continue;
@@ -319,10 +321,12 @@ impl Round {
     /// that ends where the topic's log begins becomes part of it, and those who come next find it:
     /// only where it is proven that its position is one of this stream's, and that nothing is missing
     /// behind it.
-    fn encode_page(&self, wants: SnapshotWants, snapshot: &Snapshot) -> Page {
+    fn encode_page(&self, wants: SnapshotWants, snapshot: &Snapshot, up_to: StreamId) -> Page {
         let Some(PageWants { from, .. }) = wants.page else { return Page::default() };
-        let entries = &snapshot.page[..];
-        let whole = !snapshot.page_goes_on;
+        let has = snapshot.page.partition_point(|entry| entry.id <= up_to);
+        let entries = &snapshot.page[..has];
+        let is_cut = has < snapshot.page.len();
+        let whole = !snapshot.page_goes_on && !is_cut;
         let anchored = entries.first().is_some_and(|entry| entry.id == from);
         let entries = if anchored { &entries[1..] } else { entries };
         let account = &self.shared.account;
@@ -340,7 +344,7 @@ impl Round {
                 }
             }
         }
-        Page { from: Some(from), previous: self.page_previous, chunks, anchored, whole }
+        Page { from: Some(from), previous: self.page_previous, chunks, anchored, whole, is_cut }
     }
 }
 
