@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect as ws_connect
 
 import certificates
 from proxies_of_deploy import FILES, Proxy
-from support import Worker, in_order, new_thread, task_path
+from support import Worker, in_order, is_of_state, new_thread, task_path
 
 VIEWERS = 200
 TASKS = 4
@@ -142,6 +142,8 @@ class Viewer:
             await asyncio.sleep(random.uniform(0, JITTER_SECONDS))
 
     def take(self, frame):
+        if is_of_state(frame):
+            return
         if "prev_stream_id" in frame:
             assert frame["prev_stream_id"] == self.position, frame
             self.position = frame["stream_id"]

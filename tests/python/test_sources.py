@@ -498,8 +498,10 @@ async def test_a_stream_that_is_another_one_is_told(server, job):
     job.add(n=0)
     async with watch(server, job) as ws:
         position = (await initial(ws))["stream_id"]
-        job.redis.delete(job.key)
-        job.add(state="error", id="5-0")
+        with job.redis.pipeline(transaction=True) as step:
+            step.delete(job.key)
+            step.xadd(job.key, {"data": json.dumps({"kind": "step", "state": "error"})}, id="5-0")
+            step.execute()
         gap, state, told = await collect(ws, 3)
         assert (gap["update_type"], gap["requested"], gap["reason"]) == ("gap", position, "reset")
         assert (state["update_type"], state["stream_id"], state["source"]) == ("initial_state", "5-0", "jobs")
