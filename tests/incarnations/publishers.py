@@ -24,6 +24,9 @@ return out
 """
 NOT_NOW = ("READONLY", "LOADING", "MASTERDOWN", "OOM", "NOREPLICAS", "MISCONF", "EXECABORT", "BUSY", "UNBLOCKED")
 
+# What was sent and not answered may be done for so long.
+UNSURE_SECONDS = 5.0
+
 
 class Update:
     """What an agent's list tells: pushed, and then perhaps written to the stream."""
@@ -47,6 +50,8 @@ class Publisher(threading.Thread):
         self.refusals = {}
         # Key -> what somebody else is doing to it for us, and may or may not be done.
         self.pending = {}
+        # When something was sent that was not answered.
+        self.unsure = float("-inf")
         # What publications over HTTP were answered.
         self.answers = collections.Counter()
         self.failure = None
@@ -94,7 +99,7 @@ class Publisher(threading.Thread):
         try:
             replies, info = self.send(key, ops, how)
         except Gone:
-            self.redis = None
+            self.redis, self.unsure = None, since
             self.settle_all(key, ops, how != "pipeline" or len(ops) == 1, since)
             return None
         known = time.monotonic()
@@ -180,6 +185,9 @@ class Publisher(threading.Thread):
         """Goes on until it knows of all its keys what Redis has; `pending` was done to `key`, or not."""
         rest = {k for k, _, _ in self.work}
         since = min(since, self.world.doubt_since or since)
+        # A Redis that stood still does what it was sent after its sender has gone, and has looked.
+        if since - self.unsure < UNSURE_SECONDS:
+            since = min(since, self.unsure)
         while True:
             try:
                 self.generation = self.world.generation

@@ -152,13 +152,15 @@ class Reasons:
 
     @staticmethod
     def came_and_went(stream, anchor):
-        """Whether the first that anybody deleted by name, before the position, may have come and gone
-        between two reads, so that the reader's count of what was added is too low."""
+        """Whether one that was deleted by name, before the position, may have come and gone unseen, so that
+        the reader's count of what was added is too low: the first of its stream, between two reads that ask
+        for the length alone; or any, where a read brought a part of what there was."""
         withdrawn = [(e, stream.fate(e.id)) for e in stream.entries]
         withdrawn = [(e, fate) for e, fate in withdrawn if fate and fate[0] == WITHDRAWN]
         for entry, (_, _, known) in sorted(withdrawn, key=lambda row: row[1][1]):
             if known - entry.since > UNSEEN_SECONDS:
-                return False
+                break
             if entry.id <= anchor.id:
                 return True
-        return False
+        lately = [e for e, (_, _, known) in withdrawn if e.id <= anchor.id and known - e.since <= UNSEEN_SECONDS]
+        return any(e.since > anchor.since - UNSEEN_SECONDS for e in lately)
