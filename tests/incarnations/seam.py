@@ -15,7 +15,7 @@ LATE_SECONDS = 1.9
 TOLD_SECONDS = 5.0
 # Who goes to another server so soon after its state, or is away when it is told, may miss what has no
 # entry.
-RESUMED_SECONDS = 2.5
+RESUMED_SECONDS = 4.0
 
 
 class Epoch:
