@@ -28,7 +28,7 @@ use crate::seam::Seam;
 use crate::turn::Turns;
 
 /// What a topic takes, without what it holds: itself, its key, its places in maps, its desks.
-const TOPIC_BYTES: usize = 3072;
+const TOPIC_BYTES: usize = 2048;
 
 /// One task's stream, as long as somebody watches it, and a while longer.
 pub(crate) struct Topic {

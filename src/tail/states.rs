@@ -4,7 +4,8 @@
 //! (`src/readings.rs`) come; nothing that changes with each update is looked at.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use indexmap::IndexSet;
 use super::Tail;
 use crate::log::LogError;
 use crate::log::source::Source;
-use crate::log::tail::{HintMode, StateKeys, StateSeen};
+use crate::log::tail::{HintMode, StateSeen};
 use crate::readings;
 use crate::topic::Topic;
 
@@ -29,17 +30,24 @@ const POLL_PARTS: usize = 9;
 /// Which topics are to be looked at, and whose keys are whose.
 #[derive(Default)]
 pub(super) struct States {
-    /// Streams by the keys of their states: mostly one, but some publishers have one hash for all.
-    streams: HashMap<Bytes, Vec<Bytes>>,
+    /// Streams by the keys of their states, which are hashed: there are two for each topic.
+    streams: HashMap<u64, Streams>,
     /// Streams whose states are to be looked at. Bounded by those that are watched.
     due: IndexSet<Bytes>,
     polled_to: usize,
 }
 
-/// What was seen of a topic's state.
+/// Whose state's key it is.
+enum Streams {
+    One(Bytes),
+    /// Some publishers have one hash for all.
+    Many(Vec<Bytes>),
+}
+
+/// What was seen of a topic's state: where, and what.
 #[derive(Default)]
 pub(super) struct Seen {
-    keys: Option<StateKeys>,
+    keys: Option<[u64; 2]>,
     hash: Option<u64>,
 }
 
@@ -54,23 +62,44 @@ impl States {
 
     /// Redis tells of a key. Whether it is that of a state, which is to be looked at then.
     pub(super) fn told(&mut self, key: &Bytes) -> bool {
-        let streams = self.streams.get(key);
-        self.due.extend(streams.into_iter().flatten().cloned());
-        streams.is_some()
+        match self.streams.get(&hash(key)) {
+            Some(Streams::One(stream)) => _ = self.due.insert(stream.clone()),
+            Some(Streams::Many(streams)) => self.due.extend(streams.iter().cloned()),
+            None => return false,
+        }
+        true
     }
 
     /// A stream is watched no more.
     pub(super) fn forget(&mut self, stream: &Bytes, seen: &mut Seen) {
         self.due.swap_remove(stream);
-        if let Some(keys) = seen.keys.take() {
-            for key in keys_of(&keys) {
-                if let Some(streams) = self.streams.get_mut(key) {
+        for key in seen.keys.take().into_iter().flatten() {
+            let is_last = match self.streams.get_mut(&key) {
+                Some(Streams::One(known)) => known == stream,
+                Some(Streams::Many(streams)) => {
                     streams.retain(|known| known != stream);
-                    if streams.is_empty() {
-                        self.streams.remove(key);
-                    }
+                    streams.is_empty()
                 }
+                None => false,
+            };
+            if is_last {
+                self.streams.remove(&key);
             }
+        }
+    }
+
+    fn remember(&mut self, key: u64, stream: &Bytes) {
+        match self.streams.entry(key) {
+            Entry::Vacant(vacant) => _ = vacant.insert(Streams::One(stream.clone())),
+            Entry::Occupied(mut known) => match known.get_mut() {
+                Streams::One(one) if one == stream => {}
+                Streams::One(one) => {
+                    let both = vec![one.clone(), stream.clone()];
+                    known.insert(Streams::Many(both));
+                }
+                Streams::Many(streams) if streams.contains(stream) => {}
+                Streams::Many(streams) => streams.push(stream.clone()),
+            },
         }
     }
 
@@ -80,8 +109,8 @@ impl States {
     }
 }
 
-fn keys_of(keys: &StateKeys) -> impl Iterator<Item = &Bytes> {
-    std::iter::once(&keys.status).chain(&keys.tasks)
+fn hash(of: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(of)
 }
 
 impl Tail {
@@ -96,12 +125,12 @@ impl Tail {
         for stream in due {
             let Some(watched) = self.watched.get_mut(&stream) else { continue };
             let Some(keys) = self.shared.state_keys(&watched.topic) else { continue };
-            if watched.seen.keys.as_ref() != Some(&keys) {
+            let status = hash(&keys.status);
+            let hashed = [status, keys.tasks.as_ref().map_or(status, hash)];
+            if watched.seen.keys != Some(hashed) {
                 self.states.forget(&stream, &mut watched.seen);
-                for key in keys_of(&keys) {
-                    self.states.streams.entry(key.clone()).or_default().push(stream.clone());
-                }
-                watched.seen = Seen { keys: Some(keys.clone()), hash: None };
+                hashed.iter().for_each(|key| self.states.remember(*key, &stream));
+                watched.seen = Seen { keys: Some(hashed), hash: None };
             }
             streams.push(stream);
             questions.push(keys);
@@ -139,7 +168,7 @@ impl Tail {
 impl Seen {
     /// Whether something else is seen than before; at first, than the state that was read.
     fn is_news(&mut self, found: &StateSeen, topic: &Topic) -> bool {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(found);
+        let hash = hash(found);
         match self.hash.replace(hash) {
             Some(before) => before != hash,
             None => !topic.recent.lock().log.as_ref().is_some_and(|log| {

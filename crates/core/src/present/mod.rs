@@ -27,7 +27,7 @@ use crate::source::Words;
 use crate::state::State;
 
 pub use says::Part;
-use says::{Says, Tells, tells_of};
+use says::{Hashed, Says, Tells, tells_of};
 pub use standing::{Lacks, Standing};
 
 /// The version of a reading. Nobody is at 0, but who has not been told anything.
@@ -56,7 +56,7 @@ pub struct Present {
     last: Version,
     /// What entries told, in no order.
     tells: Vec<Tells>,
-    tasks: VecDeque<u64>,
+    tasks: VecDeque<Hashed>,
     /// The newest reading's task, where its name can be a key's.
     task_id: Option<Bytes>,
     standing: Option<Arc<Standing>>,
@@ -109,16 +109,20 @@ impl Present {
         if self.readings.len() == READINGS_MAX {
             self.readings.pop_front();
         }
+        // Most topics have one.
+        self.readings.reserve_exact(1);
         self.readings.push_back(Reading { version, position, says });
-        self.standing = Some(Arc::new(Standing::new(account, state, now_ms)));
+        self.standing = None;
         if self.told == 0 || !self.lacks_anything() {
             self.told = version;
+        } else {
+            self.hold(account, state, now_ms);
         }
         version
     }
 
     /// Whether this task was not seen before.
-    fn see_task(&mut self, task: Option<u64>) -> bool {
+    fn see_task(&mut self, task: Option<Hashed>) -> bool {
         let Some(task) = task.filter(|task| !self.tasks.contains(task)) else { return false };
         if self.tasks.len() == TASKS_MAX {
             self.tasks.pop_front();
@@ -159,6 +163,7 @@ impl Present {
         {
             self.tells.swap_remove(oldest);
         }
+        self.tells.reserve_exact(1);
         self.tells.push(tells);
     }
 
@@ -270,7 +275,7 @@ impl Present {
         self.standing.take_if(|standing| !standing.is_small());
     }
 
-    /// What was let go is here again.
+    /// The newest reading's bytes, for those who lack it: where everybody has it they are not held.
     pub fn hold(&mut self, account: &Account, state: &State, now_ms: u64) {
         let is_newest = self.readings.back().is_some_and(|last| last.says == Says::of(state));
         if self.standing.is_none() && is_newest {

@@ -1,6 +1,7 @@
 //! What a state says, and what an entry tells of one, as hashes.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::num::NonZeroU64;
 
 use crate::entry::Entry;
 use crate::id::StreamId;
@@ -13,6 +14,9 @@ const COMPARED_BYTES_MAX: usize = 64 * 1024;
 
 /// Types of entries with which a turn ends, or stands still.
 const ENDS: [&[u8]; 4] = [b"turn_complete", b"error", b"cancellation", b"awaiting_approval"];
+
+/// What something says: very many topics hold some.
+pub(super) type Hashed = NonZeroU64;
 
 /// A part of a state that is told by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +32,21 @@ pub enum Part {
 /// What a state says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Says {
-    task: Option<u64>,
-    status: Option<u64>,
-    result: Option<u64>,
-    error: Option<u64>,
+    task: Option<Hashed>,
+    status: Option<Hashed>,
+    result: Option<Hashed>,
+    error: Option<Hashed>,
     /// What waits for approval, and whether it can go on.
-    approval: Option<u64>,
+    approval: Option<Hashed>,
 }
 
 /// What an entry tells of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tells {
     pub(super) part: Part,
-    pub(super) value: u64,
+    pub(super) value: Hashed,
     /// Of which task; none where the entry does not say.
-    task: Option<u64>,
+    task: Option<Hashed>,
     /// It is what this entry is for. Others may mention a status.
     pub(super) changes: bool,
     pub(super) id: StreamId,
@@ -51,7 +55,7 @@ pub(super) struct Tells {
 /// What an entry tells.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    pub(super) task: Option<u64>,
+    pub(super) task: Option<Hashed>,
     pub(super) ends_turn: bool,
     pub(super) tells: [Option<Tells>; 3],
 }
@@ -73,11 +77,11 @@ impl Says {
         self.status == status.map(hash_of_text)
     }
 
-    pub(super) fn task(&self) -> Option<u64> {
+    pub(super) fn task(&self) -> Option<Hashed> {
         self.task
     }
 
-    pub(super) fn value(&self, part: Part) -> Option<u64> {
+    pub(super) fn value(&self, part: Part) -> Option<Hashed> {
         match part {
             Part::Status => self.status,
             Part::Result => self.result,
@@ -129,7 +133,7 @@ pub(super) fn tells_of(entry: &Entry, words: &Words) -> Found {
     }
     let kind = kind.map_or(&b""[..], AsRef::as_ref);
     let (task, id) = (found.task, entry.id);
-    let tells = |part, value: u64, changes| Some(Tells { part, value, task, changes, id });
+    let tells = |part, value: Hashed, changes| Some(Tells { part, value, task, changes, id });
     if let Some(status) = status {
         let status = words.status(status.clone());
         found.tells[0] = tells(Part::Status, hash_of_text(&status), kind == b"status_change");
@@ -147,12 +151,12 @@ pub(super) fn tells_of(entry: &Entry, words: &Words) -> Found {
     found
 }
 
-fn hash_of_text(bytes: &[u8]) -> u64 {
+fn hash_of_text(bytes: &[u8]) -> Hashed {
     hash_one(&text(bytes))
 }
 
 /// The same for what is the same JSON value, however it is written, unless it is large.
-fn hash_of_json(bytes: &[u8]) -> u64 {
+fn hash_of_json(bytes: &[u8]) -> Hashed {
     if bytes.len() > COMPARED_BYTES_MAX {
         return hash(bytes);
     }
@@ -162,12 +166,12 @@ fn hash_of_json(bytes: &[u8]) -> u64 {
     }
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+fn hash(bytes: &[u8]) -> Hashed {
     hash_one(&bytes)
 }
 
-fn hash_one(value: &impl Hash) -> u64 {
+fn hash_one(value: &impl Hash) -> Hashed {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
-    hasher.finish()
+    Hashed::new(hasher.finish()).unwrap_or(Hashed::MIN)
 }
