@@ -35,9 +35,10 @@ pub(super) enum Found<'a> {
 }
 
 impl Page {
-    /// Whether all that was read of it is not for anybody yet.
-    pub(super) fn is_cut_to_nothing(&self) -> bool {
-        self.is_cut && self.chunks.is_empty()
+    /// Whether it is of no use yet: there is more than the topic has, and who attaches is to be given all
+    /// that there is before it is told so.
+    pub(super) fn is_too_early(&self, attaching: bool) -> bool {
+        self.is_cut && (attaching || self.chunks.is_empty())
     }
 
     /// Finds somebody who was sent `position` last, and of whom everything up to `passed` is known to

@@ -114,7 +114,8 @@ impl Round {
         let mut states = States::default();
         let mut ahead = false;
         for waiter in std::mem::take(&mut self.waiting) {
-            if end.place.is_none() && (page.is_cut_to_nothing() || self.is_ahead(&waiter)) {
+            let too_early = page.is_too_early(waiter.attaching) || self.is_ahead(&waiter);
+            if end.place.is_none() && too_early {
                 self.ask_again(Waiter { needs_page: true, ..waiter });
                 ahead = true;
                 continue;

@@ -11,13 +11,14 @@ import pytest
 
 from oracle import new_worker
 from processes import eventually
+from redisproxy import end
 from slowviewer import fill, slow, to_the_gap
 from streams import do, entries_come, gap_is_told, walk
 from support import Worker, initial, nothing_but_pong, receive, task_path
 from ways import Switch
 
 # A topic holds less than what a viewer lags by here, so that it is read for the viewer.
-QUICK = "[limits]\nreconnect_max_ms = 200\ntopic_bytes_max = 65536\n"
+QUICK = "[limits]\nreconnect_max_ms = 200\ntopic_bytes_max = 65536\npage_entries_max = 4\n"
 
 
 class Failover:
@@ -176,3 +177,27 @@ async def test_who_lags_is_told_of_entries_that_were_lost(failover, viewers, mea
         assert position in (at, "9000-0")
         do(worker, "XADD 9001")
         await entries_come(viewer, [9001], 9000)
+
+
+async def test_nobody_is_given_a_page_of_what_the_tail_has_not_read_yet(failover, viewers):
+    """Were it lost, what the tail has would still be there, and nobody could tell that anything was."""
+    do(failover.worker, adds(range(10, 21)))
+    prompt = await viewers(failover.server, failover.worker.thread)
+    assert (await initial(prompt))["stream_id"] == "20-0"
+    failover.part()
+    # All but the first, on which state and pages are read.
+    _, *tails = failover.way.carried
+    for carried in tails:
+        carried.hold()
+    do(failover.worker, adds(range(21, 61)))
+    late = await viewers(failover.server, failover.worker.thread, since="18-0")
+    await asyncio.sleep(0.3)
+    await nothing_but_pong(late)
+    await failover.over(adds([45, 70]))
+    for carried in tails:
+        # With what it was about to bring.
+        end(carried.client)
+        carried.release()
+    await entries_come(prompt, [45, 70], 20)
+    await entries_come(late, [19, 20, 45, 70], 18)
+    assert (await receive(late))["update_type"] == "caught_up"
