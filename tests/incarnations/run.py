@@ -179,7 +179,7 @@ def conclude(report, world, scene, crowd, keys, publishers):
     if scene.seam:
         for viewer in crowd.viewers:
             if by_thread[viewer.thread].layout:
-                judge_seam(by_thread[viewer.thread], viewer, judge.verdict, time.monotonic())
+                judge_seam(by_thread[viewer.thread], viewer, judge.verdict, time.monotonic(), world.disturbed)
     report.verdict = judge.verdict
     for publisher in publishers:
         report.commands += publisher.commands

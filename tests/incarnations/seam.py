@@ -30,6 +30,7 @@ class Epoch:
         # When the last frame came before it closed for the first time: what a connection that then
         # broke had not brought by then may have been lost on the way.
         self.heard = now
+        self.disturbed = None
 
 
 def epochs(viewer):
@@ -58,12 +59,14 @@ def epochs(viewer):
     return found
 
 
-def judge_seam(key, viewer, verdict, end):
-    """`end`: when the run was over for those who stayed."""
+def judge_seam(key, viewer, verdict, end, disturbed=lambda *_: False):
+    """`end`: when the run was over for those who stayed. `disturbed(server, since, until)`: whether that
+    server may have lost Redis meanwhile."""
     order = {update.token: n for n, update in enumerate(key.updates)}
     for epoch in epochs(viewer):
         if not viewer.left and epoch.until >= end - 5:
             epoch.until = end
+        epoch.disturbed = disturbed
         _judge(key, epoch, order, verdict, f"{viewer.name} of {key.thread} ({key.layout}) on {epoch.server}")
 
 
@@ -121,5 +124,9 @@ def _judge_missing(epoch, update, violate, verdict):
         return  # Not owed, or nobody waited for it.
     if epoch.closed is not None and epoch.heard - epoch.begun < RESUMED_SECONDS:
         verdict.silences["resumed within two seconds of an attach"] += 1
+        return
+    if epoch.closed is not None and epoch.disturbed(epoch.server, epoch.begun, epoch.closed):
+        # It is told when the list can be read again, to those who are there by then.
+        verdict.silences["resumed while its server had lost Redis"] += 1
         return
     violate("never told", f"{update.token} without an entry, pushed {update.since:.3f}, attached {epoch.opened:.3f}")
