@@ -73,6 +73,11 @@ impl Drop for RedisServer {
     }
 }
 
+/// What a variable of the environment says, where there is one.
+pub fn number_from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect(name))
+}
+
 /// A port that nobody listened on a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()

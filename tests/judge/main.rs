@@ -17,6 +17,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/counts.rs"]
 mod counts;
 mod embedded;
 mod naive;
@@ -35,6 +36,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use taskcast::core::judge::Verdict;
 use taskcast::id::StreamId;
 
+use common::number_from_environment;
 use counts::Counts;
 use naive::{Number, Truth, truth};
 use plan::Plan;
@@ -131,10 +133,6 @@ fn history(
     }
     counts.add("histories");
     Ok(())
-}
-
-fn number_from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
 /// Runs histories on a server, and prints what they came to.

@@ -132,7 +132,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The same of the last one of those that were read before. All of them are known, by their hashes:
+    /// The same of the last one of those that were read before, which are all known by their hashes:
     /// what is behind it was pushed since.
     pub(super) fn find_last(
         &self,
@@ -147,13 +147,15 @@ impl<'a> List<'a> {
             let mut known = seen.iter().rev().zip((0..=*at).rev());
             known.all(|(&seen, at)| hash_at(at) == seen)
         };
-        // More than a few that follow one another are not there by chance.
-        let end = self.may_stand_at(mark).end;
-        let few = end.min(NEIGHBOURS);
-        match (few..end).find(goes_on).or_else(|| (0..few).rev().find(goes_on)) {
-            Some(at) => Stands::At(at),
-            None => Stands::Before,
-        }
+        let Some(last) = self.may_stand_at(mark).rev().find(goes_on) else {
+            return Stands::Before;
+        };
+        // It may stand before that only where the updates say the same again and again. Fewer than
+        // repeat once are there by chance.
+        let before = (0..last).rev().find(goes_on);
+        let period = before.map(|at| last - at).filter(|period| *period <= last - period + 1);
+        let oldest = period.and_then(|period| (last % period..last).step_by(period).find(goes_on));
+        Stands::At(oldest.unwrap_or(last))
     }
 
     /// Of a list that loses none.

@@ -226,23 +226,37 @@ fn of_a_full_list_that_ends_with_equal_updates_the_newest_may_be_a_new_one() {
 }
 
 #[test]
-fn what_is_withheld_was_not_pushed_since_where_an_older_update_says_what_the_newest_says() {
-    let (tick, timed) = (update_without_time("tick"), update("a", 20));
-    let old = [numbered(0, 1), vec![tick.clone()], numbered(1, 97)].concat();
-    let updates = [&old[..], &[timed, tick]].concat();
+fn what_is_withheld_was_not_pushed_since_where_older_updates_say_what_the_newest_say() {
+    let (ticks, timed) = (vec![update_without_time("tick"); 4], update("a", 20));
+    let old = [numbered(0, 1), ticks.clone(), numbered(1, 91)].concat();
+    let updates = [&old[..], &[timed], &ticks].concat();
     let mut memory = Memory::default();
     memory.waited_for(full(&old).newest().unwrap());
     let batch = batch_of_list(full(&updates), &memory);
-    let came = [coming("a", Some(20)), coming("tick", None)];
-    // The older one is among the first few then, with nothing before it that could tell.
+    let tick = || coming("tick", None);
+    let came = [coming("a", Some(20)), tick(), tick(), tick(), tick()];
+    // The older ones are the first ones then, with nothing before them that could tell.
     let then = [updates, numbered(200, 201)].concat();
     assert_eq!(told_of(&batch, full(&then), &came), 0);
-    // A few of those that were there are enough to know it again.
-    let later = [then, numbered(201, 297)].concat();
+    // A few of those that were there are enough to know them again.
+    let later = [then, numbered(201, 290)].concat();
     assert_eq!(told_of(&batch, full(&later), &came), 0);
     // And one that says the same was pushed since.
-    let later = [later, vec![update_without_time("tick")]].concat();
+    let later = [later, ticks[..1].to_vec()].concat();
     assert_eq!(told_of(&batch, full(&later), &came), 1);
+}
+
+#[test]
+fn of_updates_that_repeat_some_may_have_been_pushed_since() {
+    for (period, pushed) in [(1, 1), (1, 80), (3, 3), (3, 78), (40, 40)] {
+        let updates: Vec<Bytes> = numbered(0, period).into_iter().cycle().take(200).collect();
+        let (then, now) = (full(&updates[..120]), full(&updates[..120 + pushed]));
+        let mark = then.newest().unwrap();
+        match now.find_last(mark, &then.hashes(), |at| now.hash_at(at)) {
+            Stands::At(at) => assert!(at < 100 - pushed, "{period} {pushed}: {at}"),
+            stands => panic!("{period} {pushed}: {stands:?}"),
+        }
+    }
 }
 
 #[test]
