@@ -1,6 +1,6 @@
 //! Which update of a list has which entry of the stream, and where that cannot be told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::said::{Class, Said, Told};
 
@@ -21,7 +21,7 @@ impl Pairs {
     /// Both are oldest first. `loose` is the number of the first entry that may be compared without
     /// equal times.
     pub(super) fn of(updates: &[Said], entries: &[Told], loose: usize) -> Self {
-        let (partners, taken) = exact(updates, entries);
+        let (partners, taken) = exact_for_sure(updates, entries);
         let exact: Vec<bool> = partners.iter().map(Option::is_some).collect();
         let pairs = partners.iter().enumerate().filter_map(|(at, entry)| Some((at, (*entry)?)));
         let mut found = Self { settled: exact.clone(), exact, pairs: pairs.collect() };
@@ -83,6 +83,22 @@ pub(super) fn exact(updates: &[Said], entries: &[Told]) -> (Vec<Option<usize>>, 
         Some(found)
     };
     (updates.iter().map(partner).collect(), taken)
+}
+
+/// The same, but for updates that say the same at the same time where not all of them have an entry:
+/// nothing tells which has one.
+fn exact_for_sure(updates: &[Said], entries: &[Told]) -> (Vec<Option<usize>>, Vec<bool>) {
+    let (mut partners, mut taken) = exact(updates, entries);
+    let is_left = |at: &usize| partners[*at].is_none() && updates[*at].at_us.is_some();
+    let left: HashSet<Said> = (0..updates.len()).filter(is_left).map(|at| updates[at]).collect();
+    for (partner, said) in partners.iter_mut().zip(updates) {
+        if left.contains(said)
+            && let Some(entry) = partner.take()
+        {
+            taken[entry] = false;
+        }
+    }
+    (partners, taken)
 }
 
 /// Whether the times of an update and an entry of one class speak for one worker's writing both.

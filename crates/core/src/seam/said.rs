@@ -39,7 +39,7 @@ enum Metadata {
 pub(super) struct Class(u64);
 
 /// What an update of the list says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Said {
     /// None where it is no object with a message: it has no entry that could be known.
     pub(super) class: Option<Class>,

@@ -52,6 +52,22 @@ fn of_an_uneven_class_all_are_withheld_and_as_many_told_as_did_not_come() {
 }
 
 #[test]
+fn of_updates_that_are_equal_in_all_nothing_tells_which_has_its_entry() {
+    let tick = update("tick", 900);
+    let exact = |n: u64| (update(&n.to_string(), 50 - n), entry(&n.to_string(), 5, Some(50 - n)));
+    let (others, mut entries): (Vec<Bytes>, Vec<Entry>) = (0..9).map(exact).unzip();
+    let updates = [&[tick.clone(), tick.clone()], &others[..], &[tick]].concat();
+    entries.push(entry("tick", 800, Some(900)));
+    // The last one may be it, or the first one, which is too old to be shown.
+    assert_eq!(attached(&updates, &entries), ((2..11).collect(), vec![0, 1, 11]));
+    let came = |number| vec![coming("tick", Some(900)); number];
+    assert_eq!(told_later(&updates, &entries, &[], &came(2)), updates[11..]);
+    assert_eq!(told_later(&updates, &entries, &[], &came(1)).len(), 2);
+    entries.extend([entry("tick", 700, Some(900)), entry("tick", 600, Some(900))]);
+    assert_eq!(attached(&updates, &entries), ((2..12).collect(), vec![]));
+}
+
+#[test]
 fn entries_that_came_are_first_of_all_those_of_new_updates() {
     let updates = [update_without_time("a")];
     let pushed = [update_without_time("a")];
