@@ -101,7 +101,7 @@ impl Round {
             waiter.wants = Wants::Gap { requested: position, reason: GapReason::Reset };
             return self.ask_again(waiter);
         }
-        if let Some(place) = after.and_then(|_| self.place_of(from, stream, end)) {
+        if let Some(place) = after.and_then(|after| self.place_of(after, stream, end)) {
             if waiter.attaching && Some(place) != end.place {
                 self.shared.metrics.replays_from_memory.fetch_add(1, Relaxed);
             }

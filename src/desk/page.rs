@@ -52,11 +52,8 @@ impl Page {
         }
         let number = self.chunks.partition_point(|chunk| chunk.last() < position);
         let Some(chunk) = self.chunks.get(number) else { return Found::NotInThisPage };
-        // Behind one that was skipped the chain is another one.
         match chunk.offset_after(position) {
-            Some(offset) if offset > 0 && chunk.sent_before(offset) == Some(position) => {
-                self.here(number, offset, true)
-            }
+            Some(offset) if offset > 0 => self.here(number, offset, true),
             _ => Found::NotInThisPage,
         }
     }

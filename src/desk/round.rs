@@ -188,7 +188,7 @@ impl Round {
         let held = |position| recent.log.as_ref().is_some_and(|log| log.locate(position).is_some());
         let state = self.waiting.iter().any(|waiter| waiter.needs_state || !waiter.wants_page());
         let paged = |waiter: &&Waiter| match waiter.wants {
-            Wants::After(_) => waiter.needs_page || !held(waiter.reads_from()),
+            Wants::After(_) => waiter.needs_page || !held(waiter.position()),
             Wants::Retained => true,
             Wants::State | Wants::Gap { .. } => false,
         };

@@ -197,6 +197,25 @@ async def test_everything_skipped_is_nothing_retained(server, job):
         assert (frame["stream_id"], frame["prev_stream_id"]) == (new, beats[-1])
 
 
+@pytest.mark.parametrize("size", [10, 30_000])
+async def test_who_stands_at_a_skipped_entry_gets_what_comes_next_whatever_it_is_sent_out_of(server, job, size):
+    job.add(n=-1)
+    async with watch(server, job) as first:
+        await initial(first)
+        sent = job.add(n=0)
+        assert (await receive(first))["stream_id"] == sent
+        beat = job.beat()
+        job.redis.xtrim(job.key, maxlen=1, approximate=False)
+        async with watch(server, job) as second:
+            state = await initial(second)
+            assert state["stream_id"] in (sent, beat)
+            next_one = job.add(n=1, text="x" * size)
+            for ws, position in [(first, sent), (second, state["stream_id"])]:
+                frame = await receive(ws)
+                assert (frame["stream_id"], frame["prev_stream_id"]) == (next_one, position)
+                await nothing_but_pong(ws)
+
+
 async def test_what_is_skipped_hides_no_gap(server, job):
     first = job.add(n=0)
     async with watch(server, job) as ws:

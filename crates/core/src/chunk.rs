@@ -130,13 +130,14 @@ impl Chunk {
     }
 
     /// Where the bytes that a viewer at `position` lacks begin; none where that is no place of
-    /// this chunk.
+    /// this chunk: behind an entry that is skipped the chain is another one.
     pub fn offset_after(&self, position: StreamId) -> Option<usize> {
-        if position == self.after || position == self.previous {
+        if position == self.previous {
             return Some(0);
         }
         let found = self.units.binary_search_by_key(&position, |unit| unit.position).ok()?;
-        Some(self.units[found].end)
+        let end = self.units[found].end;
+        (self.sent_before(end) == Some(position)).then_some(end)
     }
 
     /// Which entry was sent last before what begins at an offset; none where a frame lies across.

@@ -212,10 +212,13 @@ impl TopicLog {
         self.held.push_back(held);
     }
 
-    /// Puts an older chunk in front, if it ends where this log begins and `bytes_max` allows.
+    /// Puts an older chunk in front, if it ends where this log begins, what was sent last of it is what
+    /// the log's first frame names as the one before it, and `bytes_max` allows.
     pub fn prepend(&mut self, chunk: &Arc<Chunk>, bytes_max: usize) -> bool {
         let weight = chunk.weight();
-        if self.floor() != Some(chunk.last()) || self.bytes + weight > bytes_max {
+        let previous = self.held.front().map_or(self.sent, |held| held.chunk.previous);
+        let continues = self.floor() == Some(chunk.last()) && chunk.last_sent() == previous;
+        if !continues || self.bytes + weight > bytes_max {
             return false;
         }
         let end = self.held.front().map_or(self.end, |held| held.start);

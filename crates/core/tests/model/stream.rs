@@ -27,7 +27,7 @@ pub(crate) struct Stream {
     pub(crate) last: StreamId,
     given: HashMap<StreamId, Given>,
     deleted: HashSet<StreamId>,
-    life: u64,
+    pub(crate) life: u64,
     /// There is no such task.
     pub(crate) is_unknown: bool,
 }

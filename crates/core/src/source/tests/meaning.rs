@@ -210,11 +210,14 @@ fn a_skipped_entry_has_no_frame_and_the_chain_does_not_name_it() {
     assert_eq!(chain, [(&json!("0-0"), &json!("2-0")), (&json!("2-0"), &json!("5-0"))]);
     assert_eq!((chunk.units.len(), chunk.last(), chunk.last_sent()), (6, id(6), id(5)));
     let middle = chunk.units[1].end;
-    assert_eq!(chunk.offset_after(id(1)), Some(0));
-    for ms in 2..5 {
-        assert_eq!(chunk.offset_after(id(ms)), Some(middle), "{ms}");
+    let places = [(0, Some(0)), (2, Some(middle)), (5, Some(chunk.bytes.len()))];
+    for (sent, place) in places {
+        let position = if sent == 0 { StreamId::ZERO } else { id(sent) };
+        assert_eq!(chunk.offset_after(position), place, "{sent}");
     }
-    assert_eq!(chunk.offset_after(id(6)), Some(chunk.bytes.len()));
+    for skipped in [1, 3, 4, 6] {
+        assert_eq!(chunk.offset_after(id(skipped)), None, "{skipped}");
+    }
     assert_eq!(chunk.sent_before(0), Some(StreamId::ZERO));
     assert_eq!(chunk.sent_before(middle), Some(id(2)));
     assert_eq!(chunk.sent_before(middle - 1), None);
