@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::log::{Log, LogError};
 use crate::shared::Shared;
 use crate::supervise::{self, Part};
+use crate::sys::memory;
 use crate::tail::Tail;
 
 /// Large reads that are under way at Redis at once: while it makes such an answer, it does nothing
@@ -107,6 +108,7 @@ impl LaneThread {
         let run = move || {
             let _vital = supervisor.vital_scope(Part::Lane);
             runtime.block_on(async {
+                tokio::spawn(memory::give_back());
                 tokio::select! {
                     // Dropped: the server ends.
                     () = tail => {}

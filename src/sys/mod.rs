@@ -1,5 +1,6 @@
 //! What is asked of the operating system directly: the one module in which `unsafe` is allowed.
 
+pub(crate) mod memory;
 pub(crate) mod pause;
 pub(crate) mod queue;
 pub(crate) mod quiet;

@@ -5,6 +5,7 @@
 //! | front: what hands sockets over | itself, when nobody is left who could come |
 //! | pump: everything that happens to viewers | the drain's end |
 //! | tail: what is new in the streams this worker owns | the end of the runtime |
+//! | memory: gives back what was let go | the end of the runtime |
 //! | desks: one per topic somebody waits at | themselves, or the end of the runtime |
 //!
 //! Beside the workers there is the thread of the [`lane`](crate::lane), which the server ends.
@@ -22,6 +23,7 @@ use super::Worker;
 use crate::core::fanout::Purpose;
 use crate::shared::Shared;
 use crate::supervise::{self, Part};
+use crate::sys::memory;
 use crate::sys::queue::Queue;
 use crate::tail::Tail;
 
@@ -50,6 +52,7 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let worker = Worker::new(shared.clone(), number)?;
+        tokio::spawn(memory::give_back());
         tracing::info!(worker = number, sends = worker.sends_by(), "worker_started");
         let worker = Arc::new(Mutex::new(worker));
         let supervisor = shared.supervisor.clone();
