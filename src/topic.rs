@@ -5,7 +5,6 @@
 //! and slice, none per viewer.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -15,6 +14,7 @@ use parking_lot::Mutex;
 use crate::core::account::{Account, Charge, Kind};
 use crate::core::chunk::Ended;
 use crate::core::gap::GapReason;
+use crate::core::hash;
 use crate::core::history::History;
 use crate::core::judge::Known;
 use crate::core::seam::ENTRIES_READ;
@@ -276,7 +276,7 @@ impl Registry {
     }
 
     fn make(&self, thread: &ThreadId) -> Topic {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(thread);
+        let hash = hash::of(thread);
         Topic {
             thread: thread.clone(),
             key: self.keys.stream(thread).into(),

@@ -1,6 +1,6 @@
 //! Which history a read belongs to: reads of one history are in one order.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use crate::hash;
 
 /// One server process with one past. Two reads of the same history are of one data set that only
 /// its commands have changed in between; of two histories nothing of the kind is known. The default
@@ -11,7 +11,7 @@ pub struct History(Option<u64>);
 impl History {
     /// The history of a server that says this of itself, in a text that no other server says.
     pub fn of(text: &str) -> Self {
-        Self(Some(BuildHasherDefault::<DefaultHasher>::default().hash_one(text)))
+        Self(Some(hash::of(text)))
     }
 
     /// Whether what is read in this history comes after what was read in `before`, in one order.

@@ -13,6 +13,7 @@ pub mod facts;
 pub mod fanout;
 pub mod form;
 pub mod gap;
+pub mod hash;
 pub mod history;
 pub mod id;
 pub mod inbound;

@@ -1,10 +1,10 @@
 //! A part of a task's list of updates, as it was read, and where in it a known update stands.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::hash;
 use crate::state::State;
 
 /// In the thread layout a list keeps so many updates (protocol §2): one of that length may have lost
@@ -106,12 +106,10 @@ impl<'a> List<'a> {
 
     /// What so many updates right before one are known by.
     fn before(&self, at: usize, neighbours: usize) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for update in &self.updates[at - neighbours..at] {
-            (update.len(), &update[update.len().saturating_sub(NEIGHBOUR_BYTES)..])
-                .hash(&mut hasher);
-        }
-        hasher.finish()
+        self.updates[at - neighbours..at].iter().fold(0, |so_far, update| {
+            let end = update.len().saturating_sub(NEIGHBOUR_BYTES);
+            hash::of(&(so_far, update.len(), &update[end..]))
+        })
     }
 
     /// Where a known update stands. In doubt, of equal ones, at the oldest: what is before it is taken
@@ -185,7 +183,5 @@ impl<'a> List<'a> {
 
 /// What an update of a task is known by.
 pub(super) fn hash_of(task_id: Option<&[u8]>, update: &Bytes) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (task_id, update).hash(&mut hasher);
-    hasher.finish()
+    hash::of(&(task_id, update))
 }

@@ -9,7 +9,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -17,12 +16,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::entry::Entry;
+use crate::hash;
 use crate::id::StreamId;
 use crate::json::text;
 use crate::timestamp;
-
-/// Integers up to here are exact as floating-point numbers.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// How long metadata may be to be looked at, in characters other than white space.
 const METADATA_MAX: usize = 16 * 1024;
@@ -84,35 +81,25 @@ impl Told {
             id: entry.id,
             class: Class::of(&field("message")?, metadata.as_ref()),
             at_us: field("timestamp").and_then(|raw| timestamp::parse_us(&raw)),
-            task: field("task_id").map(|id| hash(id.as_bytes())),
+            task: field("task_id").map(|id| hash::of(id.as_bytes())),
         })
     }
 
     /// Whether it may be the entry of an update of this task's list; `None` is the thread layout, where
     /// there is one list.
     pub(super) fn is_of(&self, task_id: Option<&[u8]>) -> bool {
-        task_id.is_none_or(|id| self.task.is_none_or(|task| task == hash(id)))
+        task_id.is_none_or(|id| self.task.is_none_or(|task| task == hash::of(id)))
     }
 }
 
 impl Class {
     fn of(message: &str, metadata: Option<&Metadata>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        message.hash(&mut hasher);
         let metadata = metadata.map(|metadata| match metadata {
-            Metadata::Of(value) => Some(hash_of(value)),
+            Metadata::Of(value) => Some(hash::of_json(value)),
             Metadata::Long => None,
         });
-        metadata.hash(&mut hasher);
-        Self(hasher.finish())
+        Self(hash::of(&(message, metadata)))
     }
-}
-
-/// A hash of bytes.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A string's text, and anything else as it is written: entries have strings only.
@@ -171,39 +158,6 @@ fn is_long(raw: &str) -> bool {
         }
     }
     false
-}
-
-/// Equal for what is equal as JSON: the order of members and the way a number is written do not
-/// matter. The parser has bounded the depth.
-fn hash_of(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match value {
-        Value::Null => 0_u8.hash(&mut hasher),
-        Value::Bool(bool) => (1_u8, bool).hash(&mut hasher),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => (2_u8, integer).hash(&mut hasher),
-            (None, Some(float)) if float.fract() == 0.0 && float.abs() < EXACT_MAX => {
-                (2_u8, float as i64).hash(&mut hasher);
-            }
-            _ => (2_u8, number).hash(&mut hasher),
-        },
-        Value::String(text) => (3_u8, text).hash(&mut hasher),
-        Value::Array(values) => {
-            4_u8.hash(&mut hasher);
-            values.iter().for_each(|value| hash_of(value).hash(&mut hasher));
-        }
-        Value::Object(members) => {
-            let of_member = |(name, value): (&String, &Value)| {
-                let mut hasher = DefaultHasher::new();
-                (name, hash_of(value)).hash(&mut hasher);
-                hasher.finish()
-            };
-            // A sum, as their order does not matter.
-            let sum = members.iter().map(of_member).fold(0, u64::wrapping_add);
-            (5_u8, members.len(), sum).hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
 
 /// The members of an update that identify it; of those that repeat the last one, as for a Python
