@@ -153,7 +153,7 @@ impl Shared {
         head: StreamId,
         intake: &Intake<'_>,
     ) -> Judged {
-        let sent = {
+        let (sent, reads_state) = {
             let mut recent = topic.recent.lock();
             let judged = recent.judge(head, intake);
             if let Judged::Gap(reason) = judged
@@ -166,7 +166,11 @@ impl Shared {
                 return judged;
             }
             recent.learn(intake);
-            recent.log.as_ref().map_or(head, TopicLog::sent)
+            // Before anybody is given them: what they tell need not be told of the state.
+            let words = &self.config.sources.words;
+            let note = |log: &mut TopicLog| log.present_mut().note(intake.entries, words);
+            let reads_state = recent.log.as_mut().is_some_and(note);
+            (recent.log.as_ref().map_or(head, TopicLog::sent), reads_state)
         };
         if !intake.entries.is_empty() {
             let number = intake.entries.len() as u64;
@@ -179,20 +183,11 @@ impl Shared {
                 self.metrics.entries_skipped.fetch_add(skipped as u64, Relaxed);
             }
             self.append(topic, chunks);
-            self.note(topic, intake.entries);
         }
-        Judged::TakenIn
-    }
-
-    /// What entries tell need not be told of the state. Some mean that the state is to be read.
-    fn note(self: &Arc<Self>, topic: &Arc<Topic>, entries: &[Entry]) {
-        let noted = match topic.recent.lock().log.as_mut() {
-            Some(log) => log.present_mut().note(entries, &self.config.sources.words),
-            None => return,
-        };
-        if noted.reads_again {
+        if reads_state {
             readings::read_for_entries(self, topic);
         }
+        Judged::TakenIn
     }
 
     /// Brings a topic to the end of the stream as it was read, where all that is behind the head was
@@ -264,7 +259,9 @@ impl Shared {
         let thread_id = &topic.thread;
         tracing::info!(%thread_id, reason = reason.as_str(), %requested, now_at = %position, "gap");
         let chunk = Chunk::of_one(&self.account, out.freeze(), head, position).ending(ended);
+        let before = readings::task_of(topic);
         self.renew(topic, chunk, snapshot, another_stream, batch);
+        readings::observed(self, topic, before);
         batch
     }
 }

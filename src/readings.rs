@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
+use crate::core::account::Account;
 use crate::core::present::Version;
-use crate::log::{LogError, Snapshot};
+use crate::core::topic::TopicLog;
+use crate::log::{LogError, Snapshot, State};
 use crate::seam::{End, epoch, read_end};
 use crate::shared::{Shared, TailMessage};
 use crate::topic::Topic;
@@ -79,20 +82,39 @@ fn open(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     }
 }
 
-/// A state was read for viewers; the version that they have with it. Others may lack it.
+/// A state was read at the end of the stream, which the topic's log has reached. The version that who is
+/// given it has.
+pub(crate) fn observe_in(account: &Account, log: &mut TopicLog, read: &Snapshot) -> Version {
+    let none = State::default();
+    let state = read.state.as_ref().unwrap_or(&none);
+    log.present_mut().observe(account, state, read.stream.last_generated, read.now_ms)
+}
+
+/// The same, of a state that was read for viewers. Others may lack it.
 pub(crate) fn observe(shared: &Arc<Shared>, topic: &Arc<Topic>, read: &Snapshot) -> Version {
     let before = task_of(topic);
-    let version = shared.observe(topic, read);
-    if task_of(topic) != before {
-        shared.tails[topic.owner()].put(TailMessage::State(topic.clone()));
-    }
-    if is_untold(topic) {
-        self::read(shared, topic);
-    }
+    let observe = |log: &mut TopicLog| observe_in(&shared.account, log, read);
+    let version = topic.recent.lock().log.as_mut().map_or(0, observe);
+    observed(shared, topic, before);
     version
 }
 
-fn task_of(topic: &Topic) -> Option<bytes::Bytes> {
+/// A state was observed; `before`, its task was this one. Others may lack it, and its keys may be others.
+pub(crate) fn observed(shared: &Arc<Shared>, topic: &Arc<Topic>, before: Option<Bytes>) {
+    look_elsewhere(shared, topic, before);
+    if is_untold(topic) {
+        read(shared, topic);
+    }
+}
+
+fn look_elsewhere(shared: &Shared, topic: &Arc<Topic>, before: Option<Bytes>) {
+    if task_of(topic) != before {
+        shared.tails[topic.owner()].put(TailMessage::State(topic.clone()));
+    }
+}
+
+/// Whose keys the last state was read of.
+pub(crate) fn task_of(topic: &Topic) -> Option<Bytes> {
     topic.recent.lock().log.as_ref()?.present().task_id().cloned()
 }
 
@@ -115,7 +137,7 @@ async fn serve(shared: &Arc<Shared>, topic: &Arc<Topic>) {
             inner.open = wanted.is_some() && is_watched(topic);
             match wanted {
                 Some(why) if inner.open => why,
-                Some(_) => return shared.forget_present(topic),
+                Some(_) => return forget(topic),
                 None => return,
             }
         };
@@ -155,13 +177,9 @@ async fn read_and_tell(
     if !read_once(shared, topic).await? {
         return Ok(());
     }
-    if first {
-        // Those who resumed wait for it.
-        shared.tell_present(topic);
-        return Ok(());
-    }
     for _ in 0..CHANGES_MAX {
-        if !is_untold(topic) || !is_lacked(topic) {
+        // Those who resumed wait for the first one.
+        if first || !is_untold(topic) || !is_lacked(topic) {
             break;
         }
         sleep(grace).await;
@@ -174,8 +192,18 @@ async fn read_and_tell(
             return Ok(());
         }
     }
-    shared.tell_present(topic);
+    if let Some(log) = topic.recent.lock().log.as_mut() {
+        log.present_mut().tell();
+    }
+    shared.tell_workers(topic);
     Ok(())
+}
+
+/// What was read may be wrong by now, and nobody is there to be told.
+fn forget(topic: &Topic) {
+    if let Some(log) = topic.recent.lock().log.as_mut() {
+        log.present_mut().forget();
+    }
 }
 
 fn has_reading(topic: &Topic) -> bool {
@@ -187,12 +215,14 @@ async fn read_once(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<bool, Log
     let Some(end) = read_end(shared, topic, epoch(topic), 0).await? else { return Ok(false) };
     let End { snapshot, charge: _charge, turn: _turn, .. } = end;
     let before = task_of(topic);
-    shared.observe(topic, &snapshot);
-    shared.hold(topic, &snapshot);
+    if let Some(log) = topic.recent.lock().log.as_mut() {
+        observe_in(&shared.account, log, &snapshot);
+        if let Some(state) = &snapshot.state {
+            log.present_mut().hold(&shared.account, state, snapshot.now_ms);
+        }
+    }
     // Nobody else takes entries in meanwhile, and those that came are in this reading.
     topic.readings.0.lock().by_entries = false;
-    if task_of(topic) != before {
-        shared.tails[topic.owner()].put(TailMessage::State(topic.clone()));
-    }
+    look_elsewhere(shared, topic, before);
     Ok(true)
 }

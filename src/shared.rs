@@ -13,15 +13,13 @@ use crate::core::chunk::Chunk;
 use crate::core::fanout::{Answer, Batch, Derived};
 use crate::core::history::History;
 use crate::core::judge::Known;
-use crate::core::present::Version;
 use crate::core::slots::Key;
-use crate::core::source::StateKey;
-use crate::core::topic::TopicLog;
 use crate::desk::Rooms;
 use crate::lane::Lane;
-use crate::log::tail::{Hints, StateKeys};
-use crate::log::{Log, Snapshot, State};
+use crate::log::tail::Hints;
+use crate::log::{Log, Snapshot};
 use crate::metrics::Metrics;
+use crate::readings;
 use crate::supervise::Supervisor;
 use crate::topic::{Recent, Registry, Shrink, Topic};
 
@@ -86,12 +84,6 @@ pub(crate) enum TailMessage {
     Look(Arc<Topic>, Option<History>),
     /// The keys with what the task is now are others.
     State(Arc<Topic>),
-}
-
-fn observe(account: &Account, log: &mut TopicLog, read: &Snapshot) -> Version {
-    let none = State::default();
-    let state = read.state.as_ref().unwrap_or(&none);
-    log.present_mut().observe(account, state, read.stream.last_generated, read.now_ms)
 }
 
 /// A list that one thread fills and another empties.
@@ -225,59 +217,9 @@ impl Shared {
             if another_stream {
                 log.begin_epoch();
             }
-            let version = observe(&self.account, log, read);
+            let version = readings::observe_in(&self.account, log, read);
             log.renew(Arc::new(chunk), batch, version);
         });
-    }
-
-    /// A state was read at the end of the stream, which the topic's log has reached. The version that
-    /// who is given it has.
-    pub(crate) fn observe(&self, topic: &Topic, read: &Snapshot) -> Version {
-        let mut recent = topic.recent.lock();
-        recent.log.as_mut().map_or(0, |log| observe(&self.account, log, read))
-    }
-
-    /// Where it is seen that what a task is now may have changed; none as long as it is not known whose
-    /// keys those are.
-    pub(crate) fn state_keys(&self, topic: &Topic) -> Option<StateKeys> {
-        let id = topic.thread.as_str();
-        if let Some(source) = topic.thread.source() {
-            let (status, field) = match source.state_key(id)? {
-                StateKey::String(key) => (key, None),
-                StateKey::Field { hash, field } => (hash, Some(field.into())),
-            };
-            return Some(StateKeys { status: status.into(), field, tasks: None });
-        }
-        let task_id = topic.recent.lock().log.as_ref()?.present().task_id().cloned();
-        let prefix = self.config.keys.prefix();
-        let status = match task_id {
-            Some(task) => [prefix.as_bytes(), b":task:", &task, b":status"].concat(),
-            None => format!("{prefix}:thread:{id}:status").into_bytes(),
-        };
-        let tasks = Some(format!("{prefix}:thread:{id}:tasks").into());
-        Some(StateKeys { status: status.into(), field: None, tasks })
-    }
-
-    /// What was let go of a state that was read before is held again.
-    pub(crate) fn hold(&self, topic: &Topic, read: &Snapshot) {
-        if let (Some(log), Some(state)) = (topic.recent.lock().log.as_mut(), &read.state) {
-            log.present_mut().hold(&self.account, state, read.now_ms);
-        }
-    }
-
-    /// What a task is now has to be read again for who comes.
-    pub(crate) fn forget_present(&self, topic: &Topic) {
-        if let Some(log) = topic.recent.lock().log.as_mut() {
-            log.present_mut().forget();
-        }
-    }
-
-    /// Viewers may lack what the task is now.
-    pub(crate) fn tell_present(&self, topic: &Arc<Topic>) {
-        if let Some(log) = topic.recent.lock().log.as_mut() {
-            log.present_mut().tell();
-        }
-        self.tell_workers(topic);
     }
 
     fn change(&self, topic: &Arc<Topic>, change: impl FnOnce(&mut Recent)) {
@@ -291,7 +233,8 @@ impl Shared {
         self.tell_workers(topic);
     }
 
-    fn tell_workers(&self, topic: &Arc<Topic>) {
+    /// Tells the workers that have viewers of a topic that there is something for them.
+    pub(crate) fn tell_workers(&self, topic: &Arc<Topic>) {
         for (worker, on_worker) in topic.on_worker.iter().enumerate() {
             if on_worker.viewers.load(Relaxed) > 0 && !on_worker.told.swap(true, Relaxed) {
                 self.inboxes[worker].put(WorkerMessage::New(topic.clone()));

@@ -5,17 +5,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexSet;
 
 use super::Tail;
+use crate::core::hash;
+use crate::core::source::StateKey;
 use crate::log::LogError;
 use crate::log::source::Source;
-use crate::log::tail::{HintMode, StateSeen};
+use crate::log::tail::{HintMode, StateKeys, StateSeen};
 use crate::readings;
+use crate::shared::Shared;
 use crate::topic::Topic;
 
 /// So many topics are looked at together.
@@ -62,7 +64,7 @@ impl States {
 
     /// Redis tells of a key. Whether it is that of a state, which is to be looked at then.
     pub(super) fn told(&mut self, key: &Bytes) -> bool {
-        match self.streams.get(&hash(key)) {
+        match self.streams.get(&hash::of(key)) {
             Some(Streams::One(stream)) => _ = self.due.insert(stream.clone()),
             Some(Streams::Many(streams)) => self.due.extend(streams.iter().cloned()),
             None => return false,
@@ -109,8 +111,25 @@ impl States {
     }
 }
 
-fn hash(of: &impl Hash) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(of)
+/// Where it is seen that what a task is now may have changed; none where a source does not say, or as long
+/// as it is not known whose keys those are.
+fn keys_of(shared: &Shared, topic: &Topic) -> Option<StateKeys> {
+    let id = topic.thread.as_str();
+    if let Some(source) = topic.thread.source() {
+        let (status, field) = match source.state_key(id)? {
+            StateKey::String(key) => (key, None),
+            StateKey::Field { hash, field } => (hash, Some(field.into())),
+        };
+        return Some(StateKeys { status: status.into(), field, tasks: None });
+    }
+    let task_id = topic.recent.lock().log.as_ref()?.present().task_id().cloned();
+    let prefix = shared.config.keys.prefix();
+    let status = match task_id {
+        Some(task) => [prefix.as_bytes(), b":task:", &task, b":status"].concat(),
+        None => format!("{prefix}:thread:{id}:status").into_bytes(),
+    };
+    let tasks = Some(format!("{prefix}:thread:{id}:tasks").into());
+    Some(StateKeys { status: status.into(), field: None, tasks })
 }
 
 impl Tail {
@@ -124,9 +143,9 @@ impl Tail {
         let (mut streams, mut questions) = (Vec::new(), Vec::new());
         for stream in due {
             let Some(watched) = self.watched.get_mut(&stream) else { continue };
-            let Some(keys) = self.shared.state_keys(&watched.topic) else { continue };
-            let status = hash(&keys.status);
-            let hashed = [status, keys.tasks.as_ref().map_or(status, hash)];
+            let Some(keys) = keys_of(&self.shared, &watched.topic) else { continue };
+            let status = hash::of(&keys.status);
+            let hashed = [status, keys.tasks.as_ref().map_or(status, hash::of)];
             if watched.seen.keys != Some(hashed) {
                 self.states.forget(&stream, &mut watched.seen);
                 hashed.iter().for_each(|key| self.states.remember(*key, &stream));
@@ -168,7 +187,7 @@ impl Tail {
 impl Seen {
     /// Whether something else is seen than before; at first, than the state that was read.
     fn is_news(&mut self, found: &StateSeen, topic: &Topic) -> bool {
-        let hash = hash(found);
+        let hash = hash::of(found);
         match self.hash.replace(hash) {
             Some(before) => before != hash,
             None => !topic.recent.lock().log.as_ref().is_some_and(|log| {

@@ -6,44 +6,18 @@ import json
 
 import pytest
 
-from support import collect, connect, initial, keys, milliseconds, now, receive_any as receive
-from test_turns import Thread
+from processes import Taskcast
+from support import collect, connect, initial, keys, milliseconds, now, receive_any as receive, stream_key
+from today import Thread, Today
 
 GRACE = "state_grace_ms = 100\n"
 
 
 @pytest.fixture(scope="module", params=["tracking", "block"])
 def quick(request, redis_server):
-    from processes import Taskcast
-
     server = Taskcast(redis_server, "--workers", "2", "--tail", request.param, config=GRACE)
     yield server
     server.remove()
-
-
-class Today(Thread):
-    """A worker of today: result or error or approval, then status, to keys; updates to the stream too."""
-
-    def __init__(self, redis, thread=None):
-        super().__init__(redis, thread)
-        self.task = self.create("task")
-
-    def told(self, message, task=None, **members):
-        task = task or self.task
-        self.update(task, message)
-        fields = {"update_type": "progress", "message": message, "task_id": task, "timestamp": now(), **members}
-        return self.entry(**fields)
-
-    def entry(self, **fields):
-        return self.redis.xadd(f"sre:stream:task:{self.thread}", {"thread_id": self.thread, **fields})
-
-    def end(self, status, task=None):
-        task = task or self.task
-        if status == "failed":
-            self.redis.set(self.key(task, "error"), "it broke")
-        elif status == "done":
-            self.result(task, response="all is well")
-        self.status(task, status)
 
 
 async def nothing_but_pong(ws):
@@ -161,6 +135,26 @@ async def test_a_second_turn_begins_while_people_watch(quick, today):
         today.status(today.task, "failed")
         feedback = today.entry(update_type="feedback_submitted", message="thanks")
         assert (await receive(ws))["stream_id"] == feedback
+        await nothing_but_pong(ws)
+
+
+async def test_a_turn_that_began_with_another_stream_is_followed(quick, today):
+    today.told("one")
+    second = today.create("second")
+    async with connect(quick, today.thread) as ws:
+        assert (await initial(ws))["task_id"] == today.task
+        # No key that is tracked changes: the first update makes it the turn.
+        redis, today.redis = today.redis, today.redis.pipeline()
+        today.redis.delete(stream_key(today.thread))
+        today.told("again", second)
+        today.redis.execute()
+        today.redis = redis
+        gap, state = await receive(ws), await receive(ws)
+        assert (gap["update_type"], gap["reason"]) == ("gap", "reset")
+        assert (state["update_type"], state["task_id"]) == ("initial_state", second)
+        for status in ("in_progress", "cancelled"):
+            today.status(second, status)
+            await derived(ws, "status_change", state["stream_id"], status=status, task_id=second)
         await nothing_but_pong(ws)
 
 

@@ -1,41 +1,10 @@
 """Which of a thread's tasks is its turn: the newest that is no child, as the agent of today makes them."""
 
-import json
-import time
-
 import pytest
 
 from processes import request
-from support import connect, initial, keys, new_thread, now
-
-
-class Thread:
-    """Tasks of one thread, each step a command of its own."""
-
-    def __init__(self, redis, thread=None):
-        self.redis, self.thread = redis, thread or new_thread()
-        self.added = time.time()
-
-    def key(self, task, part):
-        return f"sre:task:{task}:{part}"
-
-    def create(self, name):
-        task = f"{name}-{self.thread}"
-        self.redis.set(self.key(task, "status"), "queued")
-        self.redis.hset(self.key(task, "metadata"), mapping={"created_at": now(), "thread_id": self.thread})
-        self.added += 1
-        self.redis.zadd(keys(self.thread)["tasks"], {task: self.added})
-        return task
-
-    def status(self, task, status):
-        self.redis.set(self.key(task, "status"), status)
-
-    def update(self, task, message, metadata=None):
-        update = {"timestamp": now(), "message": message, "update_type": "progress", "metadata": metadata}
-        self.redis.rpush(self.key(task, "updates"), json.dumps(update))
-
-    def result(self, task, **members):
-        self.redis.set(self.key(task, "result"), json.dumps(members))
+from support import connect, initial
+from today import Thread
 
 
 @pytest.fixture

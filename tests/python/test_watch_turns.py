@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from processes import binary, environment, eventually
-from test_state_lane import Today
 from support import stream_key
+from today import Today
 
 CODES = {"done": 0, "failed": 1, "cancelled": 5}
 

@@ -38,13 +38,13 @@ impl<T: Topic> Fanout<T> {
             if present.told() == 0 {
                 return (version, Lacks::Unread);
             }
-            if !present.is_settled() {
-                return (version, Lacks::Nothing);
-            }
-            let lacks = present.lacks(version, since.copied());
-            if !lacks.any() {
-                return (present.passed_to(version), Lacks::Nothing);
-            }
+            let lacks = match present.lacks(version, since.copied()) {
+                None => return (version, Lacks::Nothing),
+                Some(lacks) if !lacks.any() => {
+                    return (present.passed_to(version), Lacks::Nothing);
+                }
+                Some(lacks) => lacks,
+            };
             let Some(standing) = present.standing() else { return (version, Lacks::Unread) };
             if !is_free {
                 return (version, Lacks::Later);

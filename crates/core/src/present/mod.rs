@@ -22,12 +22,12 @@ use bytes::Bytes;
 
 use crate::account::Account;
 use crate::entry::Entry;
+use crate::hash;
 use crate::id::StreamId;
 use crate::source::Words;
 use crate::state::State;
 
-pub use says::Part;
-use says::{Hashed, Says, Tells, tells_of};
+use says::{Hashed, Part, Says, Tells, tells_of};
 pub use standing::{Lacks, Standing};
 
 /// The version of a reading. Nobody is at 0, but who has not been told anything.
@@ -59,6 +59,8 @@ pub struct Present {
     tasks: VecDeque<Hashed>,
     /// The newest reading's task, where its name can be a key's.
     task_id: Option<Bytes>,
+    /// The newest reading's result as it was written: large ones take long to be understood.
+    result: Option<u64>,
     standing: Option<Arc<Standing>>,
 }
 
@@ -68,13 +70,6 @@ struct Reading {
     /// The end of the stream then.
     position: StreamId,
     says: Says,
-}
-
-/// What news of the stream mean for a state that was read before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Noted {
-    /// It is to be read again: a turn may have ended or begun, or the keys said something else.
-    pub reads_again: bool,
 }
 
 impl Present {
@@ -92,7 +87,10 @@ impl Present {
         position: StreamId,
         now_ms: u64,
     ) -> Version {
-        let says = Says::of(state);
+        let result = state.result.as_deref().map(hash::of);
+        let same_result = self.readings.back().filter(|_| result == self.result);
+        let says = Says::of(state, same_result.map(|last| &last.says));
+        self.result = result;
         self.see_task(says.task());
         let is_news = |last: &Reading| {
             last.says != says || self.tells.iter().any(|tells| tells.id > last.position)
@@ -132,13 +130,14 @@ impl Present {
     }
 
     /// Entries came, or were read for somebody: what they tell need not be told again. `words` are the
-    /// publisher's for statuses.
-    pub fn note(&mut self, entries: &[Entry], words: &Words) -> Noted {
-        let mut noted = Noted::default();
+    /// publisher's for statuses. Whether the state is to be read again: a turn may have ended or begun, or
+    /// the keys said something else.
+    pub fn note(&mut self, entries: &[Entry], words: &Words) -> bool {
+        let mut reads_again = false;
         for entry in entries {
-            noted.reads_again |= self.note_one(entry, words);
+            reads_again |= self.note_one(entry, words);
         }
-        noted
+        reads_again
     }
 
     fn note_one(&mut self, entry: &Entry, words: &Words) -> bool {
@@ -174,7 +173,7 @@ impl Present {
 
     /// Whether the newest reading can be told now: entries that came behind it say nothing else. Told behind
     /// those, it would not be known later what came last; it is about to be read again.
-    pub fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         let Some(last) = self.readings.back() else { return false };
         let says_else = |tells: &Tells| tells.id > last.position && !tells.is_as(&last.says);
         !self.is_untold() && !self.tells.iter().any(says_else)
@@ -204,14 +203,11 @@ impl Present {
         self.readings.back().map_or(0, |last| last.version)
     }
 
-    /// What somebody lacks who has everything of the log, and whom the newest reading is to be told;
-    /// nothing where it is not, yet. `version` is that of the state that he was given last; who resumed
-    /// behind a position and was given none has 0.
-    pub fn lacks(&self, version: Version, since: Option<StreamId>) -> Lacks {
-        if version == self.told || !self.is_settled() {
-            return Lacks::default();
-        }
-        self.lacks_of(version, since)
+    /// What somebody lacks who has everything of the log; none where the newest reading cannot be told now.
+    /// `version` is that of the state that he was given last; who resumed behind a position and was given
+    /// none has 0.
+    pub fn lacks(&self, version: Version, since: Option<StreamId>) -> Option<Lacks> {
+        self.is_settled().then(|| self.lacks_of(version, since))
     }
 
     /// The version of somebody who lacks nothing of the newest reading. A state that is gone for a while
@@ -275,12 +271,11 @@ impl Present {
         self.standing.take_if(|standing| !standing.is_small());
     }
 
-    /// The newest reading's bytes, for those who lack it: where everybody has it they are not held.
+    /// Holds the state that was just observed, for those who lack it: where everybody has it, it is not
+    /// held.
     pub fn hold(&mut self, account: &Account, state: &State, now_ms: u64) {
-        let is_newest = self.readings.back().is_some_and(|last| last.says == Says::of(state));
-        if self.standing.is_none() && is_newest {
-            self.standing = Some(Arc::new(Standing::new(account, state, now_ms)));
-        }
+        let standing = || Arc::new(Standing::new(account, state, now_ms));
+        self.standing.get_or_insert_with(standing);
     }
 
     /// The stream is another one: what its entries told says nothing of this one's.

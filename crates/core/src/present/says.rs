@@ -1,9 +1,9 @@
 //! What a state says, and what an entry tells of one, as hashes.
 
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::num::NonZeroU64;
 
 use crate::entry::Entry;
+use crate::hash;
 use crate::id::StreamId;
 use crate::json::text;
 use crate::source::Words;
@@ -20,7 +20,7 @@ pub(super) type Hashed = NonZeroU64;
 
 /// A part of a state that is told by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(super) enum Part {
     /// The status.
     Status,
     /// The result.
@@ -61,15 +61,19 @@ pub(super) struct Found {
 }
 
 impl Says {
-    pub(super) fn of(state: &State) -> Self {
+    /// Of this state; `before` says what one with the same result said.
+    pub(super) fn of(state: &State, before: Option<&Self>) -> Self {
         let field = |name| state.task.as_ref().and_then(|task| task.field(name));
         let approval = (field("pending_approval"), field("resume_supported"));
         Self {
-            task: state.task.as_ref().map(|task| hash(&task.task_id)),
+            task: state.task.as_ref().map(|task| hash_of_text(&task.task_id)),
             status: state.status.as_deref().map(hash_of_text),
-            result: state.result.as_deref().map(hash_of_json),
+            result: match before {
+                Some(before) => before.result,
+                None => state.result.as_deref().map(hash_of_json),
+            },
             error: state.error.as_deref().map(hash_of_text),
-            approval: (approval != (None, None)).then(|| hash_one(&approval)),
+            approval: (approval != (None, None)).then(|| hashed(hash::of(&approval))),
         }
     }
 
@@ -124,7 +128,7 @@ pub(super) fn tells_of(entry: &Entry, words: &Words) -> Found {
             b"result" => &mut result,
             b"error_message" => &mut error,
             b"task_id" => {
-                found.task = Some(hash(value));
+                found.task = Some(hash_of_text(value));
                 continue;
             }
             _ => continue,
@@ -152,26 +156,16 @@ pub(super) fn tells_of(entry: &Entry, words: &Words) -> Found {
 }
 
 fn hash_of_text(bytes: &[u8]) -> Hashed {
-    hash_one(&text(bytes))
+    hashed(hash::of(&*text(bytes)))
 }
 
 /// The same for what is the same JSON value, however it is written, unless it is large.
 fn hash_of_json(bytes: &[u8]) -> Hashed {
-    if bytes.len() > COMPARED_BYTES_MAX {
-        return hash(bytes);
-    }
-    match serde_json::from_slice::<serde_json::Value>(bytes) {
-        Ok(value) => hash_one(&value.to_string()),
-        Err(_) => hash(bytes),
-    }
+    let is_small = bytes.len() <= COMPARED_BYTES_MAX;
+    let value = is_small.then(|| serde_json::from_slice(bytes).ok()).flatten();
+    hashed(value.map_or_else(|| hash::of(bytes), |value| hash::of_json(&value)))
 }
 
-fn hash(bytes: &[u8]) -> Hashed {
-    hash_one(&bytes)
-}
-
-fn hash_one(value: &impl Hash) -> Hashed {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    Hashed::new(hasher.finish()).unwrap_or(Hashed::MIN)
+fn hashed(hash: u64) -> Hashed {
+    Hashed::new(hash).unwrap_or(Hashed::MIN)
 }
