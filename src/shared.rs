@@ -23,8 +23,11 @@ use crate::readings;
 use crate::supervise::Supervisor;
 use crate::topic::{Recent, Registry, Shrink, Topic};
 
-/// How often the topics are asked to hold less.
+/// How often the topics are asked to hold less,
 const SHRINK_INTERVAL_MS: u64 = 250;
+
+/// and where all memory is spent: what is read brings more within a moment.
+const SHRINK_SPENT_INTERVAL_MS: u64 = 10;
 
 /// So long after it was appended, a chunk was given to all sockets that take it.
 const SENT_AFTER_MS: u64 = 100;
@@ -262,7 +265,9 @@ impl Shared {
 
     /// Where memory is tight, all topics let go of what can be read again.
     pub(crate) fn shrink_if_tight(&self) {
-        if self.account.is_tight() && self.begin_shrinking(SHRINK_INTERVAL_MS) {
+        let is_spent = self.account.is_spent();
+        let interval_ms = if is_spent { SHRINK_SPENT_INTERVAL_MS } else { SHRINK_INTERVAL_MS };
+        if self.account.is_tight() && self.begin_shrinking(interval_ms) {
             let starved = self.account.starved();
             let somebody_waits = self.starved.swap(starved, Relaxed) != starved;
             // Newest chunks of very many topics may be all that is held, and nobody could read on.

@@ -21,10 +21,10 @@ const ENTRY_BYTES: usize = 64;
 
 /// Entries that a read asks for of a stream of which nothing is known: the one at the head, which
 /// is known, and the next three.
-const ENTRIES_MIN: usize = 4;
+pub(super) const ENTRIES_MIN: usize = 4;
 
 /// The fewest that make any progress: the one at the head and the next one.
-const ENTRIES_LEAST: usize = 2;
+pub(super) const ENTRIES_LEAST: usize = 2;
 
 /// Streams in the first reads of all workers together after there was nothing to read: what Redis
 /// makes of them at one moment is what it holds.
@@ -93,6 +93,9 @@ pub(super) struct Window {
     streams_first: usize,
     streams_max: usize,
     entries_max: usize,
+    /// What the next read brings at most: entries of one stream,
+    entries: usize,
+    /// and bytes.
     bytes_max: usize,
     unknown_bytes: usize,
 }
@@ -102,12 +105,23 @@ impl Window {
         let (streams_max, entries_max) = (share.streams_max, share.entries_max);
         let streams_first = (STREAMS_FIRST / workers).max(STREAMS_FIRST_MIN).min(streams_max);
         let unknown_bytes = if share.unbounded { UNKNOWN_LARGE_BYTES } else { UNKNOWN_BYTES };
-        Self { streams: 1, streams_first, streams_max, entries_max, bytes_max, unknown_bytes }
+        let entries = entries_max;
+        Self {
+            streams: 1,
+            streams_first,
+            streams_max,
+            entries_max,
+            entries,
+            bytes_max,
+            unknown_bytes,
+        }
     }
 
-    /// The next reads bring so much at most.
-    pub(super) fn fit_in(&mut self, bytes_max: usize) {
+    /// The next reads bring so much at most, by what is known, and so many entries of one stream: where
+    /// those are larger than what is known, there are few of them.
+    pub(super) fn fit_in(&mut self, bytes_max: usize, entries_max: usize) {
         self.bytes_max = bytes_max;
+        self.entries = entries_max.min(self.entries_max);
     }
 
     /// There was nothing to read for a while: nothing is known of what comes now.
@@ -140,12 +154,12 @@ impl Window {
     /// be read together; of those that have, as many entries as fit of the first of them, and as
     /// many streams; of one that needs care, as little as possible.
     pub(super) fn plan(&self, group: Group, streams: Vec<Candidate>) -> Plan {
-        let least = ENTRIES_MIN.min(self.entries_max);
+        let least = ENTRIES_MIN.min(self.entries);
         let unknown = || streams.iter().any(|it| it.load.entry_bytes().is_none());
         let entries = match group {
             Group::Usual if unknown() => least,
-            Group::Usual => (self.entries_max / streams.len().max(1)).max(least),
-            Group::Behind => self.entries_max,
+            Group::Usual => (self.entries / streams.len().max(1)).max(least),
+            Group::Behind => self.entries,
             Group::Alone => ENTRIES_LEAST,
         };
         self.fit(streams, entries)
@@ -217,6 +231,20 @@ mod tests {
                     window.brought(128, 0, false);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn where_few_entries_may_come_no_more_are_asked_for_however_small_they_were() {
+        for (entries_max, expected) in
+            [(ENTRIES_LEAST, 2), (ENTRIES_MIN, 4), (32, 32), (1_000, 256)]
+        {
+            let mut window = window(8 * MIB);
+            window.fit_in(8 * MIB, entries_max);
+            assert_eq!(window.plan(Group::Behind, streams(1, 200)).entries, expected);
+            assert_eq!(window.plan(Group::Usual, streams(1, 200)).entries, expected);
+            let of_many = window.plan(Group::Usual, streams(16, 200));
+            assert_eq!(of_many.entries, (expected / 16).max(expected.min(ENTRIES_MIN)));
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Tail;
 use super::care::Care;
 use super::due::{Group, Why};
-use super::plan::{Candidate, Load, Plan};
+use super::plan::{Candidate, ENTRIES_LEAST, ENTRIES_MIN, Load, Plan};
 use crate::core::account::{Charge, Kind, Priority};
 use crate::core::history::History;
 use crate::id::StreamId;
@@ -28,6 +28,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where memory is spent, no read brings more, and what brings no more never waits.
 const LITTLE_BYTES: usize = 512 * 1024;
+
+/// Of a stream with much more, so many entries are read then.
+const ENTRIES_FULL: usize = 32;
 
 /// Where all of it is spent, only streams are read that bring no more than this.
 const LEAST_BYTES: usize = 64 * 1024;
@@ -101,7 +104,8 @@ impl Tail {
             if candidates.is_empty() {
                 continue;
             }
-            self.window.fit_in(self.read_bytes_max(group));
+            let (bytes_max, entries_max) = self.brings_at_most(group);
+            self.window.fit_in(bytes_max, entries_max);
             let mut plan = self.window.plan(group, candidates);
             let left = std::mem::take(&mut plan.left);
             self.due.put_back(group, left);
@@ -115,18 +119,19 @@ impl Tail {
         None
     }
 
-    /// How much one read of such streams may bring: whoever is live does not wait for what others
-    /// hold.
-    fn read_bytes_max(&self, group: Group) -> usize {
+    /// How many bytes one read of such streams may bring, and how many entries of each: whoever is live
+    /// does not wait for what others hold. An entry may be larger than all before it, so where memory is
+    /// tight few are asked for.
+    fn brings_at_most(&self, group: Group) -> (usize, usize) {
         let account = &self.shared.account;
         if account.is_spent() {
-            return LEAST_BYTES;
+            return (LEAST_BYTES, ENTRIES_LEAST);
         }
-        let little = match group {
-            Group::Usual => account.is_tight(),
-            Group::Behind | Group::Alone => account.is_full(),
-        };
-        if little { LITTLE_BYTES } else { self.shared.config.limits.tail_read_bytes_max }
+        match group {
+            Group::Usual if account.is_tight() => (LITTLE_BYTES, ENTRIES_MIN),
+            Group::Behind | Group::Alone if account.is_full() => (LITTLE_BYTES, ENTRIES_FULL),
+            _ => (self.shared.config.limits.tail_read_bytes_max, usize::MAX),
+        }
     }
 
     /// Whether much that came long ago is to wait still, as much is held.
