@@ -51,6 +51,7 @@ def follow(position, ordinal, before, facts, new):
     moved = facts.deleted != before.deleted and facts.deleted < max(before.deleted, before.floor)
     if (
         facts.added < before.added
+        or facts.removed < before.removed
         or facts.last < before.last
         or facts.floor < before.floor
         or (facts.added == before.added and facts.last != before.last)

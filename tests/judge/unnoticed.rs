@@ -34,8 +34,7 @@ pub fn excuse(
         return Some("follow: another stream unnoticed, nothing older there, its ids fell");
     }
     // Of a stream whose ids only grow, nothing that one stream could not say may pass.
-    let grown = now.removed()? >= before.removed()?
-        && (before.deleted()? == taskcast::id::StreamId::ZERO || withdrawn);
+    let grown = before.deleted()? == taskcast::id::StreamId::ZERO || withdrawn;
     grown.then_some("follow: another stream unnoticed, nothing older there, its ids grew")
 }
 
@@ -46,6 +45,7 @@ fn is_no_less(before: &StreamFacts, now: &StreamFacts) -> Option<bool> {
     let same_newest = now.last_generated == before.last_generated;
     Some(
         now.added()? >= before.added()?
+            && now.removed()? >= before.removed()?
             && now.last_generated >= before.last_generated
             && now.floor() >= before.floor()
             && (now.added()? > before.added()? || same_newest)

@@ -155,7 +155,7 @@ class Sentinel(Process):
         config.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.dir}\n"
             f"sentinel monitor {name} 127.0.0.1 {master_port} 1\n"
-            f"sentinel down-after-milliseconds {name} 500\n"
+            f"sentinel down-after-milliseconds {name} 1500\n"
             f"sentinel failover-timeout {name} 3000\n"
         )
         self.spawn(["redis-server", str(config), "--sentinel"])

@@ -27,7 +27,7 @@
 //! | # | if | then |
 //! |---|---|---|
 //! | 1 | there is no stream | complete if p is 0-0 and o is 0, else reset |
-//! | 2 | something went back: A < A0, G < G0 or floor < floor0; A = A0, but G is another; D is another, but below D0 or floor0 | reset |
+//! | 2 | something went back: A < A0, R < R0, G < G0 or floor < floor0; A = A0, but G is another; D is another, but below D0 or floor0 | reset |
 //! | 3 | floor <= p | reset if A - o < n + w, else complete |
 //! | 4 | floor > p | reset if R < o + w, complete if R = o + w, else trimmed |
 //!

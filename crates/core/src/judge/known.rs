@@ -127,6 +127,10 @@ fn went_back(before: &StreamFacts, now: &StreamFacts) -> bool {
             return true;
         }
     }
+    // What was removed never comes back.
+    if now.removed() < before.removed() && now.removed().is_some() {
+        return true;
+    }
     let (Some(deleted_before), Some(deleted)) = (before.deleted(), now.deleted()) else {
         return false;
     };

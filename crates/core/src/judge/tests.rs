@@ -72,6 +72,10 @@ fn what_goes_back_is_of_another_stream() {
     assert_eq!(trimmed.follow(&stream(4, 6, 3, 6, 3), 1), RESET);
     assert_eq!(trimmed.follow(&stream(3, 6, 3, 6, 0), 1), RESET);
     assert_eq!(trimmed.follow(&stream(4, 6, 2, 6, 5), 1), Verdict::Complete);
+    // A capped read of another stream, with older ids: so many were added, but fewer are gone of it.
+    let mostly_gone = Known::all_of(stream(2, 20, 6, 47, 3));
+    assert_eq!(mostly_gone.follow(&stream(5, 30, 42, 53, 25), 4), RESET);
+    assert_eq!(mostly_gone.follow(&stream(5, 30, 12, 53, 25), 4), Verdict::Complete);
 }
 
 #[test]
