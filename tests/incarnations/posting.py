@@ -83,6 +83,8 @@ class Http(Habit):
             if reply.status not in AGAIN:
                 key.problems.append(f"{name}: {reply.status} {answer}")
                 return None
+            if reply.status == 504:
+                key.unsure.add(name)
             if reply.status == 404:
                 self.renew(publisher, key)
             time.sleep(0.02)

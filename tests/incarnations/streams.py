@@ -182,6 +182,8 @@ class Key:
         self.lost = {}
         # Token -> an entry that was gone again before anybody knew its id.
         self.guessed = {}
+        # Tokens of publications of which a server did not know whether they were written.
+        self.unsure = set()
         # Where nobody knows what Redis did: (since, known). Judged leniently, and counted.
         self.blurred = []
         self.problems = []
