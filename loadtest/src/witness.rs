@@ -191,8 +191,8 @@ impl View {
     /// Follows from the last position on.
     fn follow(&self) -> Follow {
         match self.chain.position() {
-            None => self.client.follow(self.thread.clone()),
-            Some(position) => self.client.follow_since(self.thread.clone(), position),
+            None => self.client.follow(self.thread.clone().into()),
+            Some(position) => self.client.follow_since(self.thread.clone().into(), position),
         }
     }
 

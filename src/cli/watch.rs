@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use self::look::look_back;
+use self::look::{look_again, look_back};
 use self::note::Note;
 use self::render::Paint;
 use self::task::Task;
 use super::terminal::clean;
 use super::{Outcome, fail};
-use crate::client::{Client, ClientError, Event, Since};
+use crate::client::{self, Client, ClientError, Event, Since};
 use crate::core::seam;
-use crate::id::ThreadId;
+use crate::core::source::AGENT;
 
 /// How long nothing may come after the last status before the task counts as shown in whole. A
 /// worker writes status and result in separate steps, in either order.
@@ -46,9 +46,12 @@ const EXIT_INTERRUPTED: u8 = 130;
   5    the task was cancelled
   130  interrupted")]
 pub(super) struct WatchArgs {
-    /// Thread id of the task
+    /// Thread id of the task, or its id in its source
     #[arg(value_name = "THREAD_ID")]
-    thread: ThreadId,
+    id: String,
+    /// The source that the task is of, as the server's configuration names it
+    #[arg(long, value_name = "NAME", default_value = AGENT, hide_default_value = true)]
+    source: String,
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     url: String,
@@ -72,9 +75,13 @@ pub(super) async fn run(args: WatchArgs) -> ExitCode {
         Ok(client) => client,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
+    let task = match client::Task::of(&args.source, &args.id) {
+        Ok(task) => Task::new(task, args.since, args.turn.clone()),
+        Err(error) => return fail(Outcome::Usage, &error.to_string()),
+    };
     let mut screen = Screen::detect(args.json);
     let watched = tokio::select! {
-        watched = watch(&client, &args, &mut screen) => watched,
+        watched = watch(&client, task, &args, &mut screen) => watched,
         // What was drawn is whole, so this may cut in anywhere.
         Ok(()) = tokio::signal::ctrl_c() => Ok(End::Interrupted),
     };
@@ -89,6 +96,16 @@ pub(super) async fn run(args: WatchArgs) -> ExitCode {
     }
 }
 
+impl From<client::Outcome> for Outcome {
+    fn from(outcome: client::Outcome) -> Self {
+        match outcome {
+            client::Outcome::Done => Self::Done,
+            client::Outcome::Failed => Self::Failed,
+            client::Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 /// Why the watching ended.
 #[derive(Debug)]
 enum End {
@@ -100,15 +117,14 @@ enum End {
 /// Shows the task until it has ended and nothing more comes.
 async fn watch<W: Write>(
     client: &Client,
+    mut task: Task,
     args: &WatchArgs,
     screen: &mut Screen<W>,
 ) -> std::io::Result<End> {
-    let (thread, since) = (args.thread.clone(), args.since);
-    let mut follow = match since {
-        Some(since) => client.follow_since(thread.clone(), since),
-        None => client.follow(thread.clone()),
+    let mut follow = match args.since {
+        Some(since) => client.follow_since(task.id.clone(), since),
+        None => client.follow(task.id.clone()),
     };
-    let mut task = Task::new(thread, since, args.turn.clone());
     screen.update(&task, None, &[])?;
     let mut quiet_at = Instant::now();
     let mut looked_back = false;
@@ -116,14 +132,20 @@ async fn watch<W: Write>(
         let event = tokio::select! {
             // Safe to drop: the event stays where it is.
             event = follow.next() => event,
-            // Set anew on every turn.
+            // Set anew on every turn, here and below.
             () = sleep_until(quiet_at), if !args.all && task.outcome().is_some() => None,
+            () = sleep_until(quiet_at), if !args.all && task.end_in_doubt && task.is_live() => {
+                if let Some(error) = look_again(client, &mut task).await {
+                    return Ok(End::Unusable(error));
+                }
+                continue;
+            }
         };
         match event {
             Some(Ok(Event::Frame { update, json })) => {
                 let notes = task.apply(&update, &json);
                 screen.update(&task, Some(&json), &notes)?;
-                if task.lacks_status() && !looked_back {
+                if task.lacks_past() && !looked_back {
                     looked_back = true;
                     if let Some(end) = look_back(client, &mut task, screen).await? {
                         return Ok(end);
@@ -137,7 +159,7 @@ async fn watch<W: Write>(
             None => {
                 screen.finish(&task)?;
                 // The stream of events ends with an error; without one, the task itself ended.
-                return Ok(End::Outcome(task.outcome().unwrap_or(Outcome::Failed)));
+                return Ok(End::Outcome(task.outcome().map_or(Outcome::Failed, Outcome::from)));
             }
         }
     }
@@ -296,18 +318,19 @@ mod tests {
         });
         let soon = Duration::from_millis(5);
         let timing = Timing { retry_min: soon, retry_max: soon, ..Timing::default() };
-        let thread: ThreadId = "t1".parse().unwrap();
+        let task = Task::new("t1".parse().unwrap(), None, None);
         let client = Client::new(&url).unwrap().with_timing(timing);
         let mut screen = Screen { out: Vec::new(), mode, paint: Paint::Plain, drawn: false };
         let args = WatchArgs {
-            thread,
+            id: "t1".into(),
+            source: AGENT.into(),
             url: String::new(),
             since: None,
             turn: None,
             all: false,
             json: false,
         };
-        let end = watch(&client, &args, &mut screen).await.unwrap();
+        let end = watch(&client, task, &args, &mut screen).await.unwrap();
         screen.leave().unwrap();
         server.abort();
         (end, String::from_utf8(screen.out).unwrap())

@@ -1,33 +1,13 @@
 """`taskcast watch` of what a worker of today writes: it ends with the turn, by its exit code."""
 
-import json
-import subprocess
-
 import pytest
 
-from processes import binary, environment, eventually
+from processes import eventually
 from support import stream_key
 from today import Today
+from watching import Watching
 
 CODES = {"done": 0, "failed": 1, "cancelled": 5}
-
-
-class Watching:
-    def __init__(self, server, thread, *options):
-        command = [binary(), "watch", "--url", f"http://127.0.0.1:{server.port}", "--json", *options, thread]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
-        self.frames = [json.loads(self.process.stdout.readline())]
-
-    def end(self):
-        out, _ = self.process.communicate(timeout=20)
-        self.frames += [json.loads(line) for line in out.splitlines()]
-        return self.process.returncode
-
-    def told(self, update_type):
-        """Reads on to a frame of this type."""
-        while self.frames[-1]["update_type"] != update_type:
-            self.frames.append(json.loads(self.process.stdout.readline()))
-        return self.frames[-1]
 
 
 @pytest.fixture

@@ -33,6 +33,12 @@ pub enum Update {
     Gap(Gap),
     /// What the task's keys tell and no entry does. No part of the chain: the position stays.
     Derived,
+    /// `end`: the last entry, as its source describes them, ended the task. Others may still come, and may
+    /// take it back. No part of the chain either.
+    End {
+        /// Whether it failed.
+        failed: bool,
+    },
     /// The server does not know the task, or its id is malformed.
     NotFound,
     /// Any other frame, such as `pong`.
@@ -123,6 +129,7 @@ impl Chain {
                 Update::Gap(Gap { requested, first, last, reason: reason.into_owned() })
             }
             Kind::Derived => Update::Derived,
+            Kind::End { failed } => Update::End { failed },
             Kind::Error => Update::NotFound,
             Kind::Other => Update::Other,
         };

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::error::ClientError;
-use taskcast_core::id::ThreadId;
+use super::task::Task;
 use taskcast_core::since::Since;
 
 /// How much of a refusal's body is read for its explanation.
@@ -51,7 +51,7 @@ impl Server {
     /// Opens a WebSocket for a task. Dropping the future drops all that was begun.
     pub(super) async fn open(
         &self,
-        thread: &ThreadId,
+        task: &Task,
         since: Option<Since>,
     ) -> Result<TokioIo<Upgraded>, ClientError> {
         let socket = TcpStream::connect(&self.address)
@@ -59,7 +59,7 @@ impl Server {
             .map_err(|source| ClientError::Connect { address: self.address.clone(), source })?;
         // Small frames must not wait for one another. Where it cannot be set, they do.
         let _ = socket.set_nodelay(true);
-        let request = self.request(thread, since)?;
+        let request = self.request(task, since)?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(handshake)?;
         let exchange = async move {
@@ -73,11 +73,11 @@ impl Server {
 
     fn request(
         &self,
-        thread: &ThreadId,
+        task: &Task,
         since: Option<Since>,
     ) -> Result<Request<Empty<Bytes>>, ClientError> {
         let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
-        Request::get(format!("{}/api/v1/ws/tasks/{thread}{query}", self.base))
+        Request::get(format!("{}/api/v1/ws/{}{query}", self.base, task.path()))
             .header(HOST, &self.address)
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "websocket")

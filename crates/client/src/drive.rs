@@ -10,14 +10,14 @@ use super::chain::{Chain, Update};
 use super::connect::Server;
 use super::error::ClientError;
 use super::socket::Socket;
+use super::task::Task;
 use super::{Event, Timing};
 use taskcast_core::backoff::Backoff;
-use taskcast_core::id::ThreadId;
 
 pub(super) struct Driver {
     server: Server,
     timing: Timing,
-    thread: ThreadId,
+    task: Task,
     chain: Chain,
     events: mpsc::Sender<Result<Event, ClientError>>,
     /// When the connection was open; none while there is none.
@@ -28,11 +28,11 @@ impl Driver {
     pub(super) fn new(
         server: Server,
         timing: Timing,
-        thread: ThreadId,
+        task: Task,
         chain: Chain,
         events: mpsc::Sender<Result<Event, ClientError>>,
     ) -> Self {
-        Self { server, timing, thread, chain, events, connected: None }
+        Self { server, timing, task, chain, events, connected: None }
     }
 
     /// Follows the task until a final error, or until nobody wants its events.
@@ -72,7 +72,7 @@ impl Driver {
     async fn attend(&mut self) -> Result<Infallible, ClientError> {
         let since = self.chain.connect();
         let limit = self.timing.connect_within;
-        let stream = timeout(limit, self.server.open(&self.thread, since))
+        let stream = timeout(limit, self.server.open(&self.task, since))
             .await
             .map_err(|_| ClientError::Timeout(limit))??;
         self.connected = Some(Instant::now());

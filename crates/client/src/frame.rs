@@ -24,6 +24,31 @@ pub(super) struct Head<'a> {
     reason: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
     derived: Option<&'a RawValue>,
+    status: Option<&'a RawValue>,
+    task_id: Option<&'a RawValue>,
+    failed: Option<&'a RawValue>,
+}
+
+impl Head<'_> {
+    /// Of a frame; without members if it is no object.
+    pub(super) fn of(frame: &str) -> Head<'_> {
+        serde_json::from_str(frame).unwrap_or_default()
+    }
+
+    /// The task that the frame is about, of those of its thread.
+    pub(super) fn task_id(&self) -> Option<String> {
+        words(self.task_id)
+    }
+
+    /// The status that the frame tells.
+    pub(super) fn status(&self) -> Option<String> {
+        words(self.status)
+    }
+
+    /// Whether it tells that the status is another one.
+    pub(super) fn changes_status(&self) -> bool {
+        text(self.update_type).as_deref() == Some("status_change")
+    }
 }
 
 /// The kinds of frames (protocol §3). What is no JSON object is `Other`.
@@ -46,6 +71,9 @@ pub(super) enum Kind<'a> {
         reason: Cow<'a, str>,
     },
     Derived,
+    End {
+        failed: bool,
+    },
     Error,
     Other,
 }
@@ -69,10 +97,26 @@ pub(super) fn kind(frame: &[u8]) -> Kind<'_> {
             last: id(head.last),
             reason: text(head.reason).unwrap_or_default(),
         },
-        _ if head.derived.is_some_and(|derived| derived.get() == "true") => Kind::Derived,
+        Some("end") if is_true(head.derived) => Kind::End { failed: is_true(head.failed) },
+        _ if is_true(head.derived) => Kind::Derived,
         _ if head.update_type.is_none() && head.error.is_some() => Kind::Error,
         _ => Kind::Other,
     }
+}
+
+/// What happened, where an entry tells several things: those of NDJSON and of server-sent events, as their
+/// source describes them. Empty where it is one thing, the frame itself.
+pub fn events(frame: &str) -> Vec<&RawValue> {
+    #[derive(serde::Deserialize)]
+    struct Members<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
+    }
+    serde_json::from_str(frame).map(|members: Members<'_>| members.events).unwrap_or_default()
+}
+
+fn is_true(member: Option<&RawValue>) -> bool {
+    member.is_some_and(|value| value.get() == "true")
 }
 
 fn id(member: Option<&RawValue>) -> Option<StreamId> {
@@ -90,6 +134,14 @@ fn text(member: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
 }
 
+/// A member as text, whatever its type: the content of a string, the JSON of anything else. None if it is
+/// null or empty.
+fn words(member: Option<&RawValue>) -> Option<String> {
+    let json = member.map(RawValue::get).filter(|json| *json != "null")?;
+    let words = text(member).map_or_else(|| json.to_owned(), Cow::into_owned);
+    (!words.is_empty()).then_some(words)
+}
+
 #[derive(serde::Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Name {
@@ -102,6 +154,9 @@ enum Name {
     Reason,
     Error,
     Derived,
+    Status,
+    TaskId,
+    Failed,
     #[serde(other)]
     Other,
 }
@@ -131,6 +186,9 @@ impl<'de> Deserialize<'de> for Head<'de> {
                         Name::Reason => &mut head.reason,
                         Name::Error => &mut head.error,
                         Name::Derived => &mut head.derived,
+                        Name::Status => &mut head.status,
+                        Name::TaskId => &mut head.task_id,
+                        Name::Failed => &mut head.failed,
                         Name::Other => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
@@ -191,6 +249,25 @@ mod tests {
         assert!(matches!(kind(frame.as_bytes()), Kind::Derived));
         assert!(matches!(kind(frame.replace("true", "\"true\"").as_bytes()), Kind::Other));
         assert!(entry(&frame.replace('}', r#","prev_stream_id":"7-0"}"#)).is_some());
+    }
+
+    #[test]
+    fn only_the_server_ends_a_task() {
+        let end = r#"{"update_type":"end","failed":true,"derived":true,"stream_id":"7-1"}"#;
+        assert!(matches!(kind(end.as_bytes()), Kind::End { failed: true }));
+        let done = end.replace("\"failed\":true", "\"failed\":\"true\"");
+        assert!(matches!(kind(done.as_bytes()), Kind::End { failed: false }));
+        assert!(entry(&end.replace('}', r#","prev_stream_id":"7-0"}"#)).is_some());
+    }
+
+    #[test]
+    fn an_entry_of_several_events_has_each_of_them() {
+        let frame = r#"{"update_type":"entry","events":[{"a":1},"two",null],"stream_id":"7-1"}"#;
+        let events: Vec<_> = events(frame).iter().map(|event| event.get()).collect();
+        assert_eq!(events, [r#"{"a":1}"#, "\"two\"", "null"]);
+        for none in ["", "[]", r#"{"events":7}"#, r#"{"event":[1]}"#] {
+            assert!(super::events(none).is_empty(), "{none}");
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@
 //! # }
 //! ```
 //!
+//! [`Standing`] folds the frames to what the task has come to: the thread's turn, its status, how it ended.
+//! Entries of a source that tell several things at once are taken apart by [`events`].
+//!
 //! The parts, from the wire inwards: `connect` opens a WebSocket, `socket` makes messages of its
 //! frames and notices when it is dead, [`Chain`] proves that no entry is missing, `drive` connects
 //! again where that proof ended.
@@ -29,6 +32,8 @@ mod drive;
 mod error;
 mod frame;
 mod socket;
+mod standing;
+mod task;
 
 use std::time::Duration;
 
@@ -36,10 +41,12 @@ use tokio::sync::mpsc;
 
 pub use chain::{Broken, Chain, Gap, Update};
 pub use error::ClientError;
+pub use frame::events;
+pub use standing::{Outcome, Standing};
+pub use task::{InvalidTask, Task};
 pub use taskcast_core::since::Since;
 
 use connect::Server;
-use taskcast_core::id::ThreadId;
 
 /// How many events wait for a [`Follow`] that is not asked for the next one. Then the client stops
 /// reading, and the viewer falls behind in the server's log.
@@ -68,19 +75,19 @@ impl Client {
     }
 
     /// Follows a task from its present state. Has to be called within a tokio runtime.
-    pub fn follow(&self, thread: ThreadId) -> Follow {
-        self.start(thread, Chain::new())
+    pub fn follow(&self, task: Task) -> Follow {
+        self.start(task, Chain::new())
     }
 
     /// Follows a task from the last entry that was seen, or with [`Since::Retained`] from the first
     /// one that there is still. Has to be called within a tokio runtime.
-    pub fn follow_since(&self, thread: ThreadId, since: impl Into<Since>) -> Follow {
-        self.start(thread, Chain::since(since.into()))
+    pub fn follow_since(&self, task: Task, since: impl Into<Since>) -> Follow {
+        self.start(task, Chain::since(since.into()))
     }
 
-    fn start(&self, thread: ThreadId, chain: Chain) -> Follow {
+    fn start(&self, task: Task, chain: Chain) -> Follow {
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
-        let driver = drive::Driver::new(self.server.clone(), self.timing, thread, chain, sender);
+        let driver = drive::Driver::new(self.server.clone(), self.timing, task, chain, sender);
         // Ends when the `Follow` is dropped, or after a final error.
         tokio::spawn(driver.run());
         Follow { events }

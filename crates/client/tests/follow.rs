@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use taskcast_client::{Client, ClientError, Event, Follow, Since, Timing, Update};
+use taskcast_client::{
+    Client, ClientError, Event, Follow, Outcome, Since, Standing, Task, Timing, Update,
+};
 use taskcast_core::id::StreamId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -174,6 +176,28 @@ async fn a_derived_frame_is_handed_on_and_is_no_part_of_the_chain() {
     assert_eq!(entry_id(&mut follow).await, "2-0");
     assert_eq!(update(&mut follow).await, Update::Derived);
     assert_eq!(entry_id(&mut follow).await, "3-0");
+}
+
+#[tokio::test]
+async fn a_task_of_a_source_is_followed_by_its_name_to_its_end() {
+    let server = Server::start().await;
+    let task = Task::of("jobs", "q/1:7").unwrap();
+    let mut follow = server.client().follow_since(task, Since::Retained);
+    let mut viewer = server.accept().await;
+    assert_eq!(viewer.path, "/api/v1/ws/jobs/q%2F1:7?since=0");
+    viewer.send_entry("0-0", "1-0").await;
+    viewer.send(r#"{"update_type":"end","failed":true,"derived":true,"stream_id":"1-0"}"#).await;
+    viewer.send_entry("1-0", "2-0").await;
+    let mut standing = Standing::new();
+    let mut came = Vec::new();
+    while came.len() < 3 {
+        if let Event::Frame { update, json } = event(&mut follow).await {
+            standing.take(&update, &json);
+            came.push((update, standing.outcome()));
+        }
+    }
+    assert_eq!(came[1], (Update::End { failed: true }, Some(Outcome::Failed)));
+    assert!(matches!(came[2], (Update::Entry { .. }, None)));
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
 //! Reads single members out of a JSON object whose values may be of any type.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::id::StreamId;
 use crate::timestamp;
+
+/// Members that the server adds to those of a source's entry, or that a line shows anyway.
+const OF_SERVER: [&str; 7] =
+    ["thread_id", "source", "stream_id", "prev_stream_id", "update_type", "type", "timestamp"];
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
@@ -35,6 +39,13 @@ impl<'a> Members<'a> {
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let text = self.read_as::<String>(name).or_else(|| self.json(name))?;
         (!text.is_empty()).then_some(text)
+    }
+
+    /// What a source's entry says beside what is the server's, as JSON; empty if that is nothing.
+    pub(super) fn own(&self) -> String {
+        let is_own = |name: &&String| !OF_SERVER.contains(&name.as_str());
+        let own: BTreeMap<_, _> = self.0.iter().filter(|(name, _)| is_own(name)).collect();
+        if own.is_empty() { String::new() } else { serde_json::to_string(&own).unwrap_or_default() }
     }
 
     /// The time of day of `timestamp`, `HH:MM:SS` in UTC.

@@ -1,5 +1,7 @@
 //! A note: one thing that happened to the watched task, as a line of its own says it.
 
+use serde_json::value::RawValue;
+
 use super::members::{Members, time_of};
 use crate::id::StreamId;
 
@@ -30,6 +32,23 @@ impl Note {
             text: update.text("message").unwrap_or_default(),
             tone: Tone::Plain,
         }
+    }
+
+    /// One of the several events of an entry: what it says for people, or else the whole of it.
+    pub(super) fn of_event(event: &RawValue, entry: &Members<'_>, id: Option<StreamId>) -> Self {
+        let members = Members::read(event.get());
+        let mut note = Self::of(&members, "type", None);
+        note.label = members.text("event").unwrap_or(note.label);
+        if note.label.is_empty() {
+            note.label = entry.text("update_type").unwrap_or_default();
+        }
+        if note.time.is_empty() {
+            note.time = Self::of(entry, "type", id).time;
+        }
+        if note.text.is_empty() {
+            note.text = members.text("data").unwrap_or_else(|| event.get().to_owned());
+        }
+        note
     }
 
     pub(super) fn plain(label: &str, text: String) -> Self {

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::note::{Note, Tone};
-use super::task::{Task, outcome_of};
-use crate::cli::Outcome;
+use super::task::Task;
 use crate::cli::terminal::{clean, clean_json};
+use crate::client::Outcome;
 
 /// Clears the line that the cursor is in.
 pub(super) const ERASE_LINE: &str = "\r\x1b[2K";
@@ -61,15 +61,20 @@ pub(super) fn note(note: &Note, paint: Paint) -> String {
 
 /// The task in one line: thread id, status, progress.
 pub(super) fn state(task: &Task, paint: Paint) -> String {
-    let code = match (outcome_of(&task.status), task.status.as_str()) {
+    let code = match (task.ended(), task.status()) {
         (Some(Outcome::Done), _) => GREEN,
         (Some(_), _) => RED,
         (None, "awaiting_approval") => YELLOW,
         (None, _) => CYAN,
     };
-    let thread = task.thread.as_str();
-    let status = word(&task.status);
-    let mut text = format!("{}  {}", paint.with(BOLD, thread), paint.with(code, &status));
+    let id = clean(&task.id.to_string()).replace('\n', " ");
+    let status = word(match (Outcome::of(task.status()), task.ended()) {
+        // A source's end, which its status may not tell.
+        (None, Some(Outcome::Done)) => "done",
+        (None, Some(_)) => "failed",
+        _ => task.status(),
+    });
+    let mut text = format!("{}  {}", paint.with(BOLD, &id), paint.with(code, &status));
     // A task that completed got all the way, whatever it said last.
     let progress = task.progress.map(|share| if code == GREEN { 1.0 } else { share });
     if let Some(share) = progress {

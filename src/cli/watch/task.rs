@@ -8,24 +8,20 @@ use serde_json::value::RawValue;
 
 use super::members::Members;
 use super::note::{Note, Tone};
-use crate::cli::Outcome;
-use crate::client::{Since, Update};
-use crate::id::{StreamId, ThreadId};
+use crate::client::{self, Outcome, Since, Standing, Update, events};
+use crate::id::StreamId;
 
 /// The watched task.
 #[derive(Debug)]
 pub(super) struct Task {
-    pub(super) thread: ThreadId,
-    /// Empty until it is known.
-    pub(super) status: String,
+    pub(super) id: client::Task,
+    standing: Standing,
     /// How far it got, from 0 to 1.
     pub(super) progress: Option<f64>,
-    /// The turn that it is about, in the task layout.
-    turn: Option<String>,
-    /// That turn was asked for, and no other counts.
-    only: bool,
     /// The status is what the newest entry means.
     ended_by_entry: bool,
+    /// It ended, and something came behind that, which may take it back.
+    pub(super) end_in_doubt: bool,
     /// JSON.
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
@@ -49,16 +45,6 @@ enum Connection {
     Live,
 }
 
-/// How a task with this status ended; none if it has not.
-pub(super) fn outcome_of(status: &str) -> Option<Outcome> {
-    match status {
-        "done" | "completed" => Some(Outcome::Done),
-        "failed" => Some(Outcome::Failed),
-        "cancelled" => Some(Outcome::Cancelled),
-        _ => None,
-    }
-}
-
 /// The status that a task ends with whose worker writes its status to keys only, by the type of the entry
 /// that ends it.
 fn status_of_end(update_type: &str) -> Option<&'static str> {
@@ -74,15 +60,14 @@ impl Task {
     /// A task that is followed after an entry, or else from its state.
     ///
     /// With a `turn`, of a thread's tasks that one counts; else the newest one, as the server says.
-    pub(super) fn new(thread: ThreadId, since: Option<Since>, turn: Option<String>) -> Self {
+    pub(super) fn new(id: client::Task, since: Option<Since>, turn: Option<String>) -> Self {
         let since = since.map(Since::position).unwrap_or_default();
         Self {
-            thread,
-            status: String::new(),
+            id,
+            standing: turn.map_or_else(Standing::new, Standing::of_turn),
             progress: None,
-            only: turn.is_some(),
-            turn,
             ended_by_entry: false,
+            end_in_doubt: false,
             result: None,
             error: None,
             has_state: false,
@@ -91,6 +76,16 @@ impl Task {
             shown: since,
             connection: Connection::Down(None),
         }
+    }
+
+    /// Empty until it is known.
+    pub(super) fn status(&self) -> &str {
+        self.standing.status().unwrap_or_default()
+    }
+
+    /// How its status, or its end, says that it ended; none if it has not.
+    pub(super) fn ended(&self) -> Option<Outcome> {
+        self.standing.outcome()
     }
 
     pub(super) fn connected(&mut self) {
@@ -118,6 +113,11 @@ impl Task {
         }
     }
 
+    /// Whether everything so far has come.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.connection, Connection::Live)
+    }
+
     /// How the task ended; none while it runs, or while more about its end may be on the way.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let told = self.result.is_some() || self.error.is_some();
@@ -126,18 +126,23 @@ impl Task {
             Connection::Replaying => false,
             Connection::Down(_) => told,
         };
-        outcome_of(&self.status).filter(|_| complete)
+        self.ended().filter(|_| complete)
     }
 
     /// Takes a frame and says what is new in it.
     pub(super) fn apply(&mut self, update: &Update, json: &str) -> Vec<Note> {
         let frame = Members::read(json);
+        // Who comes back is told what may be known already.
+        let is_known = *update == Update::Derived && self.is_known(&frame);
+        let had_ended = self.ended().is_some();
+        let counts = self.stand(update, json);
         match update {
             Update::Initial { stream_id, lost } => {
                 self.connection = Connection::Live;
                 self.at = stream_id.unwrap_or_default();
-                let mut notes = self.initial(&frame);
-                if !notes.is_empty() {
+                let mut notes = self.initial(&frame, counts);
+                // A source's state has no updates: they are looked for in its stream.
+                if !notes.is_empty() && !self.is_of_source() {
                     self.shown = self.at;
                 }
                 if *lost {
@@ -148,11 +153,17 @@ impl Task {
             }
             Update::Entry { stream_id, .. } => {
                 (self.at, self.shown) = (*stream_id, *stream_id);
-                vec![self.entry(&frame, Some(*stream_id))]
+                self.end_in_doubt |= had_ended && self.ended().is_none() && self.is_of_source();
+                self.entry(json, &frame, Some(*stream_id), counts)
             }
-            // Who comes back is told what may be known already.
-            Update::Derived if self.is_known(&frame) => Vec::new(),
-            Update::Derived => vec![self.entry(&frame, None)],
+            Update::Derived if is_known => Vec::new(),
+            Update::Derived => self.entry(json, &frame, None, counts),
+            Update::End { failed } => {
+                self.end_in_doubt = false;
+                let (text, tone) =
+                    if *failed { ("it failed", Tone::Bad) } else { ("it ended", Tone::Plain) };
+                vec![Note { tone, ..Note::plain("end", text.to_owned()) }]
+            }
             Update::CaughtUp => {
                 self.connection = Connection::Live;
                 Vec::new()
@@ -171,32 +182,59 @@ impl Task {
         }
     }
 
+    /// Takes what a frame tells of the turn, which may be another one then. Whether it is about the turn.
+    fn stand(&mut self, update: &Update, json: &str) -> bool {
+        let turn = self.standing.turn().map(str::to_owned);
+        let counts = self.standing.take(update, json);
+        if turn.is_some() && turn.as_deref() != self.standing.turn() {
+            (self.result, self.error, self.progress) = (None, None, None);
+        }
+        counts
+    }
+
     /// Whether a frame that stands for no entry tells the status that is known.
     fn is_known(&self, frame: &Members<'_>) -> bool {
         frame.text("update_type").as_deref() == Some("status_change")
             && self.is_of_turn(frame)
-            && frame.text("status").is_some_and(|status| status == self.status)
+            && frame.text("status").is_some_and(|status| status == self.status())
     }
 
-    /// Whether everything so far has come, and no status with it.
-    pub(super) fn lacks_status(&self) -> bool {
-        matches!(self.connection, Connection::Live) && self.status.is_empty()
+    /// Whether it is none of the agent's.
+    pub(super) fn is_of_source(&self) -> bool {
+        self.id.source().is_some()
+    }
+
+    /// Whether everything so far has come, and no status with it; of a source, nothing but a state.
+    pub(super) fn lacks_past(&self) -> bool {
+        let lacks = match self.is_of_source() {
+            true => self.has_state && !self.has_updates,
+            false => self.status().is_empty(),
+        };
+        self.is_live() && lacks
     }
 
     /// Takes a frame of a look back, and gives what was not shown yet. Breaks where the rest is of
     /// no use: what comes after `at` is still to be told.
-    pub(super) fn recall(&mut self, update: &Update, json: &str) -> ControlFlow<(), Option<Note>> {
+    pub(super) fn recall(&mut self, update: &Update, json: &str) -> ControlFlow<(), Vec<Note>> {
         let frame = Members::read(json);
         match update {
             Update::Entry { stream_id, .. } if *stream_id <= self.at => {
-                let note = self.entry(&frame, Some(*stream_id));
+                let counts = self.stand(update, json);
+                let notes = self.entry(json, &frame, Some(*stream_id), counts);
                 let is_new = *stream_id > self.shown;
                 self.shown = self.shown.max(*stream_id);
                 self.end_by_entry(&frame);
-                return ControlFlow::Continue(is_new.then_some(note));
+                return ControlFlow::Continue(if is_new { notes } else { Vec::new() });
             }
-            Update::Derived | Update::Other => return ControlFlow::Continue(None),
-            Update::Initial { .. } => _ = self.initial(&frame),
+            Update::End { .. } => {
+                self.stand(update, json);
+                return ControlFlow::Continue(Vec::new());
+            }
+            Update::Derived | Update::Other => return ControlFlow::Continue(Vec::new()),
+            Update::Initial { .. } => {
+                let counts = self.stand(update, json);
+                self.initial(&frame, counts);
+            }
             _ => {}
         }
         self.connection = Connection::Live;
@@ -206,13 +244,17 @@ impl Task {
     /// Where its state is gone, the newest entry may say how it ended: what comes behind an end takes it
     /// back.
     fn end_by_entry(&mut self, frame: &Members<'_>) {
-        if frame.text("parent_task_id").is_some() || !self.is_of_turn(frame) {
+        if frame.text("parent_task_id").is_some() || !self.is_of_turn(frame) || self.is_of_source()
+        {
             return;
         }
         let update_type = frame.text("update_type").unwrap_or_default();
         match status_of_end(&update_type) {
-            Some(status) => (self.status, self.ended_by_entry) = (status.to_owned(), true),
-            None if std::mem::take(&mut self.ended_by_entry) => self.status.clear(),
+            Some(status) => {
+                self.standing.set_status(Some(status.to_owned()));
+                self.ended_by_entry = true;
+            }
+            None if std::mem::take(&mut self.ended_by_entry) => self.standing.set_status(None),
             None => {}
         }
     }
@@ -220,29 +262,12 @@ impl Task {
     /// Whether a frame is about the turn, and not about another task of the thread.
     fn is_of_turn(&self, frame: &Members<'_>) -> bool {
         let task = frame.text("task_id");
-        self.turn.is_none() || task.is_none() || task == self.turn
+        task.is_none() || self.standing.turn().is_none_or(|turn| task.as_deref() == Some(turn))
     }
 
-    /// What the server says of the thread's turn is about another one: that is followed from now on, unless
-    /// one was asked for. Whether it counts.
-    fn takes_turn(&mut self, frame: &Members<'_>) -> bool {
-        if self.only {
-            return self.is_of_turn(frame);
-        }
-        let task = frame.text("task_id");
-        if task.is_some() && task != self.turn {
-            if self.turn.is_some() {
-                (self.result, self.error, self.progress) = (None, None, None);
-            }
-            self.turn = task;
-        }
-        true
-    }
-
-    fn initial(&mut self, frame: &Members<'_>) -> Vec<Note> {
+    fn initial(&mut self, frame: &Members<'_>, counts: bool) -> Vec<Note> {
         self.has_state = true;
-        if self.takes_turn(frame) {
-            self.status = frame.text("status").unwrap_or_default();
+        if counts {
             self.result = frame.json("result");
             self.error = frame.text("error_message");
             self.progress = None;
@@ -266,28 +291,33 @@ impl Task {
         if let Some(earlier @ 1..) = total.checked_sub(notes.len() as u64) {
             notes.insert(0, Note::plain("", format!("{earlier} earlier updates not shown")));
         }
-        if !self.status.is_empty() {
-            notes.push(Note::plain("status", self.status.clone()));
+        if !self.status().is_empty() {
+            notes.push(Note::plain("status", self.status().to_owned()));
         }
         notes
     }
 
-    /// An entry, or what a derived frame tells in place of one.
-    fn entry(&mut self, frame: &Members<'_>, id: Option<StreamId>) -> Note {
+    /// An entry, or what a derived frame tells in place of one; `counts` if it is about the turn.
+    fn entry(
+        &mut self,
+        json: &str,
+        frame: &Members<'_>,
+        id: Option<StreamId>,
+        counts: bool,
+    ) -> Vec<Note> {
         self.has_updates = true;
         self.note_progress(frame);
-        let mut note = Note::of(frame, "type", id);
-        let counts = match id {
-            Some(_) => self.is_of_turn(frame),
-            None => self.takes_turn(frame),
-        };
+        let several = if self.is_of_source() { events(json) } else { Vec::new() };
+        if !several.is_empty() {
+            return several.iter().map(|event| Note::of_event(event, frame, id)).collect();
+        }
+        let label = if self.is_of_source() { "update_type" } else { "type" };
+        let mut note = Note::of(frame, label, id);
         match frame.text("update_type").as_deref() {
             _ if !counts => {}
             Some("status_change") => {
-                // Without a status, nothing is known to have changed.
-                self.status = frame.text("status").unwrap_or(std::mem::take(&mut self.status));
                 note.label = "status".to_owned();
-                note.text = self.status.clone();
+                note.text = self.status().to_owned();
             }
             Some("result_set") => {
                 self.result = frame.json("result");
@@ -299,13 +329,14 @@ impl Task {
                 note.text = self.error.clone().unwrap_or(note.text);
                 note.tone = Tone::Bad;
             }
+            _ if note.text.is_empty() && self.is_of_source() => note.text = frame.own(),
             // An update that was no object, as a derived frame has it.
             _ if id.is_none() && note.text.is_empty() => {
                 note.text = frame.text("data").unwrap_or_default();
             }
             _ => {}
         }
-        note
+        vec![note]
     }
 
     fn note_progress(&mut self, update: &Members<'_>) {

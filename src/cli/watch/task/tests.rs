@@ -100,6 +100,43 @@ fn a_derived_frame_tells_what_an_entry_would() {
 }
 
 #[test]
+fn a_source_says_what_happened_in_its_own_members() {
+    let mut task = Task::new("jobs:q:1".parse().unwrap(), None, None);
+    task.connected();
+    task.apply(&INITIAL, r#"{"status":null,"updates":[]}"#);
+    assert!(task.lacks_past());
+    let mut shown = |json| shown(&task.apply(&ENTRY, json));
+    assert_eq!(
+        shown(r#"{"update_type":"step","n":[1],"a":"x","source":"jobs","stream_id":"7-0"}"#),
+        [r#"22:13:20 step {"a":"x","n":[1]}"#]
+    );
+    assert_eq!(
+        shown(
+            r#"{"update_type":"entry","events":[{"event":"token","data":"hi"},{"message":"m","type":"t"},7]}"#
+        ),
+        ["22:13:20 token hi", "22:13:20 t m", "22:13:20 entry 7"]
+    );
+    assert_eq!(shown(r#"{"update_type":"ping"}"#), ["22:13:20 ping "]);
+    assert!(!task.lacks_past());
+}
+
+#[test]
+fn the_end_of_a_source_is_in_doubt_once_something_comes_behind_it() {
+    let mut task = Task::new("jobs:q:1".parse().unwrap(), None, None);
+    task.connected();
+    task.apply(&INITIAL, r#"{"status":null,"updates":[]}"#);
+    let told = task.apply(&Update::End { failed: true }, "{}");
+    assert_eq!(
+        (shown(&told), task.outcome()),
+        (vec![" end it failed".into()], Some(Outcome::Failed))
+    );
+    task.apply(&ENTRY, r#"{"n":1}"#);
+    assert_eq!((task.outcome(), task.end_in_doubt), (None, true));
+    task.apply(&Update::End { failed: false }, "{}");
+    assert_eq!((task.outcome(), task.end_in_doubt), (Some(Outcome::Done), false));
+}
+
+#[test]
 fn a_look_back_gives_what_was_not_shown_up_to_the_position() {
     let entry = |ms| Update::Entry { stream_id: at(ms), prev_stream_id: StreamId::ZERO };
     fn at(ms: u64) -> StreamId {
@@ -108,13 +145,18 @@ fn a_look_back_gives_what_was_not_shown_up_to_the_position() {
     let status = r#"{"update_type":"status_change","status":"done"}"#;
     let mut task = Task::new("t1".parse().unwrap(), Some(at(1).into()), None);
     task.connected();
-    assert!(!task.lacks_status(), "it may be on the way");
+    assert!(!task.lacks_past(), "it may be on the way");
     task.apply(&entry(2), "{}");
     task.apply(&Update::Initial { stream_id: Some(at(4)), lost: false }, r#"{"status":null}"#);
-    assert!(task.lacks_status());
-    assert_eq!(task.recall(&entry(2), status), ControlFlow::Continue(None));
-    assert!(matches!(task.recall(&entry(3), status), ControlFlow::Continue(Some(_))));
-    assert!(matches!(task.recall(&entry(4), "{}"), ControlFlow::Continue(Some(_))));
+    assert!(task.lacks_past());
+    let mut shown = |update, json| match task.recall(&update, json) {
+        ControlFlow::Continue(notes) => notes.len(),
+        ControlFlow::Break(()) => panic!("{update:?}"),
+    };
+    assert_eq!(
+        [shown(entry(2), status), shown(entry(3), status), shown(entry(4), "{}")],
+        [0, 1, 1]
+    );
     assert_eq!(task.recall(&entry(5), "{}"), ControlFlow::Break(()), "that one will come");
     assert_eq!(task.outcome(), Some(Outcome::Done));
 }
