@@ -76,6 +76,13 @@ function count(value) {
   return Number.isSafeInteger(value) && value > 0 ? value : 0;
 }
 
+// How a task ends whose worker writes its status to keys only, by the type of the entry that ends it.
+const ENDS = new Map([
+  ["turn_complete", "done"],
+  ["error", "failed"],
+  ["cancellation", "cancelled"],
+]);
+
 const GAP_REASONS = new Map([
   ["trimmed", "The log was trimmed"],
   ["deleted", "A part of the log was deleted"],
@@ -92,6 +99,7 @@ function gapNotice(frame) {
 /** One task as its viewer sees it. The view draws `rows` whose `serial` it has not drawn. */
 export class Task {
   status = "";
+  turn = ""; // of a thread with several tasks, the one that the status is of
   progress = null;
   headline = ""; // the newest update's message
   result = null;
@@ -103,10 +111,13 @@ export class Task {
   total = 0; // rows there ever were, shown or not
   generation = 0; // grows when `rows` starts anew
   #serial = 0;
+  #told = ""; // the status, apart from an end
+  #guessed = false; // the status is what the newest entry means
 
   initial(frame) {
     const updates = Array.isArray(frame.updates) ? frame.updates : [];
-    this.status = text(frame.status);
+    this.#changeStatus(text(frame.status));
+    this.turn = text(frame.task_id);
     this.progress = null;
     this.headline = "";
     this.result = pretty(frame.result);
@@ -121,29 +132,79 @@ export class Task {
   entry(frame) {
     this.received += 1;
     this.lastId = text(frame.stream_id);
-    this.#tell(frame);
+    this.status = this.#told; // what comes behind an end may take it back
+    const counts = this.#isOfTurn(frame);
+    if (counts) this.#guess(frame);
+    this.#tell(frame, counts);
   }
 
   /** What the task's keys tell in place of an entry. Who comes back is told what may be known already. */
   derived(frame) {
+    if (text(frame.update_type) === "end") return this.#end(frame);
     const { status, result, error } = this;
     const kind = text(frame.update_type);
+    this.#follow(text(frame.task_id));
     const known =
       (kind === "status_change" && text(frame.status) === status) ||
       (kind === "result_set" && pretty(frame.result) === result) ||
       (kind === "error_set" && pretty(frame.error_message) === error);
-    if (!known) this.#tell(frame);
+    if (!known) this.#tell(frame, true);
   }
 
-  #tell(frame) {
+  #changeStatus(status) {
+    this.status = this.#told = status;
+    this.#guessed = false;
+  }
+
+  /** The server says which task of the thread its turn is. */
+  #follow(turn) {
+    if (!turn || turn === this.turn) return;
+    if (this.turn) this.result = this.error = this.progress = null;
+    this.turn = turn;
+  }
+
+  #isOfTurn(frame) {
+    const task = text(frame.task_id);
+    return !task || !this.turn || task === this.turn;
+  }
+
+  /** Where no status is known, its state having expired, the newest entry may tell how it ended. */
+  #guess(frame) {
+    if ((this.status && !this.#guessed) || frame.parent_task_id || isOfSource(frame)) return;
+    const end = ENDS.get(text(frame.update_type));
+    this.#changeStatus(end ?? "");
+    this.#guessed = end !== undefined;
+  }
+
+  /** A source says that its last entry ended the task. */
+  #end(frame) {
+    const failed = frame.failed === true;
+    this.status = failed ? "failed" : "done";
+    this.#addRow(frame.timestamp, failed ? "It failed." : "It ended.", "end", null, this.status);
+  }
+
+  /** `counts` if it is about the thread's turn, and not about another of its tasks. */
+  #tell(frame, counts) {
     const kind = text(frame.update_type);
     if (kind === "thread_update") return this.#addUpdate(frame, text(frame.type));
-    if (kind === "status_change" && frame.status !== undefined) this.status = text(frame.status);
-    if (kind === "result_set") this.result = pretty(frame.result);
-    if (kind === "error_set") this.error = pretty(frame.error_message);
-    const own = typeof frame.source === "string" ? summary(frame) : "";
+    if (isOfSource(frame) && Array.isArray(frame.events)) return this.#addEvents(frame);
+    if (counts) {
+      if (kind === "status_change" && frame.status !== undefined) this.#changeStatus(text(frame.status));
+      if (kind === "result_set") this.result = pretty(frame.result);
+      if (kind === "error_set") this.error = pretty(frame.error_message);
+    }
+    const own = isOfSource(frame) ? summary(frame) : "";
     const message = text(frame.message) || text(frame.error_message) || own || kind || "Update";
     this.#addRow(frame.timestamp, message, kind, null, rowTone(kind, frame));
+  }
+
+  /** What happened, where an entry of a source tells several things. */
+  #addEvents(frame) {
+    for (const event of frame.events) {
+      const message = text(event?.message) || text(event?.data) || text(event);
+      const kind = text(event?.event) || text(event?.type) || text(frame.update_type);
+      this.#addRow(frame.timestamp, message || kind, kind, null, "plain");
+    }
   }
 
   gap(frame) {
@@ -176,15 +237,17 @@ export class Task {
   }
 }
 
+function isOfSource(frame) {
+  return typeof frame.source === "string";
+}
+
 /** What an entry of a source says beside what is the server's, as JSON. */
 function summary(frame) {
-  if (frame.derived === true) return frame.failed === true ? "It failed." : "It ended.";
   const { update_type, stream_id, prev_stream_id, thread_id, source, timestamp, ...own } = frame;
-  return JSON.stringify(own);
+  return stringify(own, 0);
 }
 
 function rowTone(kind, frame) {
-  if (kind === "end" && frame.derived === true) return frame.failed === true ? "failed" : "done";
   if (kind === "status_change") return tone(text(frame.status));
   if (kind === "result_set") return "done";
   if (kind === "error_set") return "failed";

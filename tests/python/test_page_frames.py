@@ -212,6 +212,58 @@ def test_an_update_without_an_entry_is_shown_and_is_no_part_of_the_chain(played)
     assert len(played.sockets) == 1
 
 
+def status_change(number, status, task=None, **more):
+    of_task = {} if task is None else {"task_id": task}
+    return entry(number, update_type="status_change", status=status, message=f"to {status}", **of_task, **more)
+
+
+def derived(update_type, **more):
+    return {"update_type": update_type, "derived": True, "stream_id": "100-0", "thread_id": THREAD, **more}
+
+
+def status_of(played):
+    played.settle()
+    return played.page.locator("#status").text_content()
+
+
+def test_a_childs_end_is_not_the_threads_and_another_turn_is_followed(played):
+    played.send(initial(task_id="one"), status_change(1, "done", "child"))
+    assert (status_of(played), played.rows()) == ("In progress", ["to done"])
+    played.send(entry(2, update_type="result_set", result={"of": "child"}, task_id="child"))
+    played.send(status_change(3, "failed", "one"), entry(4, update_type="error_set", error_message="broke", task_id="one"))
+    assert status_of(played) == "Failed"
+    assert "broke" in played.page.locator("body").inner_text() and "of" not in played.visit.texts("#result")
+    played.send(derived("status_change", status="queued", task_id="two"))
+    assert status_of(played) == "Queued"
+    played.send(status_change(5, "cancelled", "one"))
+    assert status_of(played) == "Queued"
+    played.send(derived("status_change", status="cancelled", task_id="two"))
+    assert status_of(played) == "Cancelled"
+
+
+def test_a_source_ends_and_what_comes_behind_takes_it_back(played):
+    of_source = {"source": "jobs"}
+    played.send(initial(status="running", **of_source))
+    played.socket(1)
+    played.send(entry(1, after="0-0", update_type="step", **of_source), derived("end", failed=True, **of_source))
+    assert (status_of(played), played.rows()[-1]) == ("Failed", "It failed.")
+    several = [{"event": "token", "data": "one"}, {"message": "two"}, 3, None, {"n": 4}]
+    played.send(entry(2, update_type="entry", events=several, **of_source))
+    assert status_of(played) == "Running"
+    assert played.rows()[-5:] == ["one", "two", "3", "entry", '{"n":4}']
+    played.send(derived("end", failed=False, **of_source))
+    assert (status_of(played), played.rows()[-1]) == ("Done", "It ended.")
+
+
+def test_of_an_expired_task_the_newest_entry_tells_how_it_ended(played):
+    played.send(initial("100-3", status=None))
+    played.socket(1)
+    played.send(entry(1, after="0-0", update_type="turn_complete"), entry(2))
+    assert status_of(played) == "…"
+    played.send(entry(3, update_type="error", message="over"), {"update_type": "caught_up", "stream_id": "100-3"})
+    assert status_of(played) == "Failed"
+
+
 def test_an_expired_task_is_what_its_log_has(played):
     played.send(initial("100-2", status=None))
     assert played.socket(1).url.endswith("?since=0")
