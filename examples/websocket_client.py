@@ -4,6 +4,7 @@
     pip install websockets
     python websocket_client.py THREAD_ID
     python websocket_client.py --create-test
+    python websocket_client.py ID --source NAME     # a task of another source of the server
 
 It reconnects by itself and goes on where it was, proves from the chain of stream ids that it
 missed nothing, and never prints an update twice. Exit code: 0 the task is done, 1 it failed or
@@ -29,6 +30,10 @@ RETRY_FIRST_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15
 CLOSE_NO_SUCH_TASK = 4004
 EXIT_CODES = {"done": 0, "completed": 0, "failed": 1, "cancelled": 1}
+# How a task ended whose state has expired, by its newest entry.
+ENDS = {"turn_complete": "done", "error": "failed", "cancellation": "cancelled"}
+# What the server adds to an entry of a source.
+OF_SERVER = ("thread_id", "source", "stream_id", "prev_stream_id", "update_type", "timestamp")
 STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 
 
@@ -167,6 +172,8 @@ class Printer:
         self.task = None  # in a thread with several tasks, the one that the status is of
         self.caught_up = False
         self.has_updates = False
+        self.ended = False  # a source said so of the newest entry
+        self._guessed = False  # the status is what the newest entry means
         self._shown = parse_id(position or 0)  # what is up to here was printed, or is not wanted
 
     def frame(self, frame):
@@ -191,6 +198,12 @@ class Printer:
             self.frame(entry)
         elif entry.get("update_type") == "status_change":
             self.status = entry.get("status")
+        if "source" not in entry and entry.get("update_type") != "status_change":
+            # Of a turn, and not of one of its children.
+            end = None if "parent_task_id" in entry else ENDS.get(entry.get("update_type"))
+            if end or self._guessed:
+                self.status = end
+            self._guessed = end is not None
 
     def _initial(self, frame):
         self.status, self.task = frame.get("status"), frame.get("task_id")
@@ -201,7 +214,7 @@ class Printer:
             self._line(frame, f"error  {printable(frame['error_message'])}")
         if self.status is not None:
             self._line(frame, f"status {printable(self.status)}")
-        if self.status is not None or frame.get("updates"):
+        if "source" not in frame and (self.status is not None or frame.get("updates")):
             self._shown = parse_id(frame["stream_id"])
 
     def updates(self, updates):
@@ -213,14 +226,23 @@ class Printer:
 
     def _derived(self, kind, frame):
         """What the keys tell in place of an entry; who comes back may know it already."""
+        if kind == "end":  # a source says that its last entry ended the task
+            self.status, self.ended = "failed" if frame.get("failed") else "done", True
+            return self._line(frame, f"end    {self.status}")
         self.task = frame.get("task_id", self.task)
         if kind != "status_change" or frame.get("status") != self.status:
             self._entry(kind, frame)
 
     def _entry(self, kind, entry):
-        self.has_updates = True
+        self.has_updates, self.ended = True, False
         if kind == "thread_update":
             self._update(entry)
+        elif "source" in entry and isinstance(entry.get("events"), list):
+            for event in entry["events"]:  # an entry of a source that tells several things
+                self._line(entry, f"{printable(kind)} {printable(event)}")
+        elif "source" in entry:
+            own = {name: value for name, value in entry.items() if name not in OF_SERVER}
+            self._line(entry, f"{printable(kind)} {printable(own)}")
         elif kind == "status_change" and entry.get("task_id", self.task) == self.task:
             self.status = entry.get("status")
             self._line(entry, f"status {printable(self.status)}")
@@ -273,9 +295,9 @@ def publish_test(url, thread_id):
     call(url, f"{task}/status", {"status": "done"})
 
 
-async def watch(url, thread_id, since):
+async def watch(url, thread_id, since, source=None):
     """Prints the task until it is over; the exit code."""
-    path = "/api/v1/ws/tasks/" + urllib.parse.quote(thread_id, "")
+    path = f"/api/v1/ws/{source or 'tasks'}/" + urllib.parse.quote(thread_id, "")
     socket_url = re.sub("^http", "ws", url) + path
     printer = Printer(since)
 
@@ -291,6 +313,11 @@ async def watch(url, thread_id, since):
 
     async def receive(frame):
         printer.frame(frame)
+        if source is not None:
+            # Its state has no updates: they are in the log.
+            if frame.get("update_type") == "initial_state" and not printer.has_updates:
+                await look_back(frame["stream_id"])
+            return EXIT_CODES[printer.status] if printer.ended and printer.caught_up else None
         if printer.caught_up and printer.status is None:
             # The log after `--since` may not tell it.
             printer.status = (await asyncio.to_thread(read_task, url, thread_id)).get("status")
@@ -310,7 +337,7 @@ async def watch(url, thread_id, since):
 async def run(options):
     url = options.url
     if not options.create_test:
-        return await watch(url, options.thread_id, options.since)
+        return await watch(url, options.thread_id, options.since, options.source)
     query = {"query": "Is everything in order?"}
     thread_id = (await asyncio.to_thread(call, url, "/api/v1/triage", query))["thread_id"]
     say(f"-- task {thread_id}")
@@ -322,6 +349,12 @@ async def run(options):
 def stream_id(text):
     if not STREAM_ID.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a stream id such as 1700000000000-0")
+    return text
+
+
+def source_name(text):
+    if not re.fullmatch("[a-z0-9_-]{1,32}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a source")
     return text
 
 
@@ -339,6 +372,7 @@ def main():
     parser.add_argument(
         "--url", type=http_url, default="http://127.0.0.1:8000", help="the server (%(default)s)"
     )
+    parser.add_argument("--source", type=source_name, help="the source that the task is of")
     parser.add_argument("--since", type=stream_id, help="go on after this stream id")
     options = parser.parse_args()
     if bool(options.thread_id) == options.create_test:

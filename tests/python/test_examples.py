@@ -12,8 +12,10 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 import websockets
 from browser import Visit, chromium
+from jobs import CONFIG, Job
 from processes import ROOT, Process, eventually, free_port
-from support import Worker
+from support import Worker, stream_key
+from today import Today
 
 CLIENT = ROOT / "examples/websocket_client.py"
 PAGE = ROOT / "examples/browser.html"
@@ -292,3 +294,51 @@ def test_the_browser_example_shows_an_expired_task_and_updates_without_entries()
         assert visit.page.locator("#status").text_content() == "done"
         assert requests == [None, "0"]
         assert not visit.problems
+
+
+def test_the_browser_example_knows_turns_ends_and_events():
+    of_source = {"source": "jobs", "message": None}
+    child = {"update_type": "status_change", "status": "done", "message": "child", "task_id": "child"}
+    second = {"update_type": "status_change", "status": "queued", "task_id": "two", "derived": True, "stream_id": "100-1"}
+    with chromium() as browser:
+        visit, _ = play_page(browser, [[{**initial("100-0"), "task_id": "one"}, entry(1, **child)]])
+        visit.eventually("document.getElementById('log').childElementCount === 1")
+        assert visit.page.locator("#status").text_content() == "in_progress"
+        visit, _ = play_page(browser, [[{**initial("100-0"), "task_id": "one"}, entry(1, **child), second]])
+        visit.eventually("document.getElementById('status').textContent === 'queued'")
+        end = {"update_type": "end", "failed": True, "derived": True, "stream_id": "100-2"}
+        several = entry(2, update_type="entry", events=["two", {"n": 3}], **of_source)
+        replayed = [entry(1, after="0-0", message="one"), several, end, {"update_type": "caught_up"}]
+        visit, requests = play_page(browser, [[{**initial("100-2"), "source": "jobs"}], replayed])
+        visit.eventually("document.getElementById('status').textContent === 'failed'")
+        assert rows(visit) == ["one", "two", '{"n":3}']
+        assert requests == [None, "0"] and not visit.problems
+
+
+@pytest.mark.parametrize("state, code", [("done", 0), ("error", 1)])
+def test_a_task_of_a_source_is_followed_to_its_end(client, start_server, redis_server, state, code):
+    server = start_server(redis_server, config=CONFIG)
+    job = Job(redis_server.client())
+    job.redis.set(f"{job.key}:state", "running")
+    job.add(n=1)
+    one = client(server.http, job.id, "--source", "jobs")
+    one.wait_for('"n": 1')
+    job.beat()
+    job.add(n=2, state=state)
+    assert one.exit_code() == code
+    for options in [(), ("--since", "0")]:
+        late = client(server.http, job.id, "--source", "jobs", *options)
+        assert late.exit_code() == code
+        assert late.log.count('"n": 1') == late.log.count('"n": 2') == 1
+
+
+@pytest.mark.parametrize("end, code", [("turn_complete", 0), ("error", 1)])
+def test_an_expired_task_ends_by_its_newest_entry(client, server, redis_server, end, code):
+    today = Today(redis_server.client())
+    today.told("one")
+    today.entry(update_type=end, task_id=today.task, message="over")
+    for key in today.redis.keys(f"sre:*{today.thread}*"):
+        if key != stream_key(today.thread):
+            today.redis.delete(key)
+    one = client(server.http, today.thread)
+    assert one.exit_code() == code
