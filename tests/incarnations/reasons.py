@@ -114,7 +114,7 @@ class Reasons:
         """Whether the position is one of this stream: a copy of where it was has it too."""
         if stream in anchor.places:
             return True
-        if anchor.entry is not None or stream.facts[0].last < anchor.id:
+        if stream.facts[0].last < anchor.id or anchor.entry is not None and not stream.has(anchor.entry):
             return False
         while stream := stream.parent:
             if stream in anchor.places:
