@@ -28,8 +28,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long until the log is asked again after an error.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// A state that changes again while entries have their time waits so often for the next one's.
-const CHANGES_MAX: u32 = 4;
+/// A state that changes again while entries have their time waits for the next one's, but not for ever:
+/// so often. What is told then may still come as an entry.
+const CHANGES_MAX: u32 = 20;
 
 /// Whether a topic's state is to be read.
 #[derive(Default)]
@@ -41,6 +42,8 @@ struct Inner {
     asked: bool,
     /// or entries that came since.
     by_entries: bool,
+    /// Somebody waits for the first one.
+    awaited: bool,
     /// A task is at work.
     open: bool,
 }
@@ -66,6 +69,22 @@ impl Inner {
 pub(crate) fn read(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     topic.readings.0.lock().asked = true;
     open(shared, topic);
+}
+
+/// The same for one who waits for a first reading, or for the bytes of one that is told.
+pub(crate) fn read_for_one(shared: &Arc<Shared>, topic: &Arc<Topic>) {
+    let is_first = !has_told(topic);
+    {
+        let mut inner = topic.readings.0.lock();
+        // A first one that is under way will do, unless it comes to nothing.
+        inner.awaited |= is_first;
+        inner.asked |= !(is_first && inner.open);
+    }
+    open(shared, topic);
+}
+
+fn has_told(topic: &Topic) -> bool {
+    topic.recent.lock().log.as_ref().is_some_and(|log| log.present().told() > 0)
 }
 
 /// The same, as entries came that may mean another state.
@@ -132,8 +151,10 @@ async fn serve(shared: &Arc<Shared>, topic: &Arc<Topic>) {
     let _open = Open(topic);
     loop {
         let why = {
+            let is_first = !has_told(topic);
             let mut inner = topic.readings.0.lock();
-            let wanted = inner.take_wanted();
+            let awaited = std::mem::take(&mut inner.awaited) && is_first;
+            let wanted = inner.take_wanted().or(awaited.then_some(Why::Asked));
             inner.open = wanted.is_some() && is_watched(topic);
             match wanted {
                 Some(why) if inner.open => why,
@@ -173,13 +194,12 @@ async fn read_and_tell(
     mut why: Why,
 ) -> Result<(), LogError> {
     let grace = Duration::from_millis(shared.config.state_grace_ms);
-    let first = !has_reading(topic);
     if !read_once(shared, topic).await? {
         return Ok(());
     }
     for _ in 0..CHANGES_MAX {
-        // Those who resumed wait for the first one.
-        if first || !is_untold(topic) || !is_lacked(topic) {
+        // Also the first one, for which those wait who resumed: nobody knows when its keys changed.
+        if !is_untold(topic) || !is_lacked(topic) {
             break;
         }
         sleep(grace).await;
@@ -206,17 +226,16 @@ fn forget(topic: &Topic) {
     }
 }
 
-fn has_reading(topic: &Topic) -> bool {
-    topic.recent.lock().log.as_ref().is_some_and(|log| log.present().told() > 0)
-}
-
 /// Reads the state, and the stream up to its end. False where nobody waits for it any more.
 async fn read_once(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<bool, LogError> {
     let Some(end) = read_end(shared, topic, epoch(topic), 0).await? else { return Ok(false) };
     let End { snapshot, charge: _charge, turn: _turn, .. } = end;
     let before = task_of(topic);
     if let Some(log) = topic.recent.lock().log.as_mut() {
-        observe_in(&shared.account, log, &snapshot);
+        let (none, stream) = (State::default(), &snapshot.stream);
+        let state = snapshot.state.as_ref().unwrap_or(&none);
+        let (position, now_ms) = (stream.last_generated, snapshot.now_ms);
+        log.present_mut().observe_untold(&shared.account, state, position, now_ms);
         if let Some(state) = &snapshot.state {
             log.present_mut().hold(&shared.account, state, snapshot.now_ms);
         }

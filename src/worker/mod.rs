@@ -276,7 +276,9 @@ impl Worker {
                 Effect::Withdraw { topic, viewer, attaching } => {
                     desk::withdraw(&topic.topic, self.number, viewer, attaching);
                 }
-                Effect::ReadState(followed) => readings::read(&self.shared, &followed.topic),
+                Effect::ReadState(followed) => {
+                    readings::read_for_one(&self.shared, &followed.topic);
+                }
                 Effect::Leave(followed) => {
                     self.shared.topics.leave(&followed.topic, self.number, self.shared.now_ms());
                 }

@@ -3,11 +3,12 @@ interface (protocol §3.2)."""
 
 import asyncio
 import json
+import random
 
 import pytest
 
 from processes import Taskcast
-from support import collect, connect, initial, keys, milliseconds, now, receive_any as receive, stream_key
+from support import collect, connect, initial, keys, milliseconds, new_thread, now, receive_any as receive, stream_key
 from today import Thread, Today
 
 GRACE = "state_grace_ms = 100\n"
@@ -230,3 +231,63 @@ async def test_what_was_told_while_nobody_watched_is_not_remembered(quick, today
         assert (await receive(ws))["update_type"] == "caught_up"
         await derived(ws, "status_change", position, status="cancelled")
         await nothing_but_pong(ws)
+
+
+@pytest.mark.parametrize("mode", ["tracking", "block"])
+async def test_what_a_worker_of_the_first_generation_writes_twice_is_told_once(start_server, redis_server, mode):
+    """Up to 400 ms between its key and its entry; the default grace is half a second."""
+    server = start_server(redis_server, "--tail", mode)
+    redis = redis_server.client()
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    statuses = ["in_progress", "awaiting_approval", "in_progress", "failed"]
+
+    async def work(thread, fresh):
+        async def both(part, value, **fields):
+            redis.set(keys(thread)[part], value)
+            await asyncio.sleep(dice.uniform(0, 0.4))
+            redis.xadd(stream_key(thread), {"thread_id": thread, "timestamp": now(), "message": "m", **fields})
+
+        await fresh
+        for status in statuses:
+            if status == "failed":
+                await both("error", "broke", update_type="error_set", error_message="broke")
+            await both("status", status, update_type="status_change", status=status)
+            await asyncio.sleep(dice.choice([0, 0.05]))
+
+    async def watch(thread, fresh, pause):
+        """Stays, or leaves for a while after each change."""
+        told, position = [], None
+        while statuses[-1:] != told[-1:]:
+            async with connect(server, thread, since=position) as ws:
+                while statuses[-1:] != told[-1:]:
+                    frame = await receive(ws)
+                    position = frame["stream_id"]
+                    if frame["update_type"] == "initial_state":
+                        fresh.set_result(None)
+                    elif frame["update_type"] in ("status_change", "error_set"):
+                        what = frame.get("status", frame["update_type"])
+                        # Who comes back is told what is so now, and may know it.
+                        if frame.get("derived") and pause and what in told[-1:]:
+                            continue
+                        told.append(what)
+                        if pause and frame["update_type"] == "status_change":
+                            break
+            await asyncio.sleep(dice.uniform(0, pause))
+        async with connect(server, thread, since=position) as ws:
+            assert (await receive(ws))["update_type"] == "caught_up"
+            for part in ("error_set", "status_change"):
+                assert (await receive(ws))["update_type"] == part
+            await asyncio.sleep(0.7)
+            await nothing_but_pong(ws)
+        return told
+
+    async def one(pause):
+        thread, fresh = new_thread(), asyncio.get_running_loop().create_future()
+        redis.set(keys(thread)["status"], "queued")
+        told, _ = await asyncio.gather(watch(thread, fresh, pause), work(thread, fresh))
+        return told
+
+    for told in await asyncio.gather(*[one(pause) for pause in [0] * 10 + [0.3] * 10]):
+        assert told == [*statuses[:-1], "error_set", "failed"]

@@ -78,9 +78,26 @@ impl Present {
         self.told
     }
 
-    /// The version that who is given this state has, which was read at the stream's end. The first one
-    /// is told at once: nobody has another.
+    /// The version that who is given this state has, which was read at the stream's end. The first one is
+    /// told with it: nobody has another.
     pub fn observe(
+        &mut self,
+        account: &Account,
+        state: &State,
+        position: StreamId,
+        now_ms: u64,
+    ) -> Version {
+        let is_first = self.readings.is_empty();
+        let version = self.observe_untold(account, state, position, now_ms);
+        if is_first {
+            self.tell();
+            self.standing = None;
+        }
+        version
+    }
+
+    /// The same of one that nobody is given: who lacks it is told once entries had their time to say so.
+    pub fn observe_untold(
         &mut self,
         account: &Account,
         state: &State,
@@ -111,7 +128,7 @@ impl Present {
         self.readings.reserve_exact(1);
         self.readings.push_back(Reading { version, position, says });
         self.standing = None;
-        if self.told == 0 || !self.lacks_anything() {
+        if !self.lacks_anything() {
             self.told = version;
         } else {
             self.hold(account, state, now_ms);
