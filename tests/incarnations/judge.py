@@ -246,8 +246,9 @@ class _Course(Reasons):
                 self.key.register(entry, stream_id, now - 30, now)
                 if home and (not home.ids or home.ids[-1] < stream_id):
                     home.take(entry)
-        if (entry is None or entry.id != stream_id) and self.judge.evicts and token in self.key.unsure:
-            # Redis took its record away before it came again, and it was written once more.
+        if (entry is None or entry.id != stream_id) and token in self.key.unsure:
+            # Its record was evicted or lost before it came again, and it was written once more. Where
+            # nothing is lost, it is counted.
             self.verdict.silences["nobody knows what Redis did"] += 1
             return None
         if entry is None or entry.id != stream_id:
