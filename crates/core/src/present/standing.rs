@@ -38,9 +38,18 @@ pub struct Standing {
     state: State,
     /// When it was read, by the log's clock.
     now_ms: u64,
-    /// The frames of those who lack the same at one position, as long as anybody holds them.
-    frames: Mutex<Vec<(Lacks, Weak<Chunk>)>>,
+    frames: Mutex<Frames>,
     charge: Charge,
+}
+
+/// The frames of those who lack the same at one position,
+#[derive(Debug, Default)]
+struct Frames {
+    /// as long as anybody holds them;
+    made: Vec<(Lacks, Weak<Chunk>)>,
+    /// the last ones by themselves, where they are small: very many who come back are given them one after
+    /// the other.
+    last: Option<Arc<Chunk>>,
 }
 
 impl Standing {
@@ -83,7 +92,8 @@ impl Standing {
         position: StreamId,
         lacks: Lacks,
     ) -> Arc<Chunk> {
-        let mut made = self.frames.lock();
+        let mut frames = self.frames.lock();
+        let Frames { made, last } = &mut *frames;
         made.retain(|(_, frames)| frames.strong_count() > 0);
         let mut held =
             made.iter().filter(|(of, _)| *of == lacks).filter_map(|(_, it)| it.upgrade());
@@ -96,6 +106,7 @@ impl Standing {
         encode::Standing { thread, position, state, now_ms: *now_ms }.put(&mut out, lacks);
         let chunk = Arc::new(Chunk::of_one(account, out.freeze(), StreamId::ZERO, position));
         made.push((lacks, Arc::downgrade(&chunk)));
+        *last = (chunk.weight() <= SMALL_BYTES).then(|| chunk.clone());
         chunk
     }
 }
