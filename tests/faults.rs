@@ -116,7 +116,7 @@ async fn messages(follow: &mut Follow, last: &str) -> Vec<String> {
 }
 
 async fn attached(server: &Server, thread: &ThreadId) -> Follow {
-    let mut follow = server.client().follow(thread.clone());
+    let mut follow = server.client().follow(thread.clone().into());
     loop {
         let event = follow.next().await.expect("it goes on").expect("it is no error");
         if let Event::Frame { update: Update::Initial { .. }, .. } = event {
@@ -151,7 +151,7 @@ async fn a_tail_that_panics_always_ends_the_process() {
     let server = Server::start("tail:2+");
     let threads = server.threads();
     let thread = threads.create(NewTask::new("q")).await.unwrap();
-    let _follow = server.client().follow(thread);
+    let _follow = server.client().follow(thread.into());
     assert!(server.eventually("/healthz", 503).contains("tail"));
     let (code, log) = server.end();
     assert_eq!(code, Some(70), "{log}");
@@ -202,7 +202,7 @@ async fn a_worker_that_panics_ends_the_process() {
     let server = Server::start("worker:20");
     let threads = server.threads();
     let thread = threads.create(NewTask::new("q")).await.unwrap();
-    let _follow = server.client().follow(thread.clone());
+    let _follow = server.client().follow(thread.clone().into());
     while server.get("/healthz").is_some() {
         // Its viewers keep it turning.
         threads.add_update(&thread, publish::Update::new("m")).await.unwrap();
