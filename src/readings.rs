@@ -102,17 +102,23 @@ fn open(shared: &Arc<Shared>, topic: &Arc<Topic>) {
 }
 
 /// A state was read at the end of the stream, which the topic's log has reached. The version that who is
-/// given it has.
-pub(crate) fn observe_in(account: &Account, log: &mut TopicLog, read: &Snapshot) -> Version {
+/// given it has, if it is `given` to somebody.
+pub(crate) fn observe_in(
+    account: &Account,
+    log: &mut TopicLog,
+    read: &Snapshot,
+    given: bool,
+) -> Version {
     let none = State::default();
     let state = read.state.as_ref().unwrap_or(&none);
-    log.present_mut().observe(account, state, read.stream.last_generated, read.now_ms)
+    let (position, now_ms) = (read.stream.last_generated, read.now_ms);
+    log.present_mut().observe(account, state, position, now_ms, given)
 }
 
 /// The same, of a state that was read for viewers. Others may lack it.
 pub(crate) fn observe(shared: &Arc<Shared>, topic: &Arc<Topic>, read: &Snapshot) -> Version {
     let before = task_of(topic);
-    let observe = |log: &mut TopicLog| observe_in(&shared.account, log, read);
+    let observe = |log: &mut TopicLog| observe_in(&shared.account, log, read, true);
     let version = topic.recent.lock().log.as_mut().map_or(0, observe);
     observed(shared, topic, before);
     version
@@ -232,10 +238,7 @@ async fn read_once(shared: &Arc<Shared>, topic: &Arc<Topic>) -> Result<bool, Log
     let End { snapshot, charge: _charge, turn: _turn, .. } = end;
     let before = task_of(topic);
     if let Some(log) = topic.recent.lock().log.as_mut() {
-        let (none, stream) = (State::default(), &snapshot.stream);
-        let state = snapshot.state.as_ref().unwrap_or(&none);
-        let (position, now_ms) = (stream.last_generated, snapshot.now_ms);
-        log.present_mut().observe_untold(&shared.account, state, position, now_ms);
+        observe_in(&shared.account, log, &snapshot, false);
         if let Some(state) = &snapshot.state {
             log.present_mut().hold(&shared.account, state, snapshot.now_ms);
         }

@@ -220,7 +220,7 @@ impl Shared {
             if another_stream {
                 log.begin_epoch();
             }
-            let version = readings::observe_in(&self.account, log, read);
+            let version = readings::observe_in(&self.account, log, read, true);
             log.renew(Arc::new(chunk), batch, version);
         });
     }

@@ -246,13 +246,13 @@ class _Course(Reasons):
                 self.key.register(entry, stream_id, now - 30, now)
                 if home and (not home.ids or home.ids[-1] < stream_id):
                     home.take(entry)
-        if (entry is None or entry.id != stream_id) and token in self.key.unsure:
-            # Its record was evicted or lost before it came again, and it was written once more. Where
-            # nothing is lost, it is counted.
-            self.verdict.silences["nobody knows what Redis did"] += 1
-            return None
         if entry is None or entry.id != stream_id:
-            self.violate("content", f"{frame} was never published", now)
+            if token in self.key.unsure:
+                # Its record was evicted or lost before it came again, and it was written once more. Where
+                # nothing is lost, it is counted.
+                self.verdict.silences["nobody knows what Redis did"] += 1
+            else:
+                self.violate("content", f"{frame} was never published", now)
             return None
         for name, value in entry.members.items():
             if frame.members.get(name) != value:

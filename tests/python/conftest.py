@@ -7,8 +7,10 @@ keep apart by their thread ids. A test that breaks something starts its own with
 
 import pytest
 
+import jobs
 import processes
 import support
+import today as agent_of_today
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,24 @@ def start_server():
 def thread():
     """A thread id that no other test uses."""
     return support.new_thread()
+
+
+@pytest.fixture
+def today(redis_server):
+    """A worker of the agent of today with a new task."""
+    return agent_of_today.Today(redis_server.client())
+
+
+@pytest.fixture
+def job(redis_server):
+    """A publisher of the source `jobs`, with a stream of its own."""
+    return jobs.Job(redis_server.client())
+
+
+@pytest.fixture
+def run(redis_server):
+    """The same of the source `runs`."""
+    return jobs.Run(redis_server.client())
 
 
 @pytest.fixture(params=["thread", "task"])

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from jobs import CONFIG, Job, Run
+from jobs import CONFIG, Job
 from processes import Taskcast, binary, environment, request
 from support import Worker, assert_chained, closed, collect, connect, initial, new_thread, nothing_but_pong, receive, text, until
 
@@ -16,16 +16,6 @@ def server(redis_server):
     server = Taskcast(redis_server, config=CONFIG)
     yield server
     server.remove()
-
-
-@pytest.fixture
-def job(redis_server):
-    return Job(redis_server.client())
-
-
-@pytest.fixture
-def run(redis_server):
-    return Run(redis_server.client())
 
 
 def watch(server, task, since=None, source=None):

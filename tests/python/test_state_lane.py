@@ -9,7 +9,7 @@ import pytest
 
 from processes import Taskcast
 from support import collect, connect, initial, keys, milliseconds, new_thread, now, receive_any as receive, stream_key
-from today import Thread, Today
+from today import Thread
 
 GRACE = "state_grace_ms = 100\n"
 
@@ -24,11 +24,6 @@ def quick(request, redis_server):
 async def nothing_but_pong(ws):
     await ws.send('{"type":"ping"}')
     assert await receive(ws) == {"type": "pong"}
-
-
-@pytest.fixture
-def today(redis_server):
-    return Today(redis_server.client())
 
 
 async def derived(ws, update_type, position, **members):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from jobs import CONFIG, Job, Run
+from jobs import CONFIG
 from processes import Taskcast, binary, environment
 from watching import Watching
 
@@ -14,16 +14,6 @@ def server(redis_server):
     server = Taskcast(redis_server, config=CONFIG)
     yield server
     server.remove()
-
-
-@pytest.fixture
-def job(redis_server):
-    return Job(redis_server.client())
-
-
-@pytest.fixture
-def run(redis_server):
-    return Run(redis_server.client())
 
 
 def told(watching):
@@ -100,4 +90,4 @@ def test_what_cannot_be_watched_is_told(server):
     assert "no such task" in unknown.stderr
     assert lines(server, "x", "nosuch").returncode == 2
     wrong = lines(server, "x", "No Source")
-    assert wrong.returncode == 2 and "a source's name is" in wrong.stderr
+    assert wrong.returncode == 2 and "a source's name must be" in wrong.stderr

@@ -4,15 +4,9 @@ import pytest
 
 from processes import eventually
 from support import stream_key
-from today import Today
 from watching import Watching
 
 CODES = {"done": 0, "failed": 1, "cancelled": 5}
-
-
-@pytest.fixture
-def today(redis_server):
-    return Today(redis_server.client())
 
 
 @pytest.mark.parametrize("status", CODES)

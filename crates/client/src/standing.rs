@@ -30,7 +30,7 @@ impl Outcome {
 }
 
 /// What a task has come to. Give it each frame of a [`Follow`](super::Follow).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     turn: Option<String>,
     /// That turn was asked for, and no other counts.

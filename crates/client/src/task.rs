@@ -5,15 +5,12 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use taskcast_core::id::ThreadId;
-use taskcast_core::source::{AGENT, ID_BYTES_MAX};
+use taskcast_core::id::{InvalidThreadId, ThreadId};
+use taskcast_core::source::{AGENT, ID_BYTES_MAX, check_name};
 
 /// What stands for itself in a path.
 const ESCAPED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
-
-/// The longest name of a source, in bytes.
-const SOURCE_BYTES_MAX: usize = 32;
 
 /// A task of a server: one of the agent's, by its thread id, or one of another source, by the name of
 /// that and the task's id there. As text it is `THREAD_ID`, or `SOURCE:ID`.
@@ -33,11 +30,7 @@ impl Task {
         if source == AGENT {
             return id.parse::<ThreadId>().map(Self::from).map_err(|_| InvalidTask::ThreadId);
         }
-        let is_of_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-        let is_name = (1..=SOURCE_BYTES_MAX).contains(&source.len());
-        if !is_name || !source.bytes().all(is_of_name) {
-            return Err(InvalidTask::Source);
-        }
+        check_name(source).map_err(InvalidTask::Source)?;
         if !(1..=ID_BYTES_MAX).contains(&id.len()) {
             return Err(InvalidTask::Id);
         }
@@ -88,13 +81,13 @@ impl fmt::Display for Task {
 }
 
 /// There can be no such task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidTask {
     /// The text is no thread id of the agent's.
     ThreadId,
-    /// The text is no name of a source.
-    Source,
+    /// The text is no name of a source: what such a name must be.
+    Source(String),
     /// The id of a task in a source is empty, or too long.
     Id,
 }
@@ -102,11 +95,8 @@ pub enum InvalidTask {
 impl fmt::Display for InvalidTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ThreadId => f.write_str("a thread id is 1 to 128 letters, digits, '_' or '-'"),
-            Self::Source => write!(
-                f,
-                "a source's name is 1 to {SOURCE_BYTES_MAX} small letters, digits, '_' or '-'"
-            ),
+            Self::ThreadId => InvalidThreadId.fmt(f),
+            Self::Source(problem) => write!(f, "a source's name {problem}"),
             Self::Id => write!(f, "a task's id is 1 to {ID_BYTES_MAX} bytes"),
         }
     }
@@ -137,16 +127,18 @@ mod tests {
     fn what_can_be_no_task_is_told() {
         let long = format!("jobs:{}", "x".repeat(ID_BYTES_MAX + 1));
         for (text, problem) in [
-            ("", InvalidTask::ThreadId),
-            ("a b", InvalidTask::ThreadId),
-            ("sre:a:b", InvalidTask::ThreadId),
-            (":x", InvalidTask::Source),
-            ("Jobs:x", InvalidTask::Source),
-            ("../x:y", InvalidTask::Source),
-            ("jobs:", InvalidTask::Id),
-            (&long, InvalidTask::Id),
+            ("", "a thread id is"),
+            ("a b", "a thread id is"),
+            ("sre:a:b", "a thread id is"),
+            (":x", "a source's name must be"),
+            ("Jobs:x", "a source's name must be"),
+            ("../x:y", "a source's name must be"),
+            ("tasks:x", "a source's name may not be"),
+            ("jobs:", "a task's id is"),
+            (&long, "a task's id is"),
         ] {
-            assert_eq!(text.parse::<Task>(), Err(problem), "{text}");
+            let told = text.parse::<Task>().unwrap_err().to_string();
+            assert!(told.starts_with(problem), "{text}: {told}");
         }
     }
 }

@@ -41,6 +41,11 @@ impl<'a> Members<'a> {
         (!text.is_empty()).then_some(text)
     }
 
+    /// Whether it tells that the status is another one.
+    pub(super) fn changes_status(&self) -> bool {
+        self.text("update_type").as_deref() == Some("status_change")
+    }
+
     /// What a source's entry says beside what is the server's, as JSON; empty if that is nothing.
     pub(super) fn own(&self) -> String {
         let is_own = |name: &&String| !OF_SERVER.contains(&name.as_str());

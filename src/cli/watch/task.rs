@@ -132,9 +132,7 @@ impl Task {
     /// Takes a frame and says what is new in it.
     pub(super) fn apply(&mut self, update: &Update, json: &str) -> Vec<Note> {
         let frame = Members::read(json);
-        // Who comes back is told what may be known already.
-        let is_known = *update == Update::Derived && self.is_known(&frame);
-        let had_ended = self.ended().is_some();
+        let before = self.standing.clone();
         let counts = self.stand(update, json);
         match update {
             Update::Initial { stream_id, lost } => {
@@ -153,10 +151,14 @@ impl Task {
             }
             Update::Entry { stream_id, .. } => {
                 (self.at, self.shown) = (*stream_id, *stream_id);
+                let had_ended = before.outcome().is_some();
                 self.end_in_doubt |= had_ended && self.ended().is_none() && self.is_of_source();
                 self.entry(json, &frame, Some(*stream_id), counts)
             }
-            Update::Derived if is_known => Vec::new(),
+            // Who comes back is told what may be known already.
+            Update::Derived if counts && frame.changes_status() && self.standing == before => {
+                Vec::new()
+            }
             Update::Derived => self.entry(json, &frame, None, counts),
             Update::End { failed } => {
                 self.end_in_doubt = false;
@@ -192,13 +194,6 @@ impl Task {
         counts
     }
 
-    /// Whether a frame that stands for no entry tells the status that is known.
-    fn is_known(&self, frame: &Members<'_>) -> bool {
-        frame.text("update_type").as_deref() == Some("status_change")
-            && self.is_of_turn(frame)
-            && frame.text("status").is_some_and(|status| status == self.status())
-    }
-
     /// Whether it is none of the agent's.
     pub(super) fn is_of_source(&self) -> bool {
         self.id.source().is_some()
@@ -223,7 +218,7 @@ impl Task {
                 let notes = self.entry(json, &frame, Some(*stream_id), counts);
                 let is_new = *stream_id > self.shown;
                 self.shown = self.shown.max(*stream_id);
-                self.end_by_entry(&frame);
+                self.end_by_entry(&frame, counts);
                 return ControlFlow::Continue(if is_new { notes } else { Vec::new() });
             }
             Update::End { .. } => {
@@ -243,9 +238,8 @@ impl Task {
 
     /// Where its state is gone, the newest entry may say how it ended: what comes behind an end takes it
     /// back.
-    fn end_by_entry(&mut self, frame: &Members<'_>) {
-        if frame.text("parent_task_id").is_some() || !self.is_of_turn(frame) || self.is_of_source()
-        {
+    fn end_by_entry(&mut self, frame: &Members<'_>, counts: bool) {
+        if frame.text("parent_task_id").is_some() || !counts || self.is_of_source() {
             return;
         }
         let update_type = frame.text("update_type").unwrap_or_default();
@@ -257,12 +251,6 @@ impl Task {
             None if std::mem::take(&mut self.ended_by_entry) => self.standing.set_status(None),
             None => {}
         }
-    }
-
-    /// Whether a frame is about the turn, and not about another task of the thread.
-    fn is_of_turn(&self, frame: &Members<'_>) -> bool {
-        let task = frame.text("task_id");
-        task.is_none() || self.standing.turn().is_none_or(|turn| task.as_deref() == Some(turn))
     }
 
     fn initial(&mut self, frame: &Members<'_>, counts: bool) -> Vec<Note> {

@@ -79,31 +79,17 @@ impl Present {
     }
 
     /// The version that who is given this state has, which was read at the stream's end. The first one is
-    /// told with it: nobody has another.
+    /// told with it, if it is `given` to somebody: nobody has another. Else who lacks it is told once entries
+    /// had their time to say so.
     pub fn observe(
         &mut self,
         account: &Account,
         state: &State,
         position: StreamId,
         now_ms: u64,
+        given: bool,
     ) -> Version {
         let is_first = self.readings.is_empty();
-        let version = self.observe_untold(account, state, position, now_ms);
-        if is_first {
-            self.tell();
-            self.standing = None;
-        }
-        version
-    }
-
-    /// The same of one that nobody is given: who lacks it is told once entries had their time to say so.
-    pub fn observe_untold(
-        &mut self,
-        account: &Account,
-        state: &State,
-        position: StreamId,
-        now_ms: u64,
-    ) -> Version {
         let result = state.result.as_deref().map(hash::of);
         let same_result = self.readings.back().filter(|_| result == self.result);
         let says = Says::of(state, same_result.map(|last| &last.says));
@@ -128,7 +114,7 @@ impl Present {
         self.readings.reserve_exact(1);
         self.readings.push_back(Reading { version, position, says });
         self.standing = None;
-        if !self.lacks_anything() {
+        if (is_first && given) || !self.lacks_anything() {
             self.told = version;
         } else {
             self.hold(account, state, now_ms);

@@ -36,7 +36,7 @@ impl World {
     }
 
     fn read(&mut self, state: &State, ms: u64) -> Version {
-        self.0.observe(&self.1, state, id(ms), ms)
+        self.0.observe(&self.1, state, id(ms), ms, true)
     }
 
     /// Read and told.

@@ -181,7 +181,11 @@ impl Source {
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+/// Whether a source other than the agent's may have this name.
+///
+/// # Errors
+/// Says what a name must be.
+pub fn check_name(name: &str) -> Result<(), String> {
     let is_of_them = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b);
     if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_of_them) {
         return Err(format!("must be 1 to {NAME_BYTES_MAX} of a-z, 0-9, _ and -"));

@@ -26,7 +26,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-pub use definition::{Definition, Form, Missing, Problem, Rule, StatePlace};
+pub use definition::{Definition, Form, Missing, Problem, Rule, StatePlace, check_name};
 pub use meaning::{End, Meaning};
 use rules::{Names, Rules};
 pub use template::StateKey;
