@@ -178,7 +178,7 @@ fn cases() -> Vec<Case> {
             key: "stream:{c1}:chunks",
             id: "c1",
             entries: &[&[("event", r#"{"event":"on_message_delta","data":{}}"#)]],
-            expected: json!([{"update_type": "entry", "event": {"event": "on_message_delta", "data": {}}}]),
+            expected: json!([{"update_type": "on_message_delta", "event": "on_message_delta", "data": {}}]),
         },
         Case {
             source: "trigger",
@@ -246,13 +246,15 @@ fn cases() -> Vec<Case> {
             key: "daiv:chat:run-events:t1:r1",
             id: "t1:r1",
             entries: &[
-                &[("event", r#"{"type":"TEXT_MESSAGE_CONTENT","delta":"x"}"#)],
+                &[("data", r#"{"type":"TEXT_MESSAGE_CONTENT","delta":"x"}"#)],
+                &[("data", r#"{"type":"RUN_FINISHED"}"#)],
                 &[("end", "1")],
             ],
             expected: json!([
                 {"update_type": "TEXT_MESSAGE_CONTENT", "delta": "x"},
-                {"update_type": "entry", "end": 1},
+                {"update_type": "RUN_FINISHED"},
                 {"update_type": "end", "failed": false},
+                {"update_type": "entry", "end": 1},
             ]),
         },
     ]
