@@ -63,6 +63,8 @@ struct Inner {
     last: u32,
     /// A task is at work that will see to all who wait.
     open: bool,
+    /// Which stream it is that something came of: ids of another one say nothing of this one's.
+    epoch: u32,
     /// What came since, as far as it matters for those who wait; and what that takes.
     came: Sieve,
     charge: Option<Charge>,
@@ -92,6 +94,16 @@ impl AsRef<[u8]> for Copied {
 }
 
 impl Inner {
+    /// From here on it is this stream. Who waits with a state of another one is not told anything of it
+    /// any more.
+    fn begin(&mut self, epoch: u32) {
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.waiting.retain(|waiting| waiting.epoch == epoch);
+            self.came = Sieve::default();
+            self.let_go();
+        }
+    }
+
     /// Keeps no more than those need who wait.
     fn let_go(&mut self) {
         self.came.retain(self.waiting.iter().map(|waiting| &*waiting.batch));
@@ -176,6 +188,7 @@ pub(crate) fn settle(
     epoch: u32,
 ) -> Option<Number> {
     let mut inner = topic.seam.0.lock();
+    inner.begin(epoch);
     let read = Read::of(snapshot)?;
     let now_ms = read.now_ms;
     let found: Attach = attach(&read, &inner.memory, Limits::default());

@@ -200,3 +200,20 @@ async def test_on_a_socket_of_many_tasks_it_names_its_task(server, redis_server)
         for agent, orphan in list(zip(agents, orphans))[1:]:
             assert_derived(frames[agent.thread], orphan, "0-0")
         await nothing_but_pong(ws)
+
+
+async def test_an_entry_of_the_stream_before_is_none_of_this_one(server, agent, viewers):
+    """Its id may lie among those of the new stream, whose last id is not known before something comes."""
+    item = agent.push("pushed")
+    early, position = await attach(viewers, server, agent, [])
+    await comes_as_its_entry(early, item, agent.add(item), position)
+    do(agent, "DEL")
+    gap, state = await receive(early), await receive(early)
+    assert (gap["update_type"], gap["reason"], shown(state)) == ("gap", "reset", [])
+    late, position = await attach(viewers, server, agent, [])
+    other = agent.push("other")
+    added = agent.add(other)
+    for ws in (early, late):
+        await comes_as_its_entry(ws, other, added, position)
+        await comes_derived(ws, item, added)
+        await nothing_but_pong(ws)
