@@ -179,7 +179,7 @@ impl Shared {
         if sources.iter().next().is_none() {
             return Vec::new();
         }
-        let names = sources.iter().map(|source| source.name());
+        let names = sources.iter().map(|source| source.name()).chain([AGENT]);
         let mut viewers: BTreeMap<&str, u64> = names.map(|name| (name, 0)).collect();
         let topics = self.topics.all();
         for topic in &topics {

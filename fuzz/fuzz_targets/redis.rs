@@ -87,7 +87,7 @@ fuzz_target!(|input: &[u8]| {
     let thread: ThreadId = "t1".parse().unwrap();
     check_own_reader(&thread, input);
     let Ok(value) = redis::parse_redis_value(input) else { return };
-    let snapshot = reply::snapshot(value.clone());
+    let snapshot = reply::snapshot(value.clone()).unwrap_or_default();
     check_entries(&thread, &snapshot.newest);
     check_entries(&thread, &snapshot.page);
     check_state(&thread, &snapshot.state.unwrap_or_default());

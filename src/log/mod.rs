@@ -66,6 +66,13 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// An answer of Redis cannot be read.
+    pub(in crate::log) fn another_form() -> Self {
+        Self::Unavailable("it gave an unexpected answer".to_owned())
+    }
+}
+
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -42,6 +42,10 @@ status = { SUCCESS = "done" }
 """
 
 
+# Most publishers have no key with a status: the same sources without.
+WITHOUT_STATE = "\n".join(line for line in CONFIG.splitlines() if not line.startswith("state = "))
+
+
 class Job:
     """A publisher that is not the agent."""
 

@@ -91,23 +91,23 @@ impl RedisLog {
         let reading = self.link.run(&ROW, &keys, &args);
         let state = match self.link.in_time(reading).await {
             Err(failure) if failure.class == Class::NoRightToKey => None,
-            read => row(read?),
+            read => row(read?).ok_or_else(LogError::another_form)?,
         };
         let state = state.map(|state| self.in_words(state));
         Ok(state.map(|state| Listed { thread, updated_at, state }))
     }
 }
 
-/// The reply of `row.lua`.
-fn row(reply: Value) -> Option<State> {
-    let Value::Array(parts) = reply else { return None };
-    let mut parts = parts.into_iter();
-    let mut next = || parts.next().unwrap_or(Value::Nil);
-    let (task_id, status) = (reply::bytes(next()), reply::bytes(next()));
-    let mut updates: Vec<_> = reply::array(next()).into_iter().filter_map(reply::bytes).collect();
+/// The reply of `row.lua`: a state, where there is one; none where it is of another form.
+fn row(reply: Value) -> Option<Option<State>> {
+    if !matches!(reply, Value::Array(_)) {
+        return Some(None);
+    }
+    let [task_id, status, updates, metadata, of_task] = reply::parts(reply)?;
+    let mut updates: Vec<_> = reply::array(updates).into_iter().filter_map(reply::bytes).collect();
     updates.reverse();
-    let metadata = reply::pairs(next());
-    let task_metadata = reply::pairs(next());
-    let task = task_id.map(|task_id| TaskPart { task_id, metadata: task_metadata });
-    Some(State { status, updates, metadata, task, ..State::default() })
+    let task = reply::bytes(task_id)
+        .map(|task_id| TaskPart { task_id, metadata: reply::pairs(of_task) });
+    let (status, metadata) = (reply::bytes(status), reply::pairs(metadata));
+    Some(Some(State { status, updates, metadata, task, ..State::default() }))
 }

@@ -233,7 +233,8 @@ impl RedisLog {
         match reading.await? {
             ((Value::Nil, _), _) => Err(LogError::TooLarge),
             ((answer, history), turn) => {
-                let mut snapshot = Snapshot { history, ..reply::snapshot(answer) };
+                let snapshot = reply::snapshot(answer).ok_or_else(LogError::another_form)?;
+                let mut snapshot = Snapshot { history, ..snapshot };
                 if thread.source().is_none() {
                     snapshot.state = snapshot.state.map(|state| self.in_words(state));
                 }

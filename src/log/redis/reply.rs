@@ -7,21 +7,27 @@ use redis::Value;
 use crate::id::StreamId;
 use crate::log::{Entry, Published, Snapshot, State, StreamFacts, TaskPart};
 
-/// The reply of `snapshot.lua`.
-pub fn snapshot(reply: Value) -> Snapshot {
-    let mut parts = array(reply).into_iter();
-    let mut next = || parts.next().unwrap_or(Value::Nil);
-    let now_us = number(&next()).unwrap_or_default();
-    let stream = facts(next());
-    let state = state(next());
-    let mut newest = entries(next());
+/// The reply of `snapshot.lua`; none where it is of another form.
+pub fn snapshot(reply: Value) -> Option<Snapshot> {
+    let [now_us, stream, found, newest, page, page_goes_on, is_there] = parts(reply)?;
+    let mut newest = entries(newest);
     newest.reverse();
-    let page = entries(next());
-    let page_goes_on = number(&next()) == Some(1);
-    let is_there = number(&next()) == Some(1);
-    let now_ms = now_us / 1000;
-    let more = Snapshot::default();
-    Snapshot { stream, state, newest, page, page_goes_on, is_there, now_ms, ..more }
+    Some(Snapshot {
+        stream: facts(stream),
+        state: state(found)?,
+        newest,
+        page: entries(page),
+        page_goes_on: number(&page_goes_on) == Some(1),
+        is_there: number(&is_there) == Some(1),
+        now_ms: number(&now_us)? / 1000,
+        ..Snapshot::default()
+    })
+}
+
+/// What a script answers, if that is so many things. Fewer are none: Redis ends an answer where a script
+/// has put nothing, and what was behind it would read as if it were not there.
+pub fn parts<const N: usize>(reply: Value) -> Option<[Value; N]> {
+    array(reply).try_into().ok()
 }
 
 /// The facts of a stream, as our scripts give them.
@@ -40,32 +46,36 @@ pub fn facts(reply: Value) -> StreamFacts {
     }
 }
 
-fn state(reply: Value) -> Option<State> {
-    let Value::Array(parts) = reply else { return None };
-    let mut parts = parts.into_iter();
-    let mut next = || parts.next().unwrap_or(Value::Nil);
-    let task_id = bytes(next());
-    let status = bytes(next());
-    let mut updates: Vec<Bytes> = array(next()).into_iter().filter_map(bytes).collect();
+/// A state, where there is one; none where it is of another form.
+fn state(reply: Value) -> Option<Option<State>> {
+    if !matches!(reply, Value::Array(_)) {
+        return Some(None);
+    }
+    let [task_id, status, updates, total, result, error, metadata, context, of_task] =
+        parts(reply)?;
+    let task_id = bytes(task_id);
+    let mut updates: Vec<Bytes> = array(updates).into_iter().filter_map(bytes).collect();
     if task_id.is_none() {
         // The `thread` layout keeps the newest first.
         updates.reverse();
     }
-    let updates_total = number(&next()).unwrap_or_default();
-    let result = bytes(next());
-    let error = bytes(next());
-    let metadata = pairs(next());
-    let context = pairs(next());
-    let task_metadata = pairs(next());
-    let task = task_id.map(|task_id| TaskPart { task_id, metadata: task_metadata });
-    Some(State { status, updates, updates_total, result, error, metadata, context, task })
+    Some(Some(State {
+        status: bytes(status),
+        updates,
+        updates_total: number(&total).unwrap_or_default(),
+        result: bytes(result),
+        error: bytes(error),
+        metadata: pairs(metadata),
+        context: pairs(context),
+        task: task_id.map(|task_id| TaskPart { task_id, metadata: pairs(of_task) }),
+    }))
 }
 
 /// The reply of `publish.lua`; none where it is another's.
 pub fn published(reply: Value) -> Option<Published> {
-    let mut parts = array(reply).into_iter();
-    let thread = std::str::from_utf8(&bytes(parts.next()?)?).ok()?.parse().ok()?;
-    Some(Published { thread, stream_id: stream_id(&parts.next()?)? })
+    let [thread, id] = parts(reply)?;
+    let thread = std::str::from_utf8(&bytes(thread)?).ok()?.parse().ok()?;
+    Some(Published { thread, stream_id: stream_id(&id)? })
 }
 
 /// Entries as XRANGE gives them. One whose fields cannot be read keeps its place, without fields.

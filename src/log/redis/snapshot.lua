@@ -132,7 +132,8 @@ end
 
 -- The state of a task of another source: its status is all that there is of it.
 local function status()
-  local found
+  -- Not nil: an answer ends where there is one.
+  local found = false
   if ARGV[9] == 'string' then
     found = text(KEYS[2])
   elseif ARGV[9] == 'hash' then

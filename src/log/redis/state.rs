@@ -83,12 +83,14 @@ impl RedisLog {
         let names = [keys.stream(thread), format!("{prefix}:thread:{thread}")];
         let args = [format!("{prefix}:task")];
         let weighing = self.link.run(&WEIGH, &names, &args);
-        let mut parts = reply::array(self.link.in_time(weighing).await?).into_iter();
-        let mut next = || parts.next().unwrap_or(Value::Nil);
-        let now_us = reply::number(&next()).unwrap_or_default();
-        let stream = reply::facts(next());
-        let task_id = reply::bytes(next());
-        let mut number = || reply::number(&next()).unwrap_or_default();
+        let parts = reply::parts(self.link.in_time(weighing).await?);
+        let [now_us, stream, task_id, numbers @ ..]: [Value; 10] =
+            parts.ok_or_else(LogError::another_form)?;
+        let now_us = reply::number(&now_us).unwrap_or_default();
+        let stream = reply::facts(stream);
+        let task_id = reply::bytes(task_id);
+        let mut numbers = numbers.into_iter();
+        let mut number = || numbers.next().and_then(|it| reply::number(&it)).unwrap_or_default();
         let weight = Weight {
             stream,
             task_id,
