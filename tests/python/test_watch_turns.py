@@ -1,9 +1,11 @@
 """`taskcast watch` of what a worker of today writes: it ends with the turn, by its exit code."""
 
+import subprocess
+
 import pytest
 
-from processes import eventually
-from support import stream_key
+from processes import binary, environment, eventually
+from support import Worker, stream_key
 from watching import Watching
 
 CODES = {"done": 0, "failed": 1, "cancelled": 5}
@@ -33,6 +35,49 @@ def test_a_childs_end_is_not_the_threads(server, today):
     assert watching.told("status_change")["task_id"] == child
     today.end("failed")
     assert watching.end() == 1
+
+
+@pytest.mark.parametrize("end, code", [("turn_complete", 0), ("error", 1), ("cancellation", 5)])
+def test_one_child_that_was_asked_for_ends_with_its_own_entries(server, today, end, code):
+    """Its keys are not the thread's turn's: only its entries are told."""
+    today.status(today.task, "in_progress")
+    today.told("fans out")
+    child = today.create("child")
+    today.update(child, "begins", {"parent_task_id": today.task})
+    live = Watching(server, today.thread, "--turn", child)
+    for update_type in ("agent_start", end):
+        today.entry(update_type=update_type, task_id=child, message="m", parent_task_id=today.task)
+    assert live.end() == code
+    late = Watching(server, today.thread, "--turn", child, "--since", "0")
+    assert late.end() == code
+
+
+def test_a_turn_that_is_not_the_threads_is_said(server, today):
+    today.told("works")
+    url = f"http://127.0.0.1:{server.port}"
+    argv = [binary(), "watch", today.thread, "--url", url, "--turn", "no-such"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        said = f"the thread's turn is {today.task}; of no-such only entries are told"
+        assert any(said in line for line in process.stdout)
+        process.kill()
+
+
+@pytest.mark.parametrize("word, code", [("SUCCESS", 0), ("FAILURE", 1), ("ABORTED", 5)])
+@pytest.mark.parametrize("since", [(), ("--since", "0")], ids=["live", "since 0"])
+def test_a_status_in_the_publishers_own_word_ends_it(start_server, redis_server, word, code, since):
+    """Only the server knows what it stands for (protocol §2.2)."""
+    words = 'status = { SUCCESS = "done", FAILURE = "failed", ABORTED = "cancelled", RUNS = "in_progress" }'
+    server = start_server(redis_server, config=f'[[source]]\nname = "sre"\n{words}\n')
+    worker = Worker(redis_server.client())
+    worker.redis.set(worker.key("status"), "RUNS")
+    watching = Watching(server, worker.thread, *since)
+    for status in ("RUNS", word):
+        worker.redis.set(worker.key("status"), status)
+        worker.publish("status_change", status=status, message=status)
+    assert watching.end() == code
+    entries = [frame["status"] for frame in watching.frames if "prev_stream_id" in frame]
+    assert entries[-1:] == [word]
+    assert Watching(server, worker.thread).end() == code
 
 
 def test_one_turn_of_several_and_all_of_them(server, today):

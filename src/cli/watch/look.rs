@@ -56,8 +56,8 @@ async fn recall<W: Write>(
     Ok(None)
 }
 
-/// What the server says of an end behind which something came: it comes with the state as long as the end
-/// is there.
+/// What the server says of an end that is in doubt. Of a source, it comes with the state as long as the end
+/// is there; of the agent's, the state has the status in the words of the field.
 pub(super) async fn look_again(client: &Client, task: &mut Task) -> Option<ClientError> {
     task.end_in_doubt = false;
     let mut now = client.follow(task.id.clone());
@@ -67,6 +67,12 @@ pub(super) async fn look_again(client: &Client, task: &mut Task) -> Option<Clien
             Ok(Some(Ok(Event::Frame { update: update @ Update::End { .. }, json }))) => {
                 // It was shown already.
                 task.apply(&update, &json);
+                return None;
+            }
+            Ok(Some(Ok(Event::Frame { update: update @ Update::Initial { .. }, json })))
+                if !task.is_of_source() =>
+            {
+                task.stand(&update, &json);
                 return None;
             }
             // The end comes right behind it.

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::members::Members;
 use super::note::{Note, Tone};
 use crate::client::{self, Outcome, Since, Standing, Update, events};
+use crate::core::source::STATUSES;
 use crate::id::StreamId;
 
 /// The watched task.
@@ -16,12 +17,17 @@ use crate::id::StreamId;
 pub(super) struct Task {
     pub(super) id: client::Task,
     standing: Standing,
+    /// One turn was asked for.
+    asked_for: bool,
     /// How far it got, from 0 to 1.
     pub(super) progress: Option<f64>,
     /// The status is what the newest entry means.
     ended_by_entry: bool,
-    /// It ended, and something came behind that, which may take it back.
+    /// Whether it has ended is the server's to say: of a source, something came behind an end, which may
+    /// take it back; of the agent's, a status came in the publisher's own word.
     pub(super) end_in_doubt: bool,
+    /// One turn of a thread was asked for, and it was said what is told of it.
+    turn_was_noted: bool,
     /// JSON.
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
@@ -64,10 +70,12 @@ impl Task {
         let since = since.map(Since::position).unwrap_or_default();
         Self {
             id,
-            standing: turn.map_or_else(Standing::new, Standing::of_turn),
+            standing: turn.clone().map_or_else(Standing::new, Standing::of_turn),
+            asked_for: turn.is_some(),
             progress: None,
             ended_by_entry: false,
             end_in_doubt: false,
+            turn_was_noted: turn.is_none(),
             result: None,
             error: None,
             has_state: false,
@@ -143,6 +151,9 @@ impl Task {
                 if !notes.is_empty() && !self.is_of_source() {
                     self.shown = self.at;
                 }
+                if !std::mem::replace(&mut self.turn_was_noted, true) {
+                    notes.extend(self.of_another_turn(&frame));
+                }
                 if *lost {
                     let text = "the server went on from here; updates may be missing".to_owned();
                     notes.insert(0, Note::warning("gap", text));
@@ -152,8 +163,16 @@ impl Task {
             Update::Entry { stream_id, .. } => {
                 (self.at, self.shown) = (*stream_id, *stream_id);
                 let had_ended = before.outcome().is_some();
-                self.end_in_doubt |= had_ended && self.ended().is_none() && self.is_of_source();
-                self.entry(json, &frame, Some(*stream_id), counts)
+                let taken_back = had_ended && self.ended().is_none() && self.is_of_source();
+                let in_own_word =
+                    counts && frame.changes_status() && !STATUSES.contains(&self.status());
+                self.end_in_doubt |= taken_back || in_own_word;
+                let notes = self.entry(json, &frame, Some(*stream_id), counts);
+                if self.asked_for && (self.status().is_empty() || self.ended_by_entry) {
+                    // The state of another turn says nothing of this one.
+                    self.end_by_entry(&frame, counts);
+                }
+                notes
             }
             // Who comes back is told what may be known already.
             Update::Derived if counts && frame.changes_status() && self.standing == before => {
@@ -184,8 +203,21 @@ impl Task {
         }
     }
 
+    /// What of the turn that was asked for is told, where the state is another one's.
+    fn of_another_turn(&self, state: &Members<'_>) -> Option<Note> {
+        let asked = self.standing.turn().unwrap_or_default();
+        let text = match state.text("task_id") {
+            Some(turn) if turn == asked => return None,
+            Some(turn) => format!(
+                "the thread's turn is {turn}; of {asked} only entries are told, and its end where one says so"
+            ),
+            None => "the thread has no tasks: all of it is shown".to_owned(),
+        };
+        Some(Note::warning("turn", text))
+    }
+
     /// Takes what a frame tells of the turn, which may be another one then. Whether it is about the turn.
-    fn stand(&mut self, update: &Update, json: &str) -> bool {
+    pub(super) fn stand(&mut self, update: &Update, json: &str) -> bool {
         let turn = self.standing.turn().map(str::to_owned);
         let counts = self.standing.take(update, json);
         if turn.is_some() && turn.as_deref() != self.standing.turn() {
@@ -239,7 +271,9 @@ impl Task {
     /// Where its state is gone, the newest entry may say how it ended: what comes behind an end takes it
     /// back.
     fn end_by_entry(&mut self, frame: &Members<'_>, counts: bool) {
-        if frame.text("parent_task_id").is_some() || !counts || self.is_of_source() {
+        // A child's end is its own, and not the thread's.
+        let is_childs = frame.text("parent_task_id").is_some() && !self.asked_for;
+        if is_childs || !counts || self.is_of_source() {
             return;
         }
         let update_type = frame.text("update_type").unwrap_or_default();
@@ -302,6 +336,9 @@ impl Task {
         let label = if self.is_of_source() { "update_type" } else { "type" };
         let mut note = Note::of(frame, label, id);
         match frame.text("update_type").as_deref() {
+            Some("status_change") if !counts && note.text.is_empty() => {
+                note.text = frame.text("status").unwrap_or_default();
+            }
             _ if !counts => {}
             Some("status_change") => {
                 note.label = "status".to_owned();
