@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::task::explained;
 use super::{Outcome, fail, print, terminal};
 use crate::config::{Config, Setting};
 use crate::core::account::Account;
@@ -59,7 +60,7 @@ pub(super) async fn run(args: CheckSourceArgs) -> ExitCode {
     };
     let log = match Log::open(&config) {
         Ok(log) => log,
-        Err(error) => return fail(Outcome::from(&error), &error.to_string()),
+        Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     let wants = SnapshotWants { updates_max: Some(0), newest_max: args.last, ..Default::default() };
     match log.snapshot(&thread, wants).await {
@@ -68,10 +69,14 @@ pub(super) async fn run(args: CheckSourceArgs) -> ExitCode {
             Err(code) => code,
         },
         Ok(_) => {
-            let problem = format!("there is no stream under {}", args.key);
+            let problem = format!(
+                "there is no stream under {} in {}: nothing, or something else",
+                args.key,
+                config.redis_masked()
+            );
             fail(Outcome::Failed, &problem)
         }
-        Err(error) => fail(Outcome::from(&error), &error.to_string()),
+        Err(error) => fail(Outcome::from(&error), &explained(&error, &config.redis_masked())),
     }
 }
 
@@ -89,6 +94,7 @@ fn no_source(sources: &Sources, key: &str) -> String {
     if sources.iter().next().is_none() {
         text.push_str(" none");
     }
+    text.push_str("\nThe agent's own streams are served without any.");
     text
 }
 

@@ -210,7 +210,8 @@ async fn answer<T: Display>(
     }
 }
 
-fn explained(error: &LogError, redis: &str) -> String {
+/// An error of the log, with what to do about it.
+pub(super) fn explained(error: &LogError, redis: &str) -> String {
     match error {
         LogError::Unavailable(_) => {
             format!("{error}; asked {redis}: start it, or name another with --redis or REDIS_URL")

@@ -62,7 +62,7 @@ impl Setting {
 pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, SourceTables), ConfigError> {
     let name = redis_url::without_passwords(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigError::new(format!("cannot read the file of --config, {name}: {error}"))
+        ConfigError::new(format!("cannot read the configuration, {name}: {error}"))
     })?;
     toml_text(&text, &name)
 }

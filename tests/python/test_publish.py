@@ -327,6 +327,15 @@ def test_a_redis_that_refuses_writes_is_503(start_server, start_redis, setting):
     assert request(server, "POST", f"{TASKS}/{worker.thread}/updates", {"message": "m"})[0] == 202
 
 
+def test_a_stream_that_has_no_more_ids_is_503(server, redis_server, made):
+    redis, stream, last = redis_server.client(), stream_key(made), 2**64 - 1
+    redis.xadd(stream, {"message": "next to last"}, id=f"{last}-{last - 1}")
+    assert request(server, "POST", f"/api/v1/tasks/{made}/updates", {"message": "last"})[0] == 202
+    reply = request(server, "POST", f"/api/v1/tasks/{made}/updates", {"message": "one more"})
+    assert reply[0] == 503 and "exhausted" in reply[2]["detail"], reply
+    assert redis.xinfo_stream(stream)["last-generated-id"] == f"{last}-{last}"
+
+
 def test_redis_that_is_read_only_is_503(start_server, start_redis):
     redis_server, other = start_redis(), start_redis()
     server = start_server(redis_server)

@@ -78,7 +78,9 @@ impl fmt::Display for ClientError {
             Self::Url { problem, .. } => {
                 write!(f, "cannot use the URL: {problem}; give one such as http://127.0.0.1:8000")
             }
-            Self::NotFound => f.write_str("the server knows no such task; check the thread id"),
+            Self::NotFound => f.write_str(
+                "the server knows no such task; check the id, and which source it is of",
+            ),
             Self::Refused { status, detail } => {
                 write!(f, "the server refused the WebSocket with HTTP status {status}")?;
                 match detail.as_str() {

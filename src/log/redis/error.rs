@@ -38,6 +38,8 @@ pub(in crate::log) enum Class {
     NoRight,
     /// The user may not do this to this key.
     NoRightToKey,
+    /// The stream can take no more: its last id is the last that there is.
+    Exhausted,
     /// It lies on another node: this is a node of a Redis Cluster.
     Redirect,
     /// Redis, or what stands before it, does not know what it was asked.
@@ -88,6 +90,7 @@ impl Class {
             _ if says("can't access at least one of the keys") => Self::NoRightToKey,
             // Scripts hide the code where some versions of Redis raise an error.
             _ if says("OOM ") || says("MISCONF") || says("max number of clients") => Self::Passing,
+            _ if says("has exhausted the last possible ID") => Self::Exhausted,
             _ if says_unsupported(text) => Self::Unsupported,
             _ => Self::Refused,
         }
@@ -162,6 +165,7 @@ impl Failure {
             | Class::WrongType
             | Class::NoRight
             | Class::NoRightToKey
+            | Class::Exhausted
             | Class::Redirect => true,
         }
     }
@@ -230,6 +234,7 @@ impl From<Failure> for LogError {
             | Class::WrongType
             | Class::NoRight
             | Class::NoRightToKey
+            | Class::Exhausted
             | Class::Redirect
             | Class::Unsupported
             | Class::Refused => Self::Refused(text),
@@ -269,6 +274,7 @@ mod tests {
             ),
             ("ERR unknown subcommand 'TRACKING'. Try CLIENT HELP.", Class::Unsupported),
             ("NOPROTO unsupported protocol version", Class::Unsupported),
+            ("ERR The stream has exhausted the last possible ID, unable to add", Class::Exhausted),
             ("ERR no such thing", Class::Refused),
             ("TORN only a part was written: NOPERM no permissions", Class::Refused),
             ("KEYUSED another publication has this id", Class::KeyUsed),

@@ -106,8 +106,8 @@ fn row(reply: Value) -> Option<Option<State>> {
     let [task_id, status, updates, metadata, of_task] = reply::parts(reply)?;
     let mut updates: Vec<_> = reply::array(updates).into_iter().filter_map(reply::bytes).collect();
     updates.reverse();
-    let task = reply::bytes(task_id)
-        .map(|task_id| TaskPart { task_id, metadata: reply::pairs(of_task) });
+    let task =
+        reply::bytes(task_id).map(|task_id| TaskPart { task_id, metadata: reply::pairs(of_task) });
     let (status, metadata) = (reply::bytes(status), reply::pairs(metadata));
     Some(Some(State { status, updates, metadata, task, ..State::default() }))
 }

@@ -127,11 +127,15 @@ end
 
 -- Events, then state --------------------------------------------------------------------------
 
+local function torn(problem)
+  return redis.error_reply('TORN only a part was written: ' .. problem)
+end
+
 local last_id
-for _, event in ipairs(events) do
+for number, event in ipairs(events) do
   last_id = redis.pcall('XADD', stream, 'MAXLEN', '~', stream_length_max, '*', unpack(event))
   -- As it is: some versions of Redis hide the error's code when it is raised from a script.
-  if last_id.err then return last_id end
+  if last_id.err then return number == 1 and last_id or torn(last_id.err) end
 end
 
 local function set(key, arguments)
@@ -206,4 +210,4 @@ end)
 if done then return { thread_id, id } end
 problem = problem.err or problem
 -- A user may have the right to a part of this only. That must not look as if all was refused.
-return redis.error_reply(begun and 'TORN only a part was written: ' .. problem or problem)
+return begun and torn(problem) or redis.error_reply(problem)

@@ -359,3 +359,16 @@ fn what_is_written_in_part_is_not_called_refused() {
     let error = redis.publish(&Publication { writes, ..Publication::default() }).unwrap_err();
     assert_ne!(error.code(), Some("TORN"), "{error}");
 }
+
+#[test]
+fn of_two_events_the_second_of_which_is_refused_the_first_is_there() {
+    let mut redis = Redis::start();
+    redis.run::<()>(&format!("XADD sre:stream:task:t1 {} a b", StreamId::MAX.predecessor()));
+    let events = vec![pairs(&[("a", "1")]), pairs(&[("a", "2")])];
+    let publication = Publication { events, ..Publication::default() };
+    let error = redis.publish(&publication).unwrap_err();
+    assert_eq!(error.code(), Some("TORN"), "{error}");
+    let events = vec![pairs(&[("a", "3")])];
+    let error = redis.publish(&Publication { events, ..Publication::default() }).unwrap_err();
+    assert_ne!(error.code(), Some("TORN"), "{error}");
+}
