@@ -33,7 +33,7 @@ class Http(Habit):
         since, answered = time.monotonic(), self.post(publisher, key, op)
         while not publisher.world.abandoned.is_set():
             try:
-                if publisher.ready():
+                if publisher.ready(since):
                     self.count(publisher, key, op, answered, since)
                     del publisher.pending[key]
                     self.tell(key, op, since)

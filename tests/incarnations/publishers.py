@@ -170,8 +170,9 @@ class Publisher(threading.Thread):
 
     # Redis comes and goes
 
-    def ready(self):
-        """Whether there is a connection to the Redis of now; makes one, and looks at all keys."""
+    def ready(self, since=None):
+        """Whether there is a connection to the Redis of now; makes one, and looks at all keys. What is
+        pending was begun at `since`."""
         if self.world.scene.embedded:
             return False
         if self.redis and self.generation == self.world.generation and not self.broken:
@@ -179,7 +180,7 @@ class Publisher(threading.Thread):
         if self.redis:
             self.redis.close()
         self.redis = None
-        return self.settle_all(None, (), True, time.monotonic())
+        return self.settle_all(None, (), True, since or time.monotonic())
 
     def settle_all(self, key, pending, atomic, since):
         """Goes on until it knows of all its keys what Redis has; `pending` was done to `key`, or not."""

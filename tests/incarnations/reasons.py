@@ -51,6 +51,20 @@ class Reasons:
                     if position not in positions and self.fits(position, ordinal, old, facts, home):
                         positions.add(position)
                         yield "facts that fit by chance", position
+            for ordinal in self.too_low(place, anchor):
+                # Of what it knew before, only what the entries told of themselves.
+                if any(self.fits(anchor.id, ordinal, rules.none(0, 0), facts, home) for facts in after):
+                    yield "facts that fit by chance", anchor.id
+                    break
+
+    def too_low(self, place, anchor):
+        """Ordinals of a reader who did not see what came and went before its position, nor read the facts
+        since."""
+        if place is None:
+            return range(0)
+        rank = bisect.bisect_right(place.ids, anchor.id)
+        unseen = sum(e.id <= anchor.id for e in self.brief(place))
+        return range(max(1, rank - unseen), rank)
 
     def read_to(self, place, anchor, now):
         """The facts of reads after which the reader may have stood there."""
@@ -88,7 +102,8 @@ class Reasons:
         elif any(not self.goes_on(anchor, row[2], now) for row in rows):
             return "another stream"
         streams = anchor.places if anchor.places != [None] else [row[2] for row in rows]
-        streams = [stream for stream in streams if stream is not None]
+        # A copy goes on with what it is a copy of.
+        streams = {id(s): s for s in [*streams, *(row[2] for row in rows)] if s is not None}.values()
         if any(self.trimmed(stream, anchor, now) for stream in streams):
             return "trimmed unread"
         if self.key.blurs(anchor.since - 1, now):
@@ -152,16 +167,26 @@ class Reasons:
         return None
 
     @staticmethod
+    def withdrawn(stream):
+        """What was deleted by name, with what became of it."""
+        fates = ((e, stream.fate(e.id)) for e in stream.entries)
+        return [(e, fate) for e, fate in fates if fate and fate[0] == WITHDRAWN]
+
+    @staticmethod
+    def brief(stream):
+        """What was deleted by name so soon that no read may have seen it."""
+        return [e for e, (_, _, known) in Reasons.withdrawn(stream) if known - e.since <= UNSEEN_SECONDS]
+
+    @staticmethod
     def came_and_went(stream, anchor):
         """Whether one that was deleted by name, before the position, may have come and gone unseen, so that
         the reader's count of what was added is too low: the first of its stream, between two reads that ask
         for the length alone; or any, where a read brought a part of what there was."""
-        withdrawn = [(e, stream.fate(e.id)) for e in stream.entries]
-        withdrawn = [(e, fate) for e, fate in withdrawn if fate and fate[0] == WITHDRAWN]
+        withdrawn = Reasons.withdrawn(stream)
         for entry, (_, _, known) in sorted(withdrawn, key=lambda row: row[1][1]):
             if known - entry.since > UNSEEN_SECONDS:
                 break
             if entry.id <= anchor.id:
                 return True
-        lately = [e for e, (_, _, known) in withdrawn if e.id <= anchor.id and known - e.since <= UNSEEN_SECONDS]
+        lately = [e for e in Reasons.brief(stream) if e.id <= anchor.id]
         return any(e.since > anchor.since - UNSEEN_SECONDS for e in lately)

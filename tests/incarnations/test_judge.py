@@ -211,6 +211,12 @@ def replaced(*numbers):
     return history.adds(*numbers)
 
 
+def one_came_and_went(*numbers):
+    history = History().adds(1).open().state(1)
+    history.do(history.add(2), Withdraw("s", [(2, 0)])).adds(3).get(3).do(Delete("s"))
+    return history.adds(*numbers)
+
+
 HISTORIES = {
     # name: (history, kinds of violations)
     "append": (lambda: one_stop().adds(4).get(4), set()),
@@ -242,6 +248,14 @@ HISTORIES = {
     "deleted and told": (lambda: one_stop().do(Delete("s")).gap("reset").state(0), set()),
     "renamed over": (lambda: one_stop().do(
         Copy("s", "s:aside"), Rename("s:aside", "s")).adds(4).get(4), set()),
+    "a copy goes on, and is trimmed": (lambda: one_stop().do(
+        Copy("s", "s:aside"), Rename("s:aside", "s")).adds(4, 5).do(Trim("s", "MAXLEN", "=", 1)).gap().state(5), set()),
+    "replaced where one came and went unseen before, as facts allow": (
+        lambda: one_came_and_went(4, 5, 6).do(Trim("s", "MAXLEN", "=", 1)).get(6), set(),
+    ),
+    "replaced where one came and went unseen before, silent": (
+        lambda: one_came_and_went(4, 5).get(4, 5), {"silent reset"},
+    ),
     "an older state comes back": (lambda: one_stop().do(Copy("s", "s:aside")).adds(4, 5).get(4, 5).do(
         Rename("s:aside", "s")).adds(6).get(6), {"silent reset"}),
     "an older state comes back, told": (lambda: one_stop().do(Copy("s", "s:aside")).adds(4, 5).get(4, 5).do(
