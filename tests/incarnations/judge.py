@@ -66,6 +66,11 @@ class Judge:
         _Course(self, viewer).walk(ends)
 
 
+def weight(found):
+    """How much there is to tell: first of all, what is kept and did not come."""
+    return sum(kind != "skipped a trimmed entry" for kind, _ in found), len(found)
+
+
 class _Course(Reasons):
     """One viewer's way through its log."""
 
@@ -315,7 +320,8 @@ class _Course(Reasons):
         for home in entry.homes:
             for why, low in self.unseen(anchor, home, entry, now):
                 found = self.skipped(home, low if entry.id > low else ZERO, entry.id, now)
-                if best is None or len(found) < len(best[1]):
+                # A copy may have lost what is still in what it is a copy of.
+                if best is None or weight(found) < weight(best[1]):
                     best = (why, found)
                 if not found:
                     break
