@@ -246,11 +246,12 @@ class _Course(Reasons):
             entry = self.key.guessed[token]
             self.key.correct(entry, stream_id)
         if entry is None and token in self.key.lost:
-            entry, home = self.key.lost[token]
+            entry, homes = self.key.lost[token]
             if entry.id is None:
                 self.key.register(entry, stream_id, now - 30, now)
-                if home and (not home.ids or home.ids[-1] < stream_id):
-                    home.take(entry)
+                for home in dict.fromkeys(homes):
+                    if home and (not home.ids or home.ids[-1] < stream_id):
+                        home.take(entry)
         if entry is None or entry.id != stream_id:
             if token in self.key.unsure:
                 # Its record was evicted or lost before it came again, and it was written once more. Where

@@ -60,7 +60,9 @@ def reconcile(redis, key, pending=(), atomic=True, since=0.0):
         take_over(key, pending, facts, entries, since, now)
     for op in pending:
         if isinstance(op, Add) and op.entry.id is None:
-            key.lost[op.entry.token] = (op.entry, before)
+            # It may have been lost several times over, as it comes again until it is answered.
+            _, homes = key.lost.setdefault(op.entry.token, (op.entry, []))
+            homes.append(before)
         elif isinstance(op, Add):
             key.lost.pop(op.entry.token, None)
     if key.now[key.aside] is not None:

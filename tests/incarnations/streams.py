@@ -178,7 +178,7 @@ class Key:
         self.elsewhere = dict(self.now)
         self.timeline = [(0.0, 0.0, None)]
         self.entries = {}
-        # Token -> (entry, where it would be): sent, never answered, and not in Redis afterwards.
+        # Token -> (entry, where it may have been): sent, never answered, and not in Redis afterwards.
         self.lost = {}
         # Token -> an entry that was gone again before anybody knew its id.
         self.guessed = {}
