@@ -124,6 +124,10 @@ impl Recent {
         let ends = intake.entries.first().zip(intake.entries.last());
         match (intake.told, ends) {
             (Told::Facts(facts), _) if !intake.more => self.known = Known::all_of(facts),
+            // Of what is known in another history, nothing counts here.
+            (Told::Facts(facts), Some((_, last))) if !intake.history.goes_on(self.history) => {
+                self.known = Known::begun_capped(last.id, number, facts);
+            }
             (Told::Facts(facts), Some((_, last))) => {
                 self.known.advance_capped(last.id, number, facts);
             }
@@ -302,4 +306,44 @@ fn news(wants: SnapshotWants, snapshot: &Snapshot, head: StreamId) -> Option<New
     };
     let (before, entries) = read.split_at(read.len() - behind(read, head).len());
     Some(News { anchored: before.last().is_some_and(|entry| entry.id == head), entries })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(added: u64, first: u64, last: u64, last_generated: u64, deleted: u64) -> StreamFacts {
+        let id = |ms| StreamId { ms, seq: 0 };
+        StreamFacts {
+            exists: true,
+            length: last - first + 1,
+            last_generated: id(last_generated),
+            first: Some(id(first)),
+            last: Some(id(last)),
+            entries_added: Some(added),
+            max_deleted: Some(id(deleted)),
+        }
+    }
+
+    fn entries(ids: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+        ids.map(|ms| Entry { id: StreamId { ms, seq: 0 }, fields: Vec::new() }).collect()
+    }
+
+    /// A failover to a replica that lagged: what was deleted by name behind the head was never there.
+    #[test]
+    fn what_was_counted_in_another_history_does_not_count_in_this_one() {
+        let mut recent = Recent::default();
+        recent.begin(facts(5, 1, 3, 5, 5), History::of("before"), None);
+        let history = History::of("now");
+        let first = entries(6..=6);
+        let told = Told::Facts(facts(7, 1, 9, 9, 0));
+        let intake =
+            Intake { anchored: true, looked: true, entries: &first, more: true, told, history };
+        let head = StreamId { ms: 3, seq: 0 };
+        assert_eq!(recent.judge(head, &intake), Judged::TakenIn);
+        recent.learn(&intake);
+        let rest = entries(7..=9);
+        let intake = Intake { entries: &rest, more: false, ..intake };
+        assert_eq!(recent.judge(StreamId { ms: 6, seq: 0 }, &intake), Judged::TakenIn);
+    }
 }

@@ -110,6 +110,11 @@ impl Known {
         }
     }
 
+    /// The same of a stream of which nothing else is known: the last of these entries is that many at least.
+    pub fn begun_capped(last: StreamId, entries: u64, facts: StreamFacts) -> Self {
+        Self { position: last, ordinal: facts.added().map(|_| entries), facts }
+    }
+
     fn step(&mut self, last: StreamId, entries: u64) {
         self.position = last;
         self.ordinal = self.ordinal.map(|ordinal| ordinal.saturating_add(entries));
