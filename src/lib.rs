@@ -78,6 +78,8 @@
 //!
 //! The `taskcast` program is [`cli`] on top of [`server`]; [`config::Config`] holds every limit.
 
+mod access;
+mod authorities;
 pub mod cli;
 pub mod clock;
 pub mod config;

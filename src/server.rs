@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::core::source::AGENT;
 use crate::http::accept;
@@ -38,6 +39,8 @@ pub enum ServerError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// A key of `[access]` cannot be used.
+    Access(String),
     /// The operating system did not give something else that is needed.
     System(io::Error),
     /// A part panicked and cannot be started again.
@@ -51,6 +54,7 @@ impl fmt::Display for ServerError {
                 f,
                 "cannot listen on {address}: {error}; choose another address with --listen"
             ),
+            Self::Access(problem) => f.write_str(problem),
             Self::System(error) => write!(f, "cannot start a worker: {error}"),
             Self::Failed(part) => {
                 write!(f, "the {part} panicked and cannot be started again; the log says where")
@@ -75,9 +79,10 @@ pub async fn run(
     let (listeners, address) = listen::listen(&config)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
     let config = Arc::new(config);
+    let access = Arc::new(Access::new(&config.access).map_err(ServerError::Access)?);
     let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
     let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
-    let shared = Arc::new(Shared::new(config.clone(), log.clone(), lane.clone()));
+    let shared = Arc::new(Shared::new(config.clone(), log.clone(), access.clone(), lane.clone()));
     let lane_thread = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
     shared.listen();
     let api = Arc::new(Api {
@@ -94,7 +99,12 @@ pub async fn run(
         ),
         account: shared.account.clone(),
         gate: Arc::new(Gate::new(&config, files_max)),
+        access: access.clone(),
     });
+    if access.is_open() && !address.ip().is_loopback() {
+        let what = "everybody who reaches it may watch and publish, see [access]";
+        tracing::warn!(%address, "open_to_everyone: {what}");
+    }
     let (begin_shutdown, begun) = watch::channel(false);
     let (ended, mut all_ended) = tokio::sync::mpsc::channel(config.workers);
     let mut threads = Vec::new();

@@ -7,7 +7,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::access::{Access, Refused};
 use crate::config::Config;
+use crate::core::access::Pass;
 use crate::core::account::Account;
 use crate::core::chunk::Chunk;
 use crate::core::fanout::{Answer, Batch, Derived};
@@ -36,9 +38,10 @@ const SENT_AFTER_MS: u64 = 100;
 pub(crate) struct Shared {
     pub config: Arc<Config>,
     pub log: Log,
+    pub access: Arc<Access>,
     pub topics: Registry,
     /// For the viewers of each worker. Bounded by topics (a worker is told once of each), by viewers
-    /// (each waits for one answer at the most) and by states that were given of late.
+    /// (each waits for one answer at the most), by sockets (each has one token looked at) and by states that were given of late.
     pub inboxes: Box<[Mailbox<WorkerMessage>]>,
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
@@ -76,6 +79,8 @@ pub(crate) enum WorkerMessage {
     Answer(Key, Answer),
     /// The viewers of a batch are owed something.
     Derived(Arc<Topic>, Batch, Arc<Derived>),
+    /// What came of a socket's token.
+    Authenticated(Key, Result<Arc<Pass>, Refused>),
 }
 
 /// For a tail.
@@ -120,13 +125,14 @@ impl<T> Mailbox<T> {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, log: Log, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, log: Log, access: Arc<Access>, lane: Arc<Lane>) -> Self {
         let workers = config.workers;
         let account = Account::new(config.limits.memory_bytes_max);
         Self {
             topics: Registry::new(config.keys.clone(), workers, account.clone()),
             inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             tails: (0..=workers).map(|_| Mailbox::default()).collect(),
+            access,
             lane,
             rooms: Rooms::default(),
             account,

@@ -23,6 +23,7 @@ before is warned about and ignored.
 
 Streams of others than the agent are described by tables `[[source]]`, in the file only:
 [sources.md](sources.md).
+Who may what is in the table `[access]`, in the file only: [security.md](security.md).
 
 ";
 
@@ -32,6 +33,7 @@ const EXAMPLE: &str = "\
 # TASKCAST_<KEY>, one of [limits] TASKCAST_LIMITS_<KEY>, and `redis` is REDIS_URL too.
 # `taskcast serve --print-config` prints what is in force, in this form.
 # Streams of others than the agent are described by tables [[source]]: docs/sources.md.
+# Who may what is in the table [access]: docs/security.md. Without it everybody may everything.
 
 ";
 
@@ -153,8 +155,9 @@ fn each_line_of_the_log_is_described_once() {
 }
 
 /// The statuses that src/http names, and those that the HTTP library answers with by itself.
-const STATUSES: [(&str, &str); 12] = [
+const STATUSES: [(&str, &str); 13] = [
     ("BAD_REQUEST", "400"),
+    ("UNAUTHORIZED", "401"),
     ("FORBIDDEN", "403"),
     ("NOT_FOUND", "404"),
     ("METHOD_NOT_ALLOWED", "405"),

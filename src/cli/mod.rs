@@ -10,6 +10,7 @@ mod serve;
 mod settings;
 mod task;
 mod terminal;
+mod token;
 mod watch;
 
 use std::io::{self, Write as _};

@@ -11,6 +11,7 @@ mod render;
 mod task;
 
 use std::io::{ErrorKind, IsTerminal as _, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use self::note::Note;
 use self::render::Paint;
 use self::task::Task;
 use super::terminal::clean;
-use super::{Outcome, fail};
+use super::{Outcome, fail, token};
 use crate::client::{self, Client, ClientError, Event, Since};
 use crate::core::seam;
 use crate::core::source::AGENT;
@@ -67,13 +68,16 @@ pub(super) struct WatchArgs {
     /// Print each frame as one line of JSON
     #[arg(long)]
     json: bool,
+    /// The file with the token to show, where the server asks for one; else that of TASKCAST_TOKEN
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// Watches the task until it ends. `WatchArgs` says what the exit code means.
 pub(super) async fn run(args: WatchArgs) -> ExitCode {
-    let client = match Client::new(&args.url) {
+    let client = match token::client(&args.url, args.token_file.as_deref()) {
         Ok(client) => client,
-        Err(error) => return fail(Outcome::Usage, &error.to_string()),
+        Err(problem) => return fail(Outcome::Usage, &problem),
     };
     let task = match client::Task::of(&args.source, &args.id) {
         Ok(task) => Task::new(task, args.since, args.turn.clone()),
@@ -329,6 +333,7 @@ mod tests {
             turn: None,
             all: false,
             json: false,
+            token_file: None,
         };
         let end = watch(&client, task, &args, &mut screen).await.unwrap();
         screen.leave().unwrap();

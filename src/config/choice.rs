@@ -57,6 +57,16 @@ choice! {
 }
 
 choice! {
+    /// Whether others may publish over HTTP.
+    Publishing {
+        /// They may, as far as access grants it.
+        On = "on",
+        /// They may not: every POST is refused.
+        Off = "off",
+    }
+}
+
+choice! {
     /// Whether something optional of the kernel is used.
     Switch {
         /// Where it works: probed at start.

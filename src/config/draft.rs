@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::keys::{Key, LIMITS, keys};
-use super::layers::{Raw, Setting};
-use super::source::SourceTables;
+use super::layers::{Raw, Setting, Tables};
 use super::{Config, ConfigError, Ignored, redis_url};
 
 /// The longest name of a key that is shown though there is no such key.
@@ -41,9 +40,10 @@ impl Draft {
         layer.into_iter().try_for_each(|setting| self.apply_one(setting))
     }
 
-    /// The sources of a file: there is no other place for them.
-    pub(super) fn set_sources(&mut self, sources: SourceTables) {
-        self.config.sources = sources;
+    /// The tables of a file.
+    pub(super) fn set_tables(&mut self, tables: Tables) {
+        self.config.sources = tables.sources;
+        self.config.access = tables.access;
     }
 
     fn apply_one(&mut self, setting: Setting) -> Result<(), ConfigError> {
@@ -108,7 +108,10 @@ fn unknown(name: &str, place: &str) -> ConfigError {
         known.map(|known| known.strip_prefix(LIMITS).unwrap_or(&known).to_owned()).collect();
     let (what, known) = match limits {
         true => ("limits", known.join(", ")),
-        false => ("keys", format!("{} and the tables [limits] and [[source]]", known.join(", "))),
+        false => (
+            "keys",
+            format!("{} and the tables [limits], [access] and [[source]]", known.join(", ")),
+        ),
     };
     // What is written in the place of a key may be anything, a URL with its password too.
     let well_formed = name.len() <= NAME_BYTES_MAX

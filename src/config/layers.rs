@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{Key, LIMITS, keys};
 use super::source::{self, SourceTables};
-use super::{ConfigError, redis_url};
+use super::{AccessTable, ConfigError, access, redis_url};
 
 /// The prefix of the environment's variables.
 const PREFIX: &str = "TASKCAST_";
@@ -58,8 +58,15 @@ impl Setting {
     }
 }
 
-/// The settings of a TOML file, and its sources.
-pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, SourceTables), ConfigError> {
+/// What a file has beside settings: there is no other place for it.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) sources: SourceTables,
+    pub(super) access: AccessTable,
+}
+
+/// The settings of a TOML file, and its tables.
+pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, Tables), ConfigError> {
     let name = redis_url::without_passwords(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigError::new(format!("cannot read the configuration, {name}: {error}"))
@@ -67,7 +74,7 @@ pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, SourceTables), ConfigEr
     toml_text(&text, &name)
 }
 
-fn toml_text(text: &str, name: &str) -> Result<(Vec<Setting>, SourceTables), ConfigError> {
+fn toml_text(text: &str, name: &str) -> Result<(Vec<Setting>, Tables), ConfigError> {
     let place = |offset| {
         let before: &str = text.get(..offset).unwrap_or(text);
         format!("{name}, line {}", before.matches('\n').count() + 1)
@@ -77,19 +84,22 @@ fn toml_text(text: &str, name: &str) -> Result<(Vec<Setting>, SourceTables), Con
         let place = place(error.span().map_or(0, |span| span.start));
         ConfigError::new(format!("{place}: this is not TOML: {}", error.message()))
     })?;
-    let is_source = |key: &str| key == source::NAME;
-    let sources = table.get_ref().iter().find(|(key, _)| is_source(key.get_ref()));
-    let sources = sources.map(|(_, value)| SourceTables::read(value)).transpose();
-    let sources =
-        sources.map_err(|(offset, what)| ConfigError::new(format!("{}: {what}", place(offset))))?;
+    let wrong = |(offset, what)| ConfigError::new(format!("{}: {what}", place(offset)));
+    let found = |name: &str| {
+        table.get_ref().iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
+    };
+    let sources = found(source::NAME).map(SourceTables::read).transpose().map_err(wrong)?;
+    let access = found(access::NAME).map(AccessTable::read).transpose().map_err(wrong)?;
+    let tables =
+        Tables { sources: sources.unwrap_or_default(), access: access.unwrap_or_default() };
     let mut settings = Vec::new();
     flatten(table.get_ref(), "", &mut |offset, key, value| {
         // Also what is in it.
-        if !is_source(key.split('.').next().unwrap_or_default()) {
+        if ![source::NAME, access::NAME].contains(&key.split('.').next().unwrap_or_default()) {
             settings.push(Setting { key, value, place: place(offset) });
         }
     });
-    Ok((settings, sources.unwrap_or_default()))
+    Ok((settings, tables))
 }
 
 /// Hands every key outside and inside of tables on, `table.key` for the latter.

@@ -6,6 +6,7 @@
 //! the list below or in that of the limits: everything that is said of it anywhere follows from
 //! there.
 
+mod access;
 mod choice;
 mod draft;
 mod form;
@@ -17,6 +18,7 @@ mod print;
 pub mod redis_url;
 mod source;
 mod table;
+mod tables;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,7 +26,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-pub use choice::{LogFormat, NotAChoice, Switch, TailMode};
+pub use access::{AccessTable, ApiKey, JwtIssuer, JwtKey, Secret};
+pub use choice::{LogFormat, NotAChoice, Publishing, Switch, TailMode};
 use form::{Address, Form, Level, OneOf, Origins, RedisUrl, Text, Whole, YesOrNo};
 pub use gone::Ignored;
 pub(crate) use keys::{Key, keys};
@@ -81,6 +84,8 @@ settings! {
     /// there are no CORS headers, and any page may open a WebSocket.
     cors_origins: Vec<String> = Vec::new(), Origins,
         flag Flag { name: Some("cors-origin"), repeated: true, ..Flag::of("ORIGIN") };
+    /// Whether tasks may be made and published to over HTTP: on or off.
+    publish: Publishing = Publishing::On, OneOf::<Publishing>::new(), flag Flag::of("SWITCH");
     /// How long a shutdown may take, in seconds; viewers are closed spread over it. 0: at once.
     drain_seconds: u64 = 20, Whole::<u64>::new(0, DRAIN_SECONDS_MAX), flag Flag::of("SECONDS");
     /// When a task's status has changed in its key, an entry that says the same may come so many
@@ -95,6 +100,8 @@ settings! {
         keys: Keys = Keys::default();
         /// Every bound on memory, time and number.
         limits: Limits = Limits::default();
+        /// Who may what.
+        access: AccessTable = AccessTable::default();
         /// Whose streams are served beside the agent's, and the agent's words.
         sources: SourceTables = SourceTables::default();
         /// What was given and is ignored, for a warning.
@@ -114,9 +121,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut draft = draft::Draft::default();
         if let Some(path) = file {
-            let (settings, sources) = layers::file(path)?;
+            let (settings, tables) = layers::file(path)?;
             draft.apply(settings)?;
-            draft.set_sources(sources);
+            draft.set_tables(tables);
         }
         draft.apply(layers::environment(environment)?)?;
         draft.apply(flags)?;

@@ -28,6 +28,7 @@ impl Config {
             }
             _ = writeln!(text, "{name} = {}", key.show(self));
         }
+        text.push_str(self.access.to_toml());
         text.push_str(self.sources.to_toml());
         text
     }

@@ -19,7 +19,8 @@ use super::reads::Reads;
 use super::receive::{Received, receive};
 use super::response::{Content, Response, answer, closing, json_answer};
 use super::route::Route;
-use super::{page, tasks};
+use super::{allowed, page, tasks};
+use crate::access::Access;
 use crate::config::Config;
 use crate::core::account::{Account, Charge, Kind};
 use crate::id::ThreadId;
@@ -40,6 +41,7 @@ pub(crate) struct Api {
     pub(crate) reads: Reads,
     pub(crate) account: Account,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) access: Arc<Access>,
 }
 
 /// What the API asks of the running server; the counts are of the whole process.
@@ -67,14 +69,19 @@ pub(crate) trait Live: Send + Sync {
 pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Response {
     let (parts, mut body) = request.into_parts();
     let route = Route::of(parts.uri.path(), api.config.diagnostics);
-    let wanted = route.is_some_and(|route| route.takes_body(&parts.method));
+    let allowed = allowed::check(&parts, route, api).await;
+    let wanted = allowed.is_ok() && route.is_some_and(|route| route.takes_body(&parts.method));
     let limits = &api.config.limits;
     let queues = &api.gate.bodies;
     let body = receive(&mut body, &parts.headers, wanted, limits, &api.account, queues).await;
     let cors = Cors::of(&parts.headers, &api.config.cors_origins);
-    let mut answer = match body {
-        Ok(body) => dispatch(&parts, route, body, api).await.unwrap_or_else(Response::from),
-        Err(unread) => closing(unread.into()),
+    let mut answer = match (allowed, body) {
+        (Err(refusal), Ok(_)) => *refusal,
+        (Err(refusal), Err(_)) => closing(*refusal),
+        (Ok(()), Ok(body)) => {
+            dispatch(&parts, route, body, api).await.unwrap_or_else(Response::from)
+        }
+        (Ok(()), Err(unread)) => closing(unread.into()),
     };
     cors.mark(&mut answer);
     if let Some(route) = route.filter(|_| parts.method == Method::OPTIONS) {

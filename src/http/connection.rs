@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
+use super::allowed;
 use super::api::{self, Api};
 use super::error::ApiError;
 use super::gate::Place;
@@ -27,11 +28,12 @@ use super::handshake;
 use super::paced::Paced;
 use super::response::{Response, closing};
 use super::route::Route;
+use crate::access::Arrival;
 use crate::core::fanout::Purpose;
 
 /// Takes a connection that became a socket, with what came along with its handshake.
 pub(crate) type HandOver =
-    Arc<dyn Fn(std::net::TcpStream, Vec<u8>, Purpose) -> io::Result<()> + Send + Sync>;
+    Arc<dyn Fn(std::net::TcpStream, Vec<u8>, Purpose, Arrival) -> io::Result<()> + Send + Sync>;
 
 /// How long one of the last files has for its head.
 pub(super) const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -63,7 +65,7 @@ struct Connection<'a> {
     /// Its place among those that are counted, from its first head on.
     place: Mutex<Option<Place>>,
     /// Set by the request that makes it a socket.
-    becomes: Mutex<Option<(OnUpgrade, Purpose)>>,
+    becomes: Mutex<Option<(OnUpgrade, Purpose, Arrival)>>,
 }
 
 impl Serving {
@@ -123,22 +125,22 @@ impl Serving {
             return;
         }
         let becomes = connection.becomes.lock().take();
-        let Some((upgrade, purpose)) = becomes else { return };
+        let Some((upgrade, purpose, arrival)) = becomes else { return };
         if let Ok(upgraded) = upgrade.await
-            && let Err(error) = self.hand_over(upgraded, purpose)
+            && let Err(error) = self.hand_over(upgraded, purpose, arrival)
         {
             tracing::debug!(%error, "hand_over_failed");
         }
     }
 
     /// Gives the bare socket away; nothing of the HTTP connection stays behind.
-    fn hand_over(&self, upgraded: Upgraded, purpose: Purpose) -> io::Result<()> {
+    fn hand_over(&self, upgraded: Upgraded, purpose: Purpose, arrival: Arrival) -> io::Result<()> {
         let Ok(parts) = upgraded.downcast::<TokioIo<Paced>>() else {
             return Err(io::Error::other("the connection is of another type"));
         };
         let stream = parts.io.into_inner().into_inner().into_std()?;
         // A client may send frames along with its handshake.
-        (self.hand_over)(stream, parts.read_buf.to_vec(), purpose)
+        (self.hand_over)(stream, parts.read_buf.to_vec(), purpose, arrival)
     }
 }
 
@@ -164,11 +166,18 @@ impl Connection<'_> {
         }
         if let Some(Route::Socket(endpoint)) = route {
             let config = &self.api.config;
-            let (answer, purpose) = handshake::answer(&request, endpoint, config);
+            let (mut answer, purpose) = handshake::answer(&request, endpoint, config);
             if let Some(purpose) = purpose {
-                let upgrade = hyper::upgrade::on(&mut request);
-                *self.becomes.lock() = Some((upgrade, purpose));
-                return answer;
+                match allowed::arrival(request.headers(), request.uri(), self.api).await {
+                    Ok((arrival, protocol)) => {
+                        let protocol = protocol.map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
+                        answer.headers_mut().extend(protocol);
+                        let upgrade = hyper::upgrade::on(&mut request);
+                        *self.becomes.lock() = Some((upgrade, purpose, arrival));
+                        return answer;
+                    }
+                    Err(refusal) => answer = *refusal,
+                }
             }
             return if self.has_place() { answer } else { closing(answer) };
         }

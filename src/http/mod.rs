@@ -8,6 +8,7 @@
 //! [`Log`]: crate::log::Log
 
 pub(crate) mod accept;
+mod allowed;
 pub(crate) mod api;
 mod body;
 pub(crate) mod connection;

@@ -22,6 +22,14 @@ pub(super) fn may_open_socket(request: &HeaderMap, origins: &[String]) -> bool {
     origins.is_empty() || is_listed(origin, origins) || is_own(request, origin)
 }
 
+/// Whether a page of this server asks, or one of a site that is named; none where nobody says which page
+/// it is.
+pub(super) fn is_own_page(request: &HeaderMap, origins: &[String]) -> Option<bool> {
+    let origin = request.get(header::ORIGIN)?;
+    let is_it = |known: &String| origin.as_bytes().eq_ignore_ascii_case(known.as_bytes());
+    Some(origins.iter().any(is_it) || is_own(request, origin))
+}
+
 /// The page that this server serves may always open a WebSocket to it.
 fn is_own(request: &HeaderMap, origin: &HeaderValue) -> bool {
     let site = origin.as_bytes();

@@ -13,6 +13,7 @@ use super::api::{Api, Live};
 use super::connection::Serving;
 use super::gate::Gate;
 use super::reads::Reads;
+use crate::access::Access;
 use crate::config::{Config, Limits};
 use crate::core::account::Account;
 use crate::id::ThreadId;
@@ -79,7 +80,8 @@ impl Server {
         let reads = Reads::new(beside, log.clone(), large, account.clone(), patience);
         let gate = Arc::new(Gate::new(&config, usize::MAX));
         let config = Arc::new(config);
-        let api = Api { log, threads, config, live: live.clone(), reads, account, gate };
+        let access = Arc::new(Access::new(&config.access).unwrap());
+        let api = Api { log, threads, config, live: live.clone(), reads, account, gate, access };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || runtime.block_on(serve(listener, api)));
@@ -114,7 +116,7 @@ async fn serve(listener: std::net::TcpListener, api: Api) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let (_begin, draining) = tokio::sync::watch::channel(false);
-    let hand_over = Arc::new(|_, _, _| panic!("no test opens a socket"));
+    let hand_over = Arc::new(|_, _, _, _| panic!("no test opens a socket"));
     accept::run(listener, Serving { api: Arc::new(api), hand_over, draining }, NEVER).await;
 }
 

@@ -16,8 +16,14 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use tokio::time::Instant;
 
+use crate::access::{Arrival, Refused};
+use crate::clock;
 use crate::config::Config;
-use crate::core::fanout::{Appetite, Effect, Fanout, Purpose, Settings};
+use crate::core::access::Pass;
+use crate::core::account::Charge;
+use crate::core::fanout::{
+    Admission, Appetite, Denied, Effect, Fanout, Granted, Purpose, Settings,
+};
 use crate::core::slots::Key;
 use crate::desk::{self, Waiter};
 use crate::readings;
@@ -89,14 +95,20 @@ impl Worker {
         stream: std::net::TcpStream,
         mut early: Vec<u8>,
         purpose: Purpose,
+        arrival: Arrival,
     ) -> io::Result<()> {
         self.look_at_clock();
+        let admission = match arrival {
+            Arrival::Open => Admission::Open,
+            Arrival::Granted(pass, is_known) => Admission::Granted(self.granted(pass, is_known)),
+            Arrival::Refused(refused) => Admission::Refused(denied(refused)),
+        };
         let key = self.fanout.connect(&mut self.sockets);
         let registered = self.sockets.insert(key, stream);
         if registered.is_err() {
             self.fanout.drop_socket(key, 1006, &mut self.sockets);
         } else {
-            self.fanout.begin(key, purpose, &mut self.sockets);
+            self.fanout.begin(key, purpose, admission, &mut self.sockets);
         }
         if !early.is_empty() {
             self.fanout.received(key, &mut early, &mut self.sockets);
@@ -105,6 +117,13 @@ impl Worker {
         }
         self.settle();
         registered
+    }
+
+    /// A pass with its end by the clock of the fan-out.
+    fn granted(&self, pass: Arc<Pass>, is_known: bool) -> Granted {
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        let left_ms = pass.ends_ms.map(|ends_ms| ends_ms.saturating_sub(clock::now_ms()));
+        Granted { ends_ms: left_ms.map(|left_ms| now_ms + left_ms), pass, is_known }
     }
 
     /// Begins to close every socket with 1012.
@@ -192,6 +211,10 @@ impl Worker {
                 WorkerMessage::Answer(viewer, answer) => {
                     self.fanout.answered(viewer, answer, &mut self.sockets);
                 }
+                WorkerMessage::Authenticated(socket, result) => {
+                    let result = result.map(|pass| self.granted(pass, true)).map_err(denied);
+                    self.fanout.authenticated(socket, result, &mut self.sockets);
+                }
             }
         }
     }
@@ -261,6 +284,16 @@ impl Worker {
         }
     }
 
+    /// Finds what a token grants, beside the viewers.
+    fn authenticate(&self, socket: Key, token: Box<str>, charge: Charge) {
+        let (shared, number) = (self.shared.clone(), self.number);
+        tokio::spawn(async move {
+            let result = shared.access.admit_token(&token).await;
+            drop((token, charge));
+            shared.inboxes[number].put(WorkerMessage::Authenticated(socket, result));
+        });
+    }
+
     /// Does what the fan-out asks for.
     fn settle(&mut self) {
         while let Some(effect) = self.fanout.next_effect() {
@@ -285,12 +318,25 @@ impl Worker {
                 Effect::Read(key) => self.queue(key),
                 Effect::Shut(key) => self.sockets.shut(key),
                 Effect::End(key) => self.sockets.remove(key),
+                Effect::Authenticate { socket, token, charge } => {
+                    self.authenticate(socket, token, charge);
+                }
                 Effect::LagClosed(followed, lag_entries) => {
                     let thread_id = &followed.topic.thread;
                     tracing::info!(%thread_id, lag_entries, "lagging_viewer_closed");
                 }
             }
         }
+    }
+}
+
+/// How a socket is closed whose token does not count.
+fn denied(refused: Refused) -> Denied {
+    let why = refused.text();
+    match refused {
+        Refused::Missing | Refused::Invalid(_) | Refused::Expired => Denied::unauthenticated(why),
+        Refused::Forbidden(_) => Denied::forbidden(why),
+        Refused::Unavailable(_) => Denied::unavailable(why),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -22,9 +24,19 @@ pub(super) struct Server {
     address: String,
     /// The path that the protocol's paths follow, for a server behind a proxy; no slash at its end.
     base: String,
+    /// What proves who this is; it is not shown.
+    authorization: Option<HeaderValue>,
 }
 
 impl Server {
+    /// The same with a token.
+    pub(super) fn with_token(self, token: &str) -> Result<Self, ClientError> {
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.map_err(|_| ClientError::Token)?;
+        value.set_sensitive(true);
+        Ok(Self { authorization: Some(value), ..self })
+    }
+
     pub(super) fn parse(url: &str) -> Result<Self, ClientError> {
         let wrong = |problem| ClientError::Url { url: url.to_owned(), problem };
         let uri: Uri = url.parse().map_err(|_| wrong("it is not a valid URL"))?;
@@ -45,6 +57,7 @@ impl Server {
         Ok(Self {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
             base: uri.path().trim_end_matches('/').to_owned(),
+            authorization: None,
         })
     }
 
@@ -77,7 +90,11 @@ impl Server {
         since: Option<Since>,
     ) -> Result<Request<Empty<Bytes>>, ClientError> {
         let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
-        Request::get(format!("{}/api/v1/ws/{}{query}", self.base, task.path()))
+        let mut request = Request::get(format!("{}/api/v1/ws/{}{query}", self.base, task.path()));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request
             .header(HOST, &self.address)
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "websocket")

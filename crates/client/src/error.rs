@@ -22,6 +22,14 @@ pub enum ClientError {
     },
     /// The server does not know the task, or its id is malformed (close code 4004). Final.
     NotFound,
+    /// The token cannot be sent: it is not of visible ASCII. Final.
+    Token,
+    /// The server does not let this token, or somebody without one, watch the task (close codes 4001 and
+    /// 4003). Final: come again with another one.
+    Denied {
+        /// The server's words.
+        reason: String,
+    },
     /// The server answered the request for a WebSocket with another status than 101. Final for
     /// what the client did wrong (4xx, except 408 and 429).
     Refused {
@@ -62,7 +70,8 @@ impl ClientError {
     /// Whether another attempt would fail in the same way.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Url { .. } | Self::NotFound | Self::TooLarge => true,
+            Self::Url { .. } | Self::NotFound | Self::TooLarge | Self::Token => true,
+            Self::Denied { .. } => true,
             Self::Refused { status, .. } => {
                 (400..500).contains(status) && *status != 408 && *status != 429
             }
@@ -81,6 +90,10 @@ impl fmt::Display for ClientError {
             Self::NotFound => f.write_str(
                 "the server knows no such task; check the id, and which source it is of",
             ),
+            Self::Token => f.write_str("the token has bytes that no token has"),
+            Self::Denied { reason } => {
+                write!(f, "the server does not let you watch this: {reason}")
+            }
             Self::Refused { status, detail } => {
                 write!(f, "the server refused the WebSocket with HTTP status {status}")?;
                 match detail.as_str() {

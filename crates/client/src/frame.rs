@@ -99,7 +99,7 @@ pub(super) fn kind(frame: &[u8]) -> Kind<'_> {
         },
         Some("end") if is_true(head.derived) => Kind::End { failed: is_true(head.failed) },
         _ if is_true(head.derived) => Kind::Derived,
-        _ if head.update_type.is_none() && head.error.is_some() => Kind::Error,
+        _ if head.update_type.is_none() && is_unknown(head.error) => Kind::Error,
         _ => Kind::Other,
     }
 }
@@ -113,6 +113,11 @@ pub fn events(frame: &str) -> Vec<&RawValue> {
         events: Vec<&'a RawValue>,
     }
     serde_json::from_str(frame).map(|members: Members<'_>| members.events).unwrap_or_default()
+}
+
+/// Whether it says that there is no such task. What else is wrong, the Close behind it says.
+fn is_unknown(error: Option<&RawValue>) -> bool {
+    matches!(text(error).as_deref(), Some("Thread not found" | "Invalid thread id"))
 }
 
 fn is_true(member: Option<&RawValue>) -> bool {

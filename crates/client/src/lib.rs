@@ -69,6 +69,14 @@ impl Client {
         Ok(Self { server: Server::parse(url)?, timing: Timing::default() })
     }
 
+    /// Shows this token: one of the server's `[access]`.
+    ///
+    /// # Errors
+    /// [`ClientError::Token`] where it cannot be sent.
+    pub fn with_token(self, token: &str) -> Result<Self, ClientError> {
+        Ok(Self { server: self.server.with_token(token)?, ..self })
+    }
+
     /// Waits as `timing` says.
     pub fn with_timing(self, timing: Timing) -> Self {
         Self { timing, ..self }

@@ -127,6 +127,7 @@ impl Socket {
         let _ = self.send(Frame::close(code.unwrap_or(1000), &[])).await;
         match code {
             Some(4004) => ClientError::NotFound,
+            Some(4001 | 4003) => ClientError::Denied { reason },
             code => ClientError::Closed { code, reason },
         }
     }

@@ -30,11 +30,13 @@ pub enum Kind {
     Bodies,
     /// Bodies of HTTP responses.
     Responses,
+    /// What sockets are known by: their passes.
+    Passes,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Chunks,
         Self::Rests,
         Self::Input,
@@ -43,6 +45,7 @@ impl Kind {
         Self::Answers,
         Self::Bodies,
         Self::Responses,
+        Self::Passes,
     ];
 
     /// The name in metrics.
@@ -56,6 +59,7 @@ impl Kind {
             Self::Answers => "answers",
             Self::Bodies => "bodies",
             Self::Responses => "responses",
+            Self::Passes => "passes",
         }
     }
 }

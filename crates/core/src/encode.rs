@@ -275,6 +275,45 @@ pub fn error(message: &str, thread_id: &str, source: Option<&str>) -> Bytes {
     out.freeze()
 }
 
+/// What somebody is told who is not let in: `{"error": …}`, and of which task that is, where it is of one.
+pub fn refusal(message: &str, thread_id: Option<&str>, source: Option<&str>) -> Bytes {
+    if let Some(thread_id) = thread_id {
+        return error(message, thread_id, source);
+    }
+    let mut out = BytesMut::with_capacity(128);
+    put_text(&mut out, |out| {
+        out.put_u8(b'{');
+        put_text_member(out, "error", message);
+        out.put_u8(b'}');
+    });
+    out.freeze()
+}
+
+/// The answer to a token that counts: for how many seconds; none for ever.
+pub fn auth(expires_in: Option<u64>) -> Bytes {
+    put_expiry("auth", expires_in)
+}
+
+/// The token ends in so many seconds.
+pub fn auth_expiring(expires_in: u64) -> Bytes {
+    put_expiry("auth_expiring", Some(expires_in))
+}
+
+fn put_expiry(kind: &str, expires_in: Option<u64>) -> Bytes {
+    let mut out = BytesMut::with_capacity(64);
+    put_text(&mut out, |out| {
+        out.put_u8(b'{');
+        put_text_member(out, "type", kind);
+        out.put_slice(b",\"expires_in\":");
+        match expires_in {
+            Some(seconds) => digits::put(out, seconds),
+            None => out.put_slice(b"null"),
+        }
+        out.put_u8(b'}');
+    });
+    out.freeze()
+}
+
 /// The members that say whose frame it is.
 fn put_thread(out: &mut BytesMut, thread: &ThreadId) {
     put_text_member(out, "thread_id", thread.as_str());

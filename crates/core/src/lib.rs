@@ -3,6 +3,7 @@
 //! Knows no Redis, no clock, no socket and no task, so that all of it is tested without them. What
 //! this crate depends on holds it to that, and `tests/tidy.rs` of the server looks for the rest.
 
+pub mod access;
 pub mod account;
 pub mod backoff;
 pub mod chunk;

@@ -1,7 +1,7 @@
 //! A slot map: values in one dense array, named by keys that never name a later value by mistake.
 
 /// Names a value of a [`Slots`]. A key whose value was removed finds nothing, for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     index: u32,
     generation: u32,

@@ -1,5 +1,7 @@
 //! Tables that hold and do not: what is wrong is said with its line.
 
+use toml::de::DeTable;
+
 use super::*;
 
 fn read(text: &str) -> Result<SourceTables, String> {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use crate::authorities;
 use crate::sys::quiet::Quiet;
 
 /// A connection, and where it is TCP, the way to keep it still.
@@ -36,7 +37,7 @@ pub(super) async fn dial(
         }
         ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let roots = roots.map_or_else(of_the_system, |roots| Ok(roots.clone()))?;
+            let roots = roots.map_or_else(authorities::of_the_system, |roots| Ok(roots.clone()))?;
             let trusting = ClientConfig::builder().with_root_certificates(roots);
             let tls = TlsConnector::from(Arc::new(trusting.with_no_client_auth()));
             let (stream, quiet) = tcp(host, *port).await?;
@@ -52,17 +53,4 @@ async fn tcp(host: &str, port: u16) -> io::Result<(TcpStream, Quiet)> {
     stream.set_nodelay(true)?;
     let quiet = Quiet::of(&stream)?;
     Ok((stream, quiet))
-}
-
-/// The system's authorities.
-fn of_the_system() -> io::Result<Arc<RootCertStore>> {
-    let mut system = rustls_native_certs::load_native_certs();
-    if let Some(error) = system.errors.pop() {
-        return Err(io::Error::other(error));
-    }
-    let mut roots = RootCertStore::empty();
-    for certificate in system.certs {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    Ok(Arc::new(roots))
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::read::Budget;
 use super::{
-    Batch, Count, Derived, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase, Socket,
-    SocketState, Topic, Viewer, Watching,
+    Admission, Batch, Count, Derived, Effect, Fanout, Io, LocalTopic, Many, Page, Pass, Phase,
+    Socket, SocketState, Topic, Viewer, Watching,
 };
 use crate::account::Kind;
 use crate::chunk::Chunk;
@@ -132,6 +132,7 @@ impl<T: Topic> Fanout<T> {
         io.count(Count::Socket, 1);
         self.sockets.insert(Socket {
             watching: Watching::Nothing,
+            admitted: None,
             busy: None,
             seen_ms: self.wrapped_now_ms(),
             blocked: false,
@@ -140,8 +141,19 @@ impl<T: Topic> Fanout<T> {
         })
     }
 
-    /// What a socket is for.
-    pub fn begin(&mut self, key: Key, purpose: Purpose, io: &mut impl Io<Topic = T>) {
+    /// What a socket is for, and whom it is of.
+    pub fn begin(
+        &mut self,
+        key: Key,
+        purpose: Purpose,
+        admission: Admission,
+        io: &mut impl Io<Topic = T>,
+    ) {
+        self.admit(key, purpose, admission, io);
+    }
+
+    /// Begins what a socket is for.
+    pub(super) fn start(&mut self, key: Key, purpose: Purpose, io: &mut impl Io<Topic = T>) {
         let watching = match purpose {
             Purpose::Task { thread: Ok(thread), since } => {
                 let topic = io.join(&thread);

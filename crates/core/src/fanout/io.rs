@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 
+use crate::account::Charge;
 use crate::fanout::Wants;
 use crate::id::{StreamId, ThreadId};
 use crate::slots::Key;
@@ -125,6 +126,16 @@ pub enum Effect<T> {
     Shut(Key),
     /// The socket is to be closed; its key means nothing any more.
     End(Key),
+    /// A socket sends a token: what it grants is to be found, and told by
+    /// [`Fanout::authenticated`](super::Fanout::authenticated).
+    Authenticate {
+        /// The socket.
+        socket: Key,
+        /// The token.
+        token: Box<str>,
+        /// What is held for it.
+        charge: Charge,
+    },
     /// A viewer was closed because it lagged by that many entries.
     LagClosed(T, u64),
 }

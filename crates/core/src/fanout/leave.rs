@@ -118,8 +118,10 @@ impl<T: Topic> Fanout<T> {
 
     /// Closes a socket without viewers. Whether there was one.
     pub(super) fn end(&mut self, key: Key, io: &mut impl Io<Topic = T>) -> bool {
-        let there = self.sockets.remove(key).is_some();
-        if there {
+        let removed = self.sockets.remove(key);
+        let there = removed.is_some();
+        if let Some(socket) = removed {
+            self.forget_pass(key, &socket);
             io.count(Count::SocketGone, 1);
             self.effects.push_back(Effect::End(key));
         }

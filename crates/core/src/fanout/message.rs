@@ -15,6 +15,7 @@ pub(super) enum Request<'a> {
     Ping,
     Subscribe { task: Given<'a>, since: Option<Result<Since, ()>> },
     Unsubscribe { task: Given<'a> },
+    Auth { token: Cow<'a, str> },
 }
 
 /// A task as it was given.
@@ -44,7 +45,7 @@ pub(super) fn of(text: &str) -> Option<Request<'_>> {
     if !text.trim_start().starts_with('{') {
         return None;
     }
-    let Members { kind, thread, source, since } = serde_json::from_str(text).ok()?;
+    let Members { kind, thread, source, since, token } = serde_json::from_str(text).ok()?;
     let task = || Given {
         id: thread.text().unwrap_or_default(),
         source: match source {
@@ -63,6 +64,8 @@ pub(super) fn of(text: &str) -> Option<Request<'_>> {
             Request::Subscribe { task: task(), since }
         }
         "unsubscribe" => Request::Unsubscribe { task: task() },
+        // What is no text is a token that does not count, not none.
+        "auth" => Request::Auth { token: token.text().unwrap_or_default() },
         _ => return None,
     })
 }
@@ -74,6 +77,7 @@ struct Members<'a> {
     thread: Value<'a>,
     source: Value<'a>,
     since: Value<'a>,
+    token: Value<'a>,
 }
 
 #[derive(Default)]
@@ -116,6 +120,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 "thread_id" => members.thread = map.next_value()?,
                 "source" => members.source = map.next_value()?,
                 "since" => members.since = map.next_value()?,
+                "token" => members.token = map.next_value()?,
                 _ => _ = map.next_value::<IgnoredAny>()?,
             }
         }

@@ -7,6 +7,8 @@
 //!
 //! | file | what it owns |
 //! |---|---|
+//! | `admission` | whom a socket is of, and what it may watch |
+//! | `expiry` | when that ends |
 //! | `attach` | how sockets become viewers, and what the desk answers them |
 //! | `leave` | how they leave, and what is told to those who cannot have their task |
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
@@ -19,9 +21,11 @@
 //! | `close` | the closing handshake, and the drain |
 //! | `tick` | what time brings: Pings, silence, stalls |
 
+mod admission;
 mod attach;
 mod close;
 mod derived;
+mod expiry;
 mod flush;
 mod io;
 mod leave;
@@ -32,10 +36,11 @@ mod push;
 mod read;
 mod tick;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+pub use admission::{Admission, Denied, Granted};
 pub use attach::{Answer, Malformed, Purpose, Refusal, Wants};
 pub use derived::{Batch, Derived};
 pub use io::{Count, Effect, Io, Sent, Topic};
@@ -137,6 +142,9 @@ pub struct Fanout<T> {
     resting: VecDeque<(u64, Key)>,
     /// Viewers whose position the tail has not reached, and since when.
     ahead: VecDeque<(u64, Key)>,
+    /// What is due of passes, and when.
+    due: BTreeSet<(u64, Key)>,
+    ended: expiry::Ended,
     clock: tick::Clock,
     drain: Option<close::Drain>,
     effects: VecDeque<Effect<T>>,
@@ -168,6 +176,8 @@ enum Pass {
 /// its topic's roster. A test holds the sum to its bound.
 struct Socket {
     watching: Watching,
+    /// Whom it is of; none where nobody is asked.
+    admitted: Option<Box<admission::Admitted>>,
     /// Only while there is something in it.
     busy: Option<Box<Busy>>,
     /// The last sign of life; wraps after 49 days.
@@ -299,6 +309,8 @@ impl<T: Topic> Fanout<T> {
             stalled: VecDeque::new(),
             resting: VecDeque::new(),
             ahead: VecDeque::new(),
+            due: BTreeSet::new(),
+            ended: expiry::Ended::default(),
             drain: None,
             effects: VecDeque::new(),
             run: Run::default(),

@@ -52,6 +52,8 @@ pub(super) struct Owed {
     /// The payload of the newest Ping that was not answered.
     pub(super) pong: Option<Box<[u8]>>,
     pub(super) json_pong: bool,
+    /// The newest thing to be told of its pass.
+    pub(super) pass: Option<Box<[u8]>>,
     /// A frame that says what is wrong with a subscription. Nothing more is read meanwhile.
     pub(super) error: Option<Box<[u8]>>,
     /// Our Close. Nothing else is owed beside it.
@@ -60,7 +62,8 @@ pub(super) struct Owed {
 
 impl Owed {
     fn is_nothing(&self) -> bool {
-        self.pong.is_none() && !self.json_pong && self.error.is_none() && self.close.is_none()
+        let nothing = self.pong.is_none() && self.pass.is_none() && self.error.is_none();
+        nothing && !self.json_pong && self.close.is_none()
     }
 
     /// The next frame.
@@ -71,7 +74,7 @@ impl Owed {
         if std::mem::take(&mut self.json_pong) {
             return Some(JSON_PONG.into());
         }
-        self.error.take().or_else(|| self.close.take())
+        self.pass.take().or_else(|| self.error.take()).or_else(|| self.close.take())
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::io::IoSlice;
 
+use super::admission::NOT_THIS;
 use super::message::{self, Given, Request};
 use super::owed::{Incomplete, JSON_PONG, Paused};
 use super::{Count, Fanout, Io, Sent, Settings, Socket, SocketState, Topic, Watching};
@@ -159,6 +160,10 @@ impl<T: Topic> Fanout<T> {
 
     /// Whether nothing more of what a socket sent is to be looked at for now; it is paused then.
     fn pause_if_needed(&mut self, key: Key) -> bool {
+        if self.is_checking(key) {
+            self.rest(key);
+            return true;
+        }
         let (now_ms, full) = (self.now_ms, self.account.is_full());
         let Some(socket) = self.sockets.get_mut(key) else { return false };
         if socket.state != SocketState::Open {
@@ -242,6 +247,10 @@ impl<T: Topic> Fanout<T> {
             }
             Inbound::Text(text) => match message::of(text) {
                 Some(Request::Ping) => self.reply_json(key, io),
+                Some(Request::Auth { token }) => {
+                    self.send_replies(key, io);
+                    self.take_token(key, &token, io);
+                }
                 Some(Request::Subscribe { task, since }) if many => {
                     self.subscribe_by_message(key, &task, since, io);
                 }
@@ -264,13 +273,16 @@ impl<T: Topic> Fanout<T> {
         io: &mut impl Io<Topic = T>,
     ) {
         let subscriptions_max = self.settings.socket_subscriptions_max;
+        let given_thread = given.thread(&self.settings.sources);
+        let may = given_thread.as_ref().is_ok_and(|thread| self.may_watch(key, thread));
         let Some(many) = self.sockets.get_mut(key).and_then(Socket::many) else { return };
         many.budget.take();
-        let error = match (given.thread(&self.settings.sources), since) {
+        let error = match (given_thread, since) {
             (Err(NoThread::UnknownSource), _) => "Unknown source",
             (Err(NoThread::InvalidId), _) => "Invalid thread id",
             (_, Some(Err(()))) => "Invalid since",
             (Ok(thread), _) if many.viewers.contains_key(&thread) => "Already subscribed",
+            (Ok(_), _) if !may => NOT_THIS,
             _ if many.viewers.len() >= subscriptions_max => "Too many subscriptions",
             (Ok(thread), since) => {
                 let since = since.and_then(Result::ok);
@@ -278,11 +290,15 @@ impl<T: Topic> Fanout<T> {
             }
         };
         self.send_replies(key, io);
-        let frame = encode::error(error, &given.id, given.other_source());
+        self.put_error(key, &encode::error(error, &given.id, given.other_source()), io);
+    }
+
+    /// Says what is wrong; where the socket is full, later, and nothing more is read meanwhile.
+    pub(super) fn put_error(&mut self, key: Key, frames: &[u8], io: &mut impl Io<Topic = T>) {
         if self.sockets.get(key).is_some_and(Socket::is_free) {
-            self.put(key, &frame, io);
+            self.put(key, frames, io);
         } else if let Some(busy) = self.busy(key) {
-            busy.owed.error = Some(frame.to_vec().into());
+            busy.owed.error = Some(frames.into());
         }
     }
 

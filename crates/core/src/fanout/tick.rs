@@ -73,12 +73,16 @@ impl<T: Topic> Fanout<T> {
         if let Some(drain) = &self.drain {
             next_ms = next_ms.min(drain.next_step_ms);
         }
+        if let Some(due_ms) = self.passes_due_ms() {
+            next_ms = next_ms.min(due_ms);
+        }
         next_ms
     }
 
     /// Does what is due.
     pub fn tick(&mut self, io: &mut impl Io<Topic = T>) {
         let now_ms = self.now_ms;
+        self.look_at_passes(io);
         while let Some((_, key)) = pop_if(&mut self.delayed, |(due_ms, _)| *due_ms <= now_ms) {
             self.passes.push_back(key);
         }

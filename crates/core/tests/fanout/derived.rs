@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use taskcast_core::chunk::{Chunk, Unit};
-use taskcast_core::fanout::{Answer, Batch, Derived, Purpose};
+use taskcast_core::fanout::{Admission, Answer, Batch, Derived, Purpose};
 use taskcast_core::id::StreamId;
 use taskcast_core::position::Position;
 use taskcast_core::since::Since;
@@ -129,7 +129,7 @@ fn who_comes_back_to_a_gap_is_not_caught_up() {
     world.net.room.insert(key, 3);
     let since = Some(Since::After(id(1)));
     let purpose = Purpose::Task { thread: Ok("t".parse().unwrap()), since };
-    world.fanout.begin(key, purpose, &mut world.net);
+    world.fanout.begin(key, purpose, Admission::Open, &mut world.net);
     let then = Some(Position::at_place(id(5), world.topic().0.1.borrow().end()));
     let chunks = vec![world.chunk("<page>", 1, 5).into()];
     world.answer(&Answer::After { chunks, then, epoch: 0, batch: None, derived: None });

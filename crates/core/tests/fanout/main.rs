@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test that is a failure")]
 
+mod admission;
 mod derived;
 mod sources;
 mod time;

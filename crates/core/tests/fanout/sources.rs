@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use taskcast_core::chunk::{After, Chunk, Ended, Unit};
-use taskcast_core::fanout::{Answer, Derived, Effect, Purpose, Refusal, Settings};
+use taskcast_core::fanout::{Admission, Answer, Derived, Effect, Purpose, Refusal, Settings};
 use taskcast_core::id::{StreamId, ThreadId};
 use taskcast_core::position::Position;
 use taskcast_core::since::Since;
@@ -44,7 +44,7 @@ fn behind_an_end(world: &mut World, room: usize) -> Key {
     let key = world.fanout.connect(&mut world.net);
     world.net.room.insert(key, room);
     let purpose = Purpose::Task { thread: Ok(thread.clone()), since: Some(Since::After(id(5))) };
-    world.fanout.begin(key, purpose, &mut world.net);
+    world.fanout.begin(key, purpose, Admission::Open, &mut world.net);
     let ended = Ended { position: id(5), end: End { failed: true }, behind: 0 };
     let log = &world.net.topics[&thread].0.1;
     let after = After::from(StreamId::ZERO);

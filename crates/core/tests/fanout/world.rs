@@ -8,7 +8,7 @@ use std::rc::Rc;
 use taskcast_core::account::Account;
 use taskcast_core::chunk::Chunk;
 use taskcast_core::fanout::{
-    self, Answer, Batch, Count, Effect, Fanout, Io, Purpose, Sent, Settings,
+    self, Admission, Answer, Batch, Count, Effect, Fanout, Io, Purpose, Sent, Settings,
 };
 use taskcast_core::form::ws::unmask;
 use taskcast_core::id::{StreamId, ThreadId};
@@ -99,7 +99,7 @@ impl World {
 
     pub(crate) fn connect(&mut self, purpose: Purpose) -> Key {
         let key = self.fanout.connect(&mut self.net);
-        self.fanout.begin(key, purpose, &mut self.net);
+        self.fanout.begin(key, purpose, Admission::Open, &mut self.net);
         key
     }
 
@@ -113,7 +113,7 @@ impl World {
         let key = self.fanout.connect(&mut self.net);
         self.net.room.insert(key, room);
         let purpose = Purpose::Task { thread: Ok("t".parse().unwrap()), since: None };
-        self.fanout.begin(key, purpose, &mut self.net);
+        self.fanout.begin(key, purpose, Admission::Open, &mut self.net);
         let state = state.to_vec().into();
         let chunk = Chunk::of_one(&self.account, state, StreamId::ZERO, StreamId::ZERO);
         let chunk = chunk.into();

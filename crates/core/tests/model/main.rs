@@ -23,7 +23,9 @@ use std::collections::{HashMap, VecDeque};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use taskcast_core::account::{Account, Charge, Kind};
-use taskcast_core::fanout::{Answer, Appetite, Effect, Fanout, Purpose, Settings, Topic as _};
+use taskcast_core::fanout::{
+    Admission, Answer, Appetite, Effect, Fanout, Purpose, Settings, Topic as _,
+};
 use taskcast_core::id::StreamId;
 use taskcast_core::position::{Position, Run};
 use taskcast_core::since::Since;
@@ -225,7 +227,7 @@ impl World {
         };
         let key = self.fanout.connect(&mut self.net);
         assert!(self.net.clients.insert(key, client).is_none());
-        self.fanout.begin(key, purpose, &mut self.net);
+        self.fanout.begin(key, purpose, Admission::Open, &mut self.net);
     }
 
     /// The server reads what the client says, as much as it wants to.
@@ -295,6 +297,7 @@ impl World {
     fn settle_effects(&mut self) {
         while let Some(effect) = self.fanout.next_effect() {
             match effect {
+                Effect::Authenticate { .. } => unreachable!("nobody is asked here"),
                 Effect::Ask { topic, viewer, wants, epoch, .. } => {
                     let topic = topic.0.number;
                     self.questions.push_back((viewer, Question { topic, wants, epoch }));

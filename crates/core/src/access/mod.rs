@@ -1,0 +1,55 @@
+//! Who may do what (protocol §5): verbs on tasks, and a pass that grants them until some time.
+//!
+//! How somebody proves who he is, is not known here.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `grants` | which verbs on which tasks, and how that is written |
+
+mod grants;
+
+use std::sync::Arc;
+
+pub use grants::{Grants, MalformedGrant, Verb};
+
+use crate::id::ThreadId;
+
+/// What somebody may, and until when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// What it grants.
+    pub grants: Grants,
+    /// When it ends, in milliseconds since the Unix epoch; none: never.
+    pub ends_ms: Option<u64>,
+    /// Whose it is, where somebody said so.
+    pub subject: Option<Arc<str>>,
+    /// Which token it came of, where that has an id.
+    pub token_id: Option<Arc<str>>,
+    /// When that was issued, in milliseconds since the Unix epoch.
+    pub issued_ms: Option<u64>,
+}
+
+impl Pass {
+    /// A pass for everything, for ever.
+    pub fn everything() -> Self {
+        Self { grants: Grants::everything(), ..Self::default() }
+    }
+
+    /// Whether it grants a verb on a task.
+    pub fn may(&self, verb: Verb, thread: &ThreadId) -> bool {
+        self.grants.may(verb, thread)
+    }
+
+    /// What both grant, as long as both do.
+    pub fn and(mut self, other: Self) -> Self {
+        self.grants.add(other.grants);
+        self.ends_ms = match (self.ends_ms, other.ends_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.subject = self.subject.or(other.subject);
+        self.token_id = self.token_id.or(other.token_id);
+        self.issued_ms = self.issued_ms.or(other.issued_ms);
+        self
+    }
+}

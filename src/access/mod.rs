@@ -1,0 +1,187 @@
+//! Access: may these credentials do this verb on this task, and until when (protocol §5). HTTP and
+//! WebSockets ask here; what a pass then grants is [`core::access`](crate::core::access)'s to say.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `carried` | where a request may carry a token |
+//! | `jwt` | JSON Web Tokens |
+//! | `keys` | the keys that sign them |
+//! | `client` | what fetches those |
+
+mod carried;
+mod client;
+mod jwt;
+mod keys;
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+pub(crate) use carried::{Carried, Rules, Transport};
+use client::Client;
+use jwt::{Issuer, Unverified};
+
+use crate::clock;
+use crate::config::{AccessTable, ApiKey};
+use crate::core::access::{Grants, Pass};
+
+/// The longest token, in bytes.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Who may what.
+pub(crate) struct Access {
+    /// None: everybody everything.
+    credentials: Option<Credentials>,
+    /// Where a token may be,
+    rules: Rules,
+    /// and what somebody without one may.
+    anonymous: Arc<Pass>,
+}
+
+/// What proves who somebody is.
+struct Credentials {
+    issuers: Vec<Issuer>,
+    keys: Vec<ApiKey>,
+}
+
+/// Why somebody may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// There is no token.
+    Missing,
+    /// The token is none that counts.
+    Invalid(&'static str),
+    /// It has ended.
+    Expired,
+    /// It does not grant this.
+    Forbidden(&'static str),
+    /// It cannot be known now.
+    Unavailable(&'static str),
+}
+
+/// With what somebody comes to a socket.
+#[derive(Debug, Clone)]
+pub(crate) enum Arrival {
+    /// Nobody is asked who he is.
+    Open,
+    /// With a pass; and whether he said who he is.
+    Granted(Arc<Pass>, bool),
+    /// With a token that does not count.
+    Refused(Refused),
+}
+
+impl Refused {
+    /// What somebody is told.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Missing => "a token is needed",
+            Self::Expired => "the token has expired: get a new one and come back",
+            Self::Invalid(why) | Self::Forbidden(why) | Self::Unavailable(why) => why,
+        }
+    }
+}
+
+impl Access {
+    /// As it is configured.
+    ///
+    /// # Errors
+    /// What is wrong with a key.
+    pub(crate) fn new(table: &AccessTable) -> Result<Self, String> {
+        let credentials = table.is_set().then(|| Credentials::new(table)).transpose()?;
+        let grants = match (&credentials, &table.anonymous) {
+            (None, _) => Grants::everything(),
+            (Some(_), grants) => grants.clone().unwrap_or_default(),
+        };
+        let anonymous = Arc::new(Pass { grants, ..Pass::default() });
+        Ok(Self { credentials, rules: Rules::new(table), anonymous })
+    }
+
+    /// Whether everybody may everything.
+    pub(crate) fn is_open(&self) -> bool {
+        self.credentials.is_none()
+    }
+
+    /// Where a token may be.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What all that a request carries grants, with what everybody may.
+    ///
+    /// # Errors
+    /// Why a token does not count.
+    pub(crate) async fn admit(&self, carried: &Carried<'_>) -> Result<Arc<Pass>, Refused> {
+        let Some(credentials) = self.credentials.as_ref().filter(|_| !carried.tokens().is_empty())
+        else {
+            return Ok(self.anonymous.clone());
+        };
+        let mut sum = Pass::clone(&self.anonymous);
+        for token in carried.tokens() {
+            sum = sum.and(credentials.pass_of(token).await?);
+        }
+        Ok(Arc::new(sum))
+    }
+
+    /// What a token grants, with what everybody may.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub(crate) async fn admit_token(&self, token: &str) -> Result<Arc<Pass>, Refused> {
+        self.admit(&Carried::token(token)).await
+    }
+}
+
+impl Credentials {
+    fn new(table: &AccessTable) -> Result<Self, String> {
+        let client = if table.jwt.is_empty() {
+            None
+        } else {
+            Some(Client::new().map_err(|error| format!("the system's certificates: {error}"))?)
+        };
+        let issuers = table.jwt.iter().zip(client.iter().cycle());
+        let issuers = issuers.map(|(issuer, client)| {
+            Issuer::new(issuer, client).map_err(|what| format!("access.jwt: its key {what}"))
+        });
+        Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, keys: table.keys.clone() })
+    }
+
+    async fn pass_of(&self, token: &str) -> Result<Pass, Refused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refused::Invalid("the token is too long"));
+        }
+        if let Some(key) = self.key(token) {
+            return Ok(Pass {
+                grants: key.grants.clone(),
+                subject: Some(key.name.as_str().into()),
+                ..Pass::default()
+            });
+        }
+        let unknown = Refused::Invalid("this is no token of anybody who is configured");
+        let Some(token) = Unverified::of(token) else { return Err(unknown) };
+        let mut refused = unknown;
+        let now_ms = clock::now_ms();
+        for issuer in self.issuers.iter().filter(|issuer| issuer.may_have_issued(&token)) {
+            match issuer.pass_of(&token, now_ms).await {
+                Ok(pass) => return Ok(pass),
+                Err(why) => refused = why,
+            }
+        }
+        Err(refused)
+    }
+
+    /// The API key that this is. Each is compared, and in constant time.
+    fn key(&self, given: &str) -> Option<&ApiKey> {
+        let hash = Sha256::digest(given);
+        let mut found = None;
+        for key in &self.keys {
+            if bool::from(key.sha256.ct_eq(hash.as_slice())) {
+                found = Some(key);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Whether a request may do what it asks for. What each path needs is said once, here: a path that is added
+//! has to say it (protocol §5).
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode, Uri};
+
+use super::api::Api;
+use super::error::ApiError;
+use super::origin;
+use super::query::{Query, decoded};
+use super::response::Response;
+use super::route::Route;
+use crate::access::{Arrival, Carried, Refused, Transport};
+use crate::config::{Config, Publishing};
+use crate::core::access::{Grants, Verb};
+
+/// What a path needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need<'a> {
+    /// Nothing: it tells nothing of tasks.
+    Nothing,
+    /// A verb on a task of a source; none is the agent's.
+    Of(Verb, Option<&'a str>, &'a str),
+    /// To publish to a task that is not there yet.
+    Create,
+    /// A verb that is on no task.
+    All(Verb),
+    /// Whoever opens a socket is looked at on it.
+    Socket,
+}
+
+impl Route<'_> {
+    fn needs(&self) -> Need<'_> {
+        match self {
+            Self::Page | Self::Health | Self::Ready => Need::Nothing,
+            Self::Metrics => Need::All(Verb::Metrics),
+            Self::Tasks => Need::All(Verb::List),
+            Self::Task(id) | Self::StreamInfo(id) => Need::Of(Verb::Watch, None, id),
+            Self::SourceInfo(source, id) => Need::Of(Verb::Watch, Some(source), id),
+            Self::Triage => Need::Create,
+            Self::Publish(id, _) => Need::Of(Verb::Publish, None, id),
+            Self::Socket(_) => Need::Socket,
+        }
+    }
+}
+
+/// Whether a request may do what it asks for; else what it is answered. Asked before anything is looked up,
+/// so that nobody learns what there is.
+pub(super) async fn check(
+    parts: &Parts,
+    route: Option<Route<'_>>,
+    api: &Api,
+) -> Result<(), Box<Response>> {
+    let refused = |error: ApiError| Err(Box::new(error.into()));
+    // What has no such path, or not that method, is told so.
+    let Some(route) = route.filter(|route| route.allows(&parts.method)) else { return Ok(()) };
+    let need = route.needs();
+    let publishes = matches!(need, Need::Create | Need::Of(Verb::Publish, ..));
+    if publishes && api.config.publish == Publishing::Off {
+        return refused(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "publishing is off (publish = \"off\")",
+        ));
+    }
+    if need == Need::Nothing || need == Need::Socket || api.access.is_open() {
+        return Ok(());
+    }
+    let transport = if parts.method == Method::POST { Transport::Write } else { Transport::Read };
+    let carried = carried(&parts.headers, &parts.uri, transport, api);
+    let is_known = carried.has_token();
+    let allowed = match api.access.admit(&carried).await {
+        Ok(pass) if grants(&pass.grants, need, &api.config) => return Ok(()),
+        Ok(_) if carried.has_foreign_cookie() => Refused::Forbidden(FOREIGN_COOKIE),
+        Ok(_) if is_known => Refused::Forbidden("the token does not grant this"),
+        Ok(_) => Refused::Missing,
+        Err(why) => why,
+    };
+    Err(Box::new(told(allowed)))
+}
+
+/// With what somebody comes to a socket, and the subprotocol that he is answered.
+///
+/// # Errors
+/// The answer, where he may open none.
+pub(super) async fn arrival(
+    headers: &HeaderMap,
+    uri: &Uri,
+    api: &Api,
+) -> Result<(Arrival, Option<HeaderValue>), Box<Response>> {
+    let carried = carried(headers, uri, Transport::Socket, api);
+    if api.access.is_open() {
+        return Ok((Arrival::Open, carried.protocol()));
+    }
+    if carried.has_foreign_cookie() {
+        return Err(Box::new(told(Refused::Forbidden(FOREIGN_COOKIE))));
+    }
+    let arrival = match api.access.admit(&carried).await {
+        Ok(pass) => Arrival::Granted(pass, carried.has_token()),
+        Err(why) => Arrival::Refused(why),
+    };
+    Ok((arrival, carried.protocol()))
+}
+
+/// What is told of a cookie that came along with what another site's page asks for.
+const FOREIGN_COOKIE: &str = "a page of another site may not use this site's cookie";
+
+fn carried<'a>(
+    headers: &'a HeaderMap,
+    uri: &'a Uri,
+    transport: Transport,
+    api: &Api,
+) -> Carried<'a> {
+    let query = Query::of(uri.query()).get("token");
+    let own_page = origin::is_own_page(headers, &api.config.cors_origins);
+    Carried::of(headers, query, own_page, transport, api.access.rules())
+}
+
+fn grants(grants: &Grants, need: Need<'_>, config: &Config) -> bool {
+    match need {
+        Need::Nothing | Need::Socket => true,
+        Need::All(verb) => grants.may_all(verb),
+        Need::Create => grants.may_every(Verb::Publish),
+        Need::Of(verb, source, id) => {
+            match config.sources.sources.thread(source, &decoded(id)) {
+                Ok(thread) => grants.may(verb, &thread),
+                // There is no such task: whoever may some is told what is wrong.
+                Err(_) => grants.may_some(verb),
+            }
+        }
+    }
+}
+
+/// What a request is answered that may not.
+fn told(refused: Refused) -> Response {
+    let status = match refused {
+        Refused::Missing | Refused::Invalid(_) | Refused::Expired => StatusCode::UNAUTHORIZED,
+        Refused::Forbidden(_) => StatusCode::FORBIDDEN,
+        Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut answer: Response = ApiError::new(status, refused.text()).into();
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = match refused {
+            Refused::Missing => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        };
+        let scheme = HeaderValue::from_static(scheme);
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    answer
+}
