@@ -4,7 +4,7 @@
 //! that ends takes its socket's viewers with it at once, so that no frame begins after it; the closings of many
 //! are spread, so that they do not come back as one herd.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::admission::{Denied, Granted};
 use super::{Fanout, Io, Socket, Topic};
@@ -22,12 +22,16 @@ const ENDED_SPREAD_MS: u64 = 4_000;
 /// in so many steps.
 const ENDED_STEP_MS: u64 = 100;
 
-/// Sockets whose passes have ended, and that are to be closed.
+/// What is due of the passes of a worker's sockets.
 #[derive(Default)]
-pub(super) struct Ended {
-    waiting: VecDeque<Key>,
-    /// So many are closed in a step.
+pub(super) struct Expiry {
+    /// What comes next of each, and when.
+    due: BTreeSet<(u64, Key)>,
+    /// Sockets whose passes have ended, and that are to be closed:
+    ended: VecDeque<Key>,
+    /// so many in a step,
     per_step: usize,
+    /// and the next ones then.
     next_ms: u64,
 }
 
@@ -35,9 +39,9 @@ impl<T: Topic> Fanout<T> {
     /// Does what is due of passes.
     pub(super) fn look_at_passes(&mut self, io: &mut impl Io<Topic = T>) {
         while let Some((due_ms, key)) =
-            self.due.first().copied().filter(|(due_ms, _)| *due_ms <= self.now_ms)
+            self.expiry.due.first().copied().filter(|(due_ms, _)| *due_ms <= self.now_ms)
         {
-            self.due.remove(&(due_ms, key));
+            self.expiry.due.remove(&(due_ms, key));
             self.pass_is_due(key, io);
         }
         self.close_ended(io);
@@ -62,12 +66,13 @@ impl<T: Topic> Fanout<T> {
         if ends_ms <= now_ms {
             // From here on no frame begins.
             self.remove_viewers_of(key, io);
-            if self.ended.waiting.is_empty() {
-                (self.ended.per_step, self.ended.next_ms) = (1, now_ms);
+            if self.expiry.ended.is_empty() {
+                (self.expiry.per_step, self.expiry.next_ms) = (1, now_ms);
             }
-            self.ended.waiting.push_back(key);
+            self.expiry.ended.push_back(key);
             let steps = (ENDED_SPREAD_MS / ENDED_STEP_MS) as usize;
-            self.ended.per_step = self.ended.per_step.max(self.ended.waiting.len().div_ceil(steps));
+            self.expiry.per_step =
+                self.expiry.per_step.max(self.expiry.ended.len().div_ceil(steps));
             return;
         }
         if !std::mem::replace(&mut admitted.was_warned, true) {
@@ -77,20 +82,20 @@ impl<T: Topic> Fanout<T> {
     }
 
     fn close_ended(&mut self, io: &mut impl Io<Topic = T>) {
-        if self.ended.waiting.is_empty() || self.ended.next_ms > self.now_ms {
+        if self.expiry.ended.is_empty() || self.expiry.next_ms > self.now_ms {
             return;
         }
-        self.ended.next_ms = self.now_ms + ENDED_STEP_MS;
-        for _ in 0..self.ended.per_step {
-            let Some(key) = self.ended.waiting.pop_front() else { break };
+        self.expiry.next_ms = self.now_ms + ENDED_STEP_MS;
+        for _ in 0..self.expiry.per_step {
+            let Some(key) = self.expiry.ended.pop_front() else { break };
             self.deny(key, Denied::unauthenticated(EXPIRED), None, io);
         }
     }
 
     /// When something of passes is due next.
     pub(super) fn passes_due_ms(&self) -> Option<u64> {
-        let ended_ms = (!self.ended.waiting.is_empty()).then_some(self.ended.next_ms);
-        let due_ms = self.due.first().map(|(due_ms, _)| *due_ms);
+        let ended_ms = (!self.expiry.ended.is_empty()).then_some(self.expiry.next_ms);
+        let due_ms = self.expiry.due.first().map(|(due_ms, _)| *due_ms);
         ended_ms.into_iter().chain(due_ms).min()
     }
 
@@ -107,17 +112,17 @@ impl<T: Topic> Fanout<T> {
         };
         let before_ms = std::mem::replace(&mut admitted.due_ms, next_ms);
         if let Some(before_ms) = before_ms {
-            self.due.remove(&(before_ms, key));
+            self.expiry.due.remove(&(before_ms, key));
         }
         if let Some(next_ms) = next_ms {
-            self.due.insert((next_ms, key));
+            self.expiry.due.insert((next_ms, key));
         }
     }
 
     /// A socket is gone: nothing of its pass is due any more.
     pub(super) fn forget_pass(&mut self, key: Key, socket: &Socket) {
         if let Some(due_ms) = socket.admitted.as_ref().and_then(|admitted| admitted.due_ms) {
-            self.due.remove(&(due_ms, key));
+            self.expiry.due.remove(&(due_ms, key));
         }
     }
 }

@@ -7,8 +7,7 @@
 //!
 //! | file | what it owns |
 //! |---|---|
-//! | `admission` | whom a socket is of, and what it may watch |
-//! | `expiry` | when that ends |
+//! | `admission`, `expiry` | whom a socket is of and what it may watch; when that ends |
 //! | `attach` | how sockets become viewers, and what the desk answers them |
 //! | `leave` | how they leave, and what is told to those who cannot have their task |
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
@@ -36,7 +35,7 @@ mod push;
 mod read;
 mod tick;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -142,9 +141,7 @@ pub struct Fanout<T> {
     resting: VecDeque<(u64, Key)>,
     /// Viewers whose position the tail has not reached, and since when.
     ahead: VecDeque<(u64, Key)>,
-    /// What is due of passes, and when.
-    due: BTreeSet<(u64, Key)>,
-    ended: expiry::Ended,
+    expiry: expiry::Expiry,
     clock: tick::Clock,
     drain: Option<close::Drain>,
     effects: VecDeque<Effect<T>>,
@@ -309,8 +306,7 @@ impl<T: Topic> Fanout<T> {
             stalled: VecDeque::new(),
             resting: VecDeque::new(),
             ahead: VecDeque::new(),
-            due: BTreeSet::new(),
-            ended: expiry::Ended::default(),
+            expiry: expiry::Expiry::default(),
             drain: None,
             effects: VecDeque::new(),
             run: Run::default(),
