@@ -170,10 +170,9 @@ class _Course(Reasons):
         evicted = self.judge.evicts and stream_id == ZERO
         if told and back and not forgot and not evicted:
             self.violate("backwards", f"after {self.position} a state at {frame.id}", now)
-        entries = {id(e): e for p in places if p for e in p.between((stream_id[0], stream_id[1] - 1), None)[:1] if e.id == stream_id}
-        entry = next(iter(entries.values())) if len(entries) == 1 else None
-        if entry:
-            places = [p for p in places if p and p.has(entry)]
+        # A stream may have ended there without an entry, and another have one of that id.
+        entries = [p and p.at(stream_id) for p in places] or [None]
+        entry = entries[0] if all(e is entries[0] for e in entries) else None
         self.anchor = Anchor(stream_id, entry, places, self.came_to_be(stream_id, places, now))
         self.position = frame.id
 

@@ -109,6 +109,11 @@ class Incarnation:
         at = bisect.bisect_left(self.ids, entry.id)
         return any(e is entry for e in self.entries[at : at + 2])
 
+    def at(self, stream_id):
+        """Its entry of that id, if it ever had one."""
+        at = bisect.bisect_left(self.ids, stream_id)
+        return self.entries[at] if self.ids[at : at + 1] == [stream_id] else None
+
     def between(self, low, high):
         """Its entries with ids between the two, both excluded; no `high`: all behind `low`."""
         start = bisect.bisect_right(self.ids, low)

@@ -267,6 +267,10 @@ HISTORIES = {
     "comes and goes unseen, told": (lambda: History().open().state(0).adds(1).do(Delete("s")).adds(2).gap("reset").state(2), set()),
     "no end of catching up": (lambda: one_stop().adds(4).open("3-0").get(4), {"caught_up"}),
     "moved on": (lambda: one_stop().do(SetId("s", (9, 0))).gap("reset").state(9), set()),
+    "moved on to where the next stream has an entry": (
+        lambda: one_stop().do(SetId("s", (5, 0))).adds(6).do(Delete("s")).adds(5)
+        .gap("reset").state(5).get(6).gap("reset").state(5), set(),
+    ),
     "begins": (lambda: History().open().state(0).adds(1, 2).get(1, 2), set()),
     "begins with a hole": (lambda: History().open().state(0).adds(1, 2).do(Trim("s", "MAXLEN", "=", 1)).get(2), {"skipped a trimmed entry"}),
     "a group makes it": (lambda: History().open().state(0).do(Make("s")).adds(1).get(1), set()),
