@@ -61,6 +61,16 @@ class Judge:
         self.usual_ends = USUAL_ENDS | set(ends)
         self.verdict = Verdict()
 
+    def hear(self, viewers):
+        """What was sent, never answered and lost is known by those who were given it. Before anybody is
+        judged: those who were not may be told, too."""
+        for viewer in viewers:
+            key = self.keys[viewer.thread]
+            frames = viewer.log if key.lost else ()
+            for now, frame in frames:
+                if getattr(frame, "kind", None) == "entry":
+                    key.heard(pair(frame.id), frame.members.get("message"), now)
+
     def judge(self, viewer, ends=True):
         """`ends`: whether this viewer has to have everything now."""
         _Course(self, viewer).walk(ends)
@@ -244,13 +254,6 @@ class _Course(Reasons):
         if entry is None and token in self.key.guessed:
             entry = self.key.guessed[token]
             self.key.correct(entry, stream_id)
-        if entry is None and token in self.key.lost:
-            entry, homes = self.key.lost[token]
-            if entry.id is None:
-                self.key.register(entry, stream_id, now - 30, now)
-                for home in dict.fromkeys(homes):
-                    if home and (not home.ids or home.ids[-1] < stream_id):
-                        home.take(entry)
         if entry is None or entry.id != stream_id:
             if token in self.key.unsure:
                 # Its record was evicted or lost before it came again, and it was written once more. Where

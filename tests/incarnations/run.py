@@ -170,6 +170,7 @@ def conclude(report, world, scene, crowd, keys, publishers):
     report.keys = by_thread = {key.thread: key for key, _ in keys}
     report.viewers = crowd.viewers
     judge = Judge(by_thread, world.disturbed, scene.lags, scene.ends, scene.evicts)
+    judge.hear(crowd.viewers)
     for viewer in crowd.viewers:
         judge.judge(viewer, ends=not viewer.left)
     if not scene.embedded:

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from rules import ZERO, Facts
 
 TRIMMED, WITHDRAWN = "trimmed", "withdrawn"
+# So long before somebody was given it, something may have been written.
+HEARD_SECONDS = 30
 
 
 def pair(stream_id):
@@ -235,6 +237,16 @@ class Key:
             home.removed[stream_id] = home.removed.pop(entry.id)
         del self.entries[entry.id, entry.token], self.guessed[entry.token]
         self.register(entry, stream_id, entry.since, entry.known)
+
+    def heard(self, stream_id, token, now):
+        """Somebody was given this: one of those that were lost now has its id."""
+        entry, homes = self.lost.get(token, (None, ()))
+        if entry is None or entry.id is not None:
+            return
+        self.register(entry, stream_id, now - HEARD_SECONDS, now)
+        for home in dict.fromkeys(homes):
+            if home and (not home.ids or home.ids[-1] < stream_id):
+                home.take(entry)
 
     def find(self, stream_id, token):
         return self.entries.get((stream_id, token))

@@ -296,6 +296,24 @@ def test_a_disturbed_server_may_doubt():
     assert not history.verdict(disturbed=True).violations
 
 
+@pytest.mark.parametrize("order", (1, -1))
+def test_what_nobody_answered_and_redis_lost_is_known_by_who_was_given_it(order):
+    """One viewer has it, the other one lags; whoever is judged first."""
+    history = one_stop().do(Copy("s", "s:aside"))
+    op, before = history.add(4), history.key.current
+    history.key.lost[op.entry.token] = (op.entry, [before])
+    history.get(4).do(Rename("s:aside", "s")).adds(5).gap("reset").state(5)
+    first, history.viewer, history.position = history.viewer, Viewer("who lags", "t"), None
+    history.viewer.log = first.log[:2]
+    history.position = "3-0"
+    history.gap("reset").state(5)
+    viewers, judge = [first, history.viewer][::order], Judge({"t": history.key})
+    judge.hear(viewers)
+    for viewer in viewers:
+        judge.judge(viewer)
+    assert not judge.verdict.violations
+
+
 # The seam
 
 
