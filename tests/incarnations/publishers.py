@@ -184,7 +184,6 @@ class Publisher(threading.Thread):
 
     def settle_all(self, key, pending, atomic, since):
         """Goes on until it knows of all its keys what Redis has; `pending` was done to `key`, or not."""
-        rest = {k for k, _, _ in self.work}
         since = min(since, self.world.doubt_since or since)
         # A Redis that stood still does what it was sent after its sender has gone, and has looked.
         if since - self.unsure < UNSURE_SECONDS:
@@ -195,14 +194,13 @@ class Publisher(threading.Thread):
                 self.redis = Redis(self.world.port)
                 if self.redis.call("ROLE")[0] != "master":
                     raise Gone("no master")
-                for k in list(rest):
+                # All of them over one connection: the next one may be to a Redis with another past.
+                for k, _, _ in self.work:
                     mine = pending if k is key else self.pending.get(k, ())
                     reconcile(self.redis, k, mine, atomic or k is not key, since)
-                    rest.discard(k)
                 if self.generation == self.world.generation:
                     self.broken, self.settled = False, self.generation
                     return True
-                rest = {k for k, _, _ in self.work}
             except (Gone, RedisError):
                 self.redis = None
                 if self.world.abandoned.is_set():
