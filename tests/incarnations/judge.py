@@ -315,7 +315,7 @@ class _Course(Reasons):
         # What was evicted is found out late, and in which steps it began anew, not at all.
         begins = anchor.id == ZERO or any(home.how == "older" for home in entry.homes)
         evicted = self.judge.evicts and begins
-        if self.key.blurs(anchor.since - 1, now) or not entry.homes or evicted:
+        if self.key.blurs(anchor.since - 1, now) or not entry.homes or not anchor.places or evicted:
             self.verdict.silences["nobody knows what Redis did"] += 1
             return
         began = anchor.id == ZERO and None in anchor.places

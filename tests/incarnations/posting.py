@@ -22,6 +22,7 @@ AGAIN = {404, 408, 429, 503, 504}
 class Http(Habit):
     def step(self, publisher, key):
         key.layout = "thread"
+        key.may_vanish = key.may_vanish or publisher.world.evicts
         self.publish(publisher, key)
 
     def publish(self, publisher, key):

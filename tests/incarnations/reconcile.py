@@ -62,7 +62,8 @@ def reconcile(redis, key, pending=(), atomic=True, since=0.0):
         if isinstance(op, Add) and op.entry.id is None:
             # It may have been lost several times over, as it comes again until it is answered.
             _, homes = key.lost.setdefault(op.entry.token, (op.entry, []))
-            homes.append(before)
+            # Of a key that may go at any moment, what was there may have gone before.
+            homes.append(None if key.may_vanish else before)
         elif isinstance(op, Add):
             key.lost.pop(op.entry.token, None)
     if key.now[key.aside] is not None:

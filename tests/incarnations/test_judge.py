@@ -314,6 +314,17 @@ def test_what_nobody_answered_and_redis_lost_is_known_by_who_was_given_it(order)
     assert not judge.verdict.violations
 
 
+def test_what_came_and_was_evicted_before_its_publisher_looked_stands_in_no_stream_that_is_known():
+    history = one_stop().open("0")
+    op = history.add(4)
+    history.key.lost[op.entry.token] = (op.entry, [None])
+    history.get(4).caught_up(4).do(Delete("s")).adds(5).get(5)
+    judge = Judge({"t": history.key})
+    judge.hear([history.viewer])
+    judge.judge(history.viewer)
+    assert not judge.verdict.violations and judge.verdict.silences["nobody knows what Redis did"] == 1
+
+
 # The seam
 
 
