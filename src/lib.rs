@@ -79,11 +79,13 @@
 //! The `taskcast` program is [`cli`] on top of [`server`]; [`config::Config`] holds every limit.
 
 mod access;
+mod audit;
 mod authorities;
 pub mod cli;
 pub mod clock;
 pub mod config;
 mod desk;
+mod holders;
 mod http;
 mod intake;
 mod lane;
@@ -91,6 +93,7 @@ mod listen;
 pub mod log;
 pub mod logging;
 pub mod metrics;
+mod newcomer;
 pub mod publish;
 mod readings;
 mod seam;

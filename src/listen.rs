@@ -10,23 +10,50 @@ use crate::config::Config;
 /// Connections that wait to be accepted, per listener: a herd of viewers comes back at once.
 const BACKLOG: i32 = 8192;
 
-/// A listener for each worker, all on one address, and that address.
+/// What is listened on: an address, and a listener of it for each worker.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    pub(crate) listeners: Vec<TcpListener>,
+}
+
+/// An address that cannot be listened on, and what the operating system says.
+pub(crate) type NotListening = (SocketAddr, io::Error);
+
+/// Listens on all addresses of the configuration.
+///
+/// # Errors
+/// The first that cannot be listened on.
+pub(crate) fn listen(config: &Config) -> Result<Vec<Listening>, NotListening> {
+    let listen = |&address| listen_on(address, config).map_err(|error| (address, error));
+    config.listen.iter().map(listen).collect()
+}
+
+/// Listens for those who look after the server.
+///
+/// # Errors
+/// It cannot be listened on.
+pub(crate) fn listen_for_admin(
+    address: SocketAddr,
+    config: &Config,
+) -> Result<TcpListener, NotListening> {
+    let unsent = config.limits.unsent_bytes_max;
+    listen_once(address, unsent, !config.embedded).map_err(|error| (address, error))
+}
+
+/// A listener for each worker, all on one address.
 ///
 /// The kernel spreads connections over them, and a new process may listen there while this one
 /// drains. Not so on the embedded log, which no other process can go on with: there the workers
 /// share one listener that has its address for itself.
-///
-/// # Errors
-/// What the operating system says where the address cannot be listened on.
-pub(crate) fn listen(config: &Config) -> io::Result<(Vec<TcpListener>, SocketAddr)> {
-    let (address, unsent) = (config.listen, config.limits.unsent_bytes_max);
+fn listen_on(address: SocketAddr, config: &Config) -> io::Result<Listening> {
+    let unsent = config.limits.unsent_bytes_max;
     if config.embedded {
         let listener = listen_once(address, unsent, false)?;
-        let bound = listener.local_addr()?;
+        let address = listener.local_addr()?;
         let all = (1..config.workers).map(|_| listener.try_clone());
-        let mut all = all.collect::<io::Result<Vec<_>>>()?;
-        all.push(listener);
-        return Ok((all, bound));
+        let mut listeners = all.collect::<io::Result<Vec<_>>>()?;
+        listeners.push(listener);
+        return Ok(Listening { address, listeners });
     }
     if is_in_use(address) {
         // Meant for the moment in which a new process takes over from one that drains.
@@ -39,7 +66,7 @@ pub(crate) fn listen(config: &Config) -> io::Result<(Vec<TcpListener>, SocketAdd
         bound = listener.local_addr()?;
         listeners.push(listener);
     }
-    Ok((listeners, bound))
+    Ok(Listening { address: bound, listeners })
 }
 
 /// Whether some process listens on the address already.
@@ -88,7 +115,13 @@ mod tests {
     use std::net::TcpStream;
 
     fn config(listen: SocketAddr, embedded: bool) -> Config {
-        Config { listen, embedded, workers: 2, ..Config::default() }
+        Config { listen: vec![listen], embedded, workers: 2, ..Config::default() }
+    }
+
+    /// The listeners of the one address, and that address.
+    fn listening(config: &Config) -> Option<(Vec<TcpListener>, SocketAddr)> {
+        let Listening { address, listeners } = listen(config).ok()?.pop()?;
+        Some((listeners, address))
     }
 
     fn any() -> SocketAddr {
@@ -97,19 +130,19 @@ mod tests {
 
     #[test]
     fn an_address_is_shared_but_not_that_of_an_embedded_log() {
-        let (_first, address) = listen(&config(any(), false)).unwrap();
-        let (second, same) = listen(&config(address, false)).unwrap();
+        let (_first, address) = listening(&config(any(), false)).unwrap();
+        let (second, same) = listening(&config(address, false)).unwrap();
         assert_eq!((address, second.len()), (same, 2));
-        assert!(listen(&config(address, true)).is_err());
-        let (held, address) = listen(&config(any(), true)).unwrap();
+        assert!(listening(&config(address, true)).is_none());
+        let (held, address) = listening(&config(any(), true)).unwrap();
         assert_eq!(held.len(), 2);
-        assert!(listen(&config(address, true)).is_err());
-        assert!(listen(&config(address, false)).is_err());
+        assert!(listening(&config(address, true)).is_none());
+        assert!(listening(&config(address, false)).is_none());
     }
 
     #[test]
     fn accepted_sockets_inherit_what_the_listener_has() {
-        let (listeners, address) = listen(&config(any(), true)).unwrap();
+        let (listeners, address) = listening(&config(any(), true)).unwrap();
         let _client = TcpStream::connect(address).unwrap();
         listeners[0].set_nonblocking(false).unwrap();
         let (accepted, _) = listeners[0].accept().unwrap();

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::access::Access;
@@ -15,12 +16,12 @@ use crate::config::Config;
 use crate::core::source::AGENT;
 use crate::http::accept;
 use crate::http::api::{Api, Live};
-use crate::http::connection::{HandOver, Serving};
+use crate::http::connection::{Door, HandOver, Serving};
 use crate::http::gate::Gate;
 use crate::http::reads::Reads;
 use crate::id::ThreadId;
 use crate::lane::{Lane, LaneThread};
-use crate::listen;
+use crate::listen::{self, Listening};
 use crate::log::Log;
 use crate::logging;
 use crate::metrics::Gauges;
@@ -76,10 +77,12 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let files_max = listen::raise_open_files();
-    let (listeners, address) = listen::listen(&config)
-        .map_err(|error| ServerError::Bind { address: config.listen, error })?;
+    let cannot_bind = |(address, error)| ServerError::Bind { address, error };
+    let listening = listen::listen(&config).map_err(cannot_bind)?;
+    let for_admin = config.admin_listen.map(|address| listen::listen_for_admin(address, &config));
+    let for_admin = for_admin.transpose().map_err(cannot_bind)?;
     let config = Arc::new(config);
-    let access = Arc::new(Access::new(&config.access).map_err(ServerError::Access)?);
+    let access = Arc::new(Access::new(&config).map_err(ServerError::Access)?);
     let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
     let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
     let shared = Arc::new(Shared::new(config.clone(), log.clone(), access.clone(), lane.clone()));
@@ -100,21 +103,29 @@ pub async fn run(
         account: shared.account.clone(),
         gate: Arc::new(Gate::new(&config, files_max)),
         access: access.clone(),
+        holders: shared.holders.clone(),
     });
-    if access.is_open() && !address.ip().is_loopback() {
+    let beyond = listening.iter().find(|it| !is_loopback(it.address));
+    if let Some(Listening { address, .. }) = beyond.filter(|_| access.is_open()) {
         let what = "everybody who reaches it may watch and publish, see [access]";
         tracing::warn!(%address, "open_to_everyone: {what}");
     }
+    if let Some(listener) = for_admin {
+        serve_admin(listener, api.clone()).map_err(ServerError::System)?;
+    }
+    // Ends with the process.
+    tokio::spawn(shared.clone().follow_revocations());
     let (begin_shutdown, begun) = watch::channel(false);
     let (ended, mut all_ended) = tokio::sync::mpsc::channel(config.workers);
     let mut threads = Vec::new();
-    for (number, listener) in listeners.into_iter().enumerate() {
+    let addresses: Vec<_> = listening.iter().map(|it| it.address.to_string()).collect();
+    for (number, doors) in doors_of_workers(listening, config.workers).into_iter().enumerate() {
         let (shared, api) = (shared.clone(), api.clone());
         let (begun, ended) = (begun.clone(), ended.clone());
         let worker = move || {
             let _told = TellsItsEnd(ended);
             let draining = begun.clone();
-            thread::run(shared, number, begun, |adopt| front(listener, api, adopt, draining))
+            thread::run(shared, number, begun, |adopt| front(doors, api, adopt, draining))
         };
         let name = format!("worker-{number}");
         let thread = std::thread::Builder::new().name(name).spawn(worker);
@@ -122,6 +133,7 @@ pub async fn run(
     }
     drop(ended);
     log.announce(&config);
+    let address = addresses.join(", ");
     tracing::info!(%address, workers = config.workers, "listening");
     tokio::select! {
         // Dropped only after it resolved.
@@ -155,15 +167,53 @@ pub async fn run(
 
 /// What stands before a worker: HTTP, which hands over to it what becomes a socket.
 async fn front(
-    listener: TcpListener,
+    doors: Vec<(TcpListener, Door)>,
     api: Arc<Api>,
     hand_over: HandOver,
     draining: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let drain = api.config.drain();
-    accept::run(listener, Serving { api, hand_over, draining }, drain).await;
+    let mut accepting = Vec::new();
+    for (listener, door) in doors {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (api, hand_over, draining) = (api.clone(), hand_over.clone(), draining.clone());
+        accepting.push(accept::run(listener, Serving { api, door, hand_over, draining }, drain));
+    }
+    join_all(accepting).await;
     Ok(())
+}
+
+/// Of each address, a listener for each worker.
+fn doors_of_workers(listening: Vec<Listening>, workers: usize) -> Vec<Vec<(TcpListener, Door)>> {
+    let mut doors: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for Listening { address, listeners } in listening {
+        let door = Door { on_loopback: is_loopback(address), is_admin: false };
+        for (of_worker, listener) in doors.iter_mut().zip(listeners) {
+            of_worker.push((listener, door));
+        }
+    }
+    doors
+}
+
+/// Answers those who look after the server, until its end.
+fn serve_admin(listener: TcpListener, api: Arc<Api>) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let door = Door { on_loopback: is_loopback(address), is_admin: true };
+    let hand_over: HandOver = Arc::new(|_, _, _| Err(io::Error::other("no socket opens here")));
+    tracing::info!(%address, "listening_for_admin");
+    tokio::spawn(async move {
+        // While the server drains, somebody may want to know.
+        let (_never, draining) = watch::channel(false);
+        let drain = api.config.drain();
+        accept::run(listener, Serving { api, door, hand_over, draining }, drain).await;
+    });
+    Ok(())
+}
+
+/// Whether only this machine reaches it.
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// The server cannot go on, and waits for no thread: what they did ends with the process.

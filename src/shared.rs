@@ -17,6 +17,7 @@ use crate::core::history::History;
 use crate::core::judge::Known;
 use crate::core::slots::Key;
 use crate::desk::Rooms;
+use crate::holders::Holders;
 use crate::lane::Lane;
 use crate::log::tail::Hints;
 use crate::log::{Log, Snapshot};
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub config: Arc<Config>,
     pub log: Log,
     pub access: Arc<Access>,
+    pub holders: Arc<Holders>,
     pub topics: Registry,
     /// For the viewers of each worker. Bounded by topics (a worker is told once of each), by viewers
     /// (each waits for one answer at the most), by sockets (each has one token looked at) and by states that were given of late.
@@ -81,6 +83,8 @@ pub(crate) enum WorkerMessage {
     Derived(Arc<Topic>, Batch, Arc<Derived>),
     /// What came of a socket's token.
     Authenticated(Key, Result<Arc<Pass>, Refused>),
+    /// Passes were taken back.
+    Revoked,
 }
 
 /// For a tail.
@@ -129,6 +133,7 @@ impl Shared {
         let workers = config.workers;
         let account = Account::new(config.limits.memory_bytes_max);
         Self {
+            holders: Arc::new(Holders::new(&config.limits, &account)),
             topics: Registry::new(config.keys.clone(), workers, account.clone()),
             inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             tails: (0..=workers).map(|_| Mailbox::default()).collect(),
@@ -157,7 +162,8 @@ impl Shared {
     }
 
     pub(crate) fn ready(&self) -> bool {
-        self.tails_connected.load(Relaxed) == self.lane_number() && !self.draining()
+        let tails_are = self.tails_connected.load(Relaxed) == self.lane_number();
+        tails_are && self.access.is_ready() && !self.draining()
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -240,6 +246,12 @@ impl Shared {
             log.trim(self.topic_bytes_max());
         }
         self.tell_workers(topic);
+    }
+
+    /// Reads which passes are taken back, for as long as the server runs, and has the workers look at theirs.
+    pub(crate) async fn follow_revocations(self: Arc<Self>) {
+        let tell = || self.inboxes.iter().for_each(|inbox| inbox.put(WorkerMessage::Revoked));
+        self.access.follow_revocations(&self.log, &self.account, tell).await;
     }
 
     /// Tells the workers that have viewers of a topic that there is something for them.

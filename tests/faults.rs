@@ -62,7 +62,8 @@ impl Server {
     /// The status of a GET, and the whole answer; none where nobody answers.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut socket = TcpStream::connect(&self.address).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;

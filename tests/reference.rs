@@ -155,7 +155,7 @@ fn each_line_of_the_log_is_described_once() {
 }
 
 /// The statuses that src/http names, and those that the HTTP library answers with by itself.
-const STATUSES: [(&str, &str); 13] = [
+const STATUSES: [(&str, &str); 15] = [
     ("BAD_REQUEST", "400"),
     ("UNAUTHORIZED", "401"),
     ("FORBIDDEN", "403"),
@@ -163,8 +163,10 @@ const STATUSES: [(&str, &str); 13] = [
     ("METHOD_NOT_ALLOWED", "405"),
     ("REQUEST_TIMEOUT", "408"),
     ("PAYLOAD_TOO_LARGE", "413"),
+    ("MISDIRECTED_REQUEST", "421"),
     ("UNPROCESSABLE_ENTITY", "422"),
     ("UPGRADE_REQUIRED", "426"),
+    ("TOO_MANY_REQUESTS", "429"),
     ("SERVICE_UNAVAILABLE", "503"),
     ("GATEWAY_TIMEOUT", "504"),
     ("b\"414\"", "414"),

@@ -29,7 +29,7 @@ impl Server {
         let address = free.local_addr().unwrap();
         drop(free);
         let config = Config {
-            listen: address,
+            listen: vec![address],
             embedded: true,
             workers: 1,
             drain_seconds: 0,

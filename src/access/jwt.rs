@@ -12,7 +12,7 @@ use super::Refused;
 use super::client::Client;
 use super::keys::{Key, KeySet};
 use crate::config::{self, JwtKey};
-use crate::core::access::{Grants, MalformedGrant, Pass, Verb};
+use crate::core::access::{Grants, Identity, MalformedGrant, Pass, Verb};
 
 /// Beyond this a time is a mistake, in seconds: the end of the year 9999.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
@@ -123,8 +123,8 @@ impl Issuer {
         };
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(Into::into);
         let issued_ms = time_ms(claims.get("iat"))?;
-        let (subject, token_id) = (text("sub"), text("jti"));
-        Ok(Pass { grants, ends_ms: Some(ends_ms), subject, token_id, issued_ms })
+        let identity = Identity { subject: text("sub"), token_id: text("jti"), issued_ms };
+        Ok(Pass { grants, ends_ms: Some(ends_ms), identities: vec![identity] })
     }
 }
 

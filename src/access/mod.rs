@@ -7,27 +7,41 @@
 //! | `jwt` | JSON Web Tokens |
 //! | `keys` | the keys that sign them |
 //! | `client` | what fetches those |
+//! | `links` | signed links |
+//! | `revocations` | tokens that count no more |
 
 mod carried;
 mod client;
 mod jwt;
 mod keys;
+mod links;
+mod revocations;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::time::timeout;
 
 pub(crate) use carried::{Carried, Rules, Transport};
 use client::Client;
 use jwt::{Issuer, Unverified};
+pub(crate) use links::{Link, Links};
 
 use crate::clock;
-use crate::config::{AccessTable, ApiKey};
-use crate::core::access::{Grants, Pass};
+use crate::config::{ApiKey, Config};
+use crate::core::access::{Grants, Identity, Pass};
+use crate::core::account::Account;
+use crate::id::ThreadId;
+use crate::log::Log;
+use revocations::Revocations;
 
 /// The longest token, in bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// What somebody is told whose token was taken back.
+pub(crate) const REVOKED: &str = "the token was revoked";
 
 /// Who may what.
 pub(crate) struct Access {
@@ -43,6 +57,11 @@ pub(crate) struct Access {
 struct Credentials {
     issuers: Vec<Issuer>,
     keys: Vec<ApiKey>,
+    links: Option<Links>,
+    revocations: Revocations,
+    /// How long they are kept, and how long somebody waits until they are read.
+    kept: Duration,
+    patience: Duration,
 }
 
 /// Why somebody may not.
@@ -87,8 +106,9 @@ impl Access {
     ///
     /// # Errors
     /// What is wrong with a key.
-    pub(crate) fn new(table: &AccessTable) -> Result<Self, String> {
-        let credentials = table.is_set().then(|| Credentials::new(table)).transpose()?;
+    pub(crate) fn new(config: &Config) -> Result<Self, String> {
+        let table = &config.access;
+        let credentials = table.is_set().then(|| Credentials::new(config)).transpose()?;
         let grants = match (&credentials, &table.anonymous) {
             (None, _) => Grants::everything(),
             (Some(_), grants) => grants.clone().unwrap_or_default(),
@@ -100,6 +120,11 @@ impl Access {
     /// Whether everybody may everything.
     pub(crate) fn is_open(&self) -> bool {
         self.credentials.is_none()
+    }
+
+    /// What somebody without a token may.
+    pub(crate) fn anonymous(&self) -> Arc<Pass> {
+        self.anonymous.clone()
     }
 
     /// Where a token may be.
@@ -120,7 +145,30 @@ impl Access {
         for token in carried.tokens() {
             sum = sum.and(credentials.pass_of(token).await?);
         }
+        credentials.have_not_revoked(&sum).await?;
         Ok(Arc::new(sum))
+    }
+
+    /// Whether a pass came of a token that was taken back since.
+    pub(crate) fn has_revoked(&self, pass: &Pass) -> bool {
+        self.credentials.as_ref().is_some_and(|it| it.revocations.have(pass))
+    }
+
+    /// Whether it is known which tokens were taken back.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.credentials.as_ref().is_none_or(|it| it.revocations.are_read())
+    }
+
+    /// Reads which tokens are taken back, for as long as the server runs, and tells when there are more.
+    pub(crate) async fn follow_revocations(&self, log: &Log, account: &Account, tell: impl Fn()) {
+        if let Some(credentials) = &self.credentials {
+            credentials.revocations.follow(log, account, credentials.kept, tell).await;
+        }
+    }
+
+    /// A token to watch a task for so long; none without a secret for links.
+    pub(crate) fn link(&self, thread: &ThreadId, lasts: Duration) -> Option<Link> {
+        Some(self.credentials.as_ref()?.links.as_ref()?.make(thread, lasts))
     }
 
     /// What a token grants, with what everybody may.
@@ -133,7 +181,8 @@ impl Access {
 }
 
 impl Credentials {
-    fn new(table: &AccessTable) -> Result<Self, String> {
+    fn new(config: &Config) -> Result<Self, String> {
+        let table = &config.access;
         let client = if table.jwt.is_empty() {
             None
         } else {
@@ -143,7 +192,24 @@ impl Credentials {
         let issuers = issuers.map(|(issuer, client)| {
             Issuer::new(issuer, client).map_err(|what| format!("access.jwt: its key {what}"))
         });
-        Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, keys: table.keys.clone() })
+        Ok(Self {
+            issuers: issuers.collect::<Result<_, _>>()?,
+            keys: table.keys.clone(),
+            links: Links::of(table),
+            revocations: Revocations::new(),
+            kept: Duration::from_secs(table.revocation_days * 86_400),
+            patience: config.limits.attach_timeout(),
+        })
+    }
+
+    /// Until it is known what was taken back, nobody is let in.
+    async fn have_not_revoked(&self, pass: &Pass) -> Result<(), Refused> {
+        if !self.revocations.are_read() {
+            let waiting = timeout(self.patience, self.revocations.read());
+            let unknown = Refused::Unavailable("it cannot be read which tokens were revoked");
+            waiting.await.map_err(|_| unknown)?;
+        }
+        if self.revocations.have(pass) { Err(Refused::Forbidden(REVOKED)) } else { Ok(()) }
     }
 
     async fn pass_of(&self, token: &str) -> Result<Pass, Refused> {
@@ -153,14 +219,20 @@ impl Credentials {
         if let Some(key) = self.key(token) {
             return Ok(Pass {
                 grants: key.grants.clone(),
-                subject: Some(key.name.as_str().into()),
+                identities: vec![Identity {
+                    subject: Some(key.name.as_str().into()),
+                    ..Identity::default()
+                }],
                 ..Pass::default()
             });
+        }
+        let now_ms = clock::now_ms();
+        if let Some(pass) = self.links.as_ref().and_then(|links| links.pass_of(token, now_ms)) {
+            return pass;
         }
         let unknown = Refused::Invalid("this is no token of anybody who is configured");
         let Some(token) = Unverified::of(token) else { return Err(unknown) };
         let mut refused = unknown;
-        let now_ms = clock::now_ms();
         for issuer in self.issuers.iter().filter(|issuer| issuer.may_have_issued(&token)) {
             match issuer.pass_of(&token, now_ms).await {
                 Ok(pass) => return Ok(pass),

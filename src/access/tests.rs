@@ -4,6 +4,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 
 use super::*;
+use crate::config::AccessTable;
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();

@@ -53,8 +53,9 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     // So that nothing is printed that does not come true; the server binds it again.
-    if let Err(error) = TcpListener::bind(config.listen) {
-        let message = format!("cannot listen on {}: {error}; try another --listen", config.listen);
+    let address = config.health_address();
+    if let Err(error) = TcpListener::bind(address) {
+        let message = format!("cannot listen on {address}: {error}; try another --listen");
         return fail(Outcome::CannotListen, &message);
     }
     if let Err(code) = serve::start_log(&config) {
@@ -68,7 +69,7 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
         Ok(agent) => agent,
         Err(error) => return fail(Outcome::from(&error), &error.to_string()),
     };
-    if let Err(code) = print(&invitation(config.listen, agent.first_thread())) {
+    if let Err(code) = print(&invitation(address, agent.first_thread())) {
         return code;
     }
     // Ends with the runtime, when the server has ended.
@@ -115,7 +116,7 @@ mod tests {
             [set("TASKCAST_LISTEN", "127.0.0.1:9"), set("REDIS_URL", "redis://h"), set("PATH", "/")]
         };
         let config = args(None).load(variables()).unwrap();
-        assert!(config.embedded && config.listen.port() == 9);
+        assert!(config.embedded && config.listen[0].port() == 9);
         let config = args(Some("redis://127.0.0.1:1/2")).load(variables()).unwrap();
         assert!(!config.embedded && config.redis == "redis://127.0.0.1:1/2");
     }

@@ -20,6 +20,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// As much is read of an answer, which is a line.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
+/// What a proxy says that speaks for itself (PROXY protocol, version 2).
+const LOCAL_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
 /// What is asked, and whom.
 #[derive(Args)]
 pub(super) struct HealthArgs {
@@ -35,21 +38,26 @@ pub(super) struct HealthArgs {
 }
 
 impl HealthArgs {
-    fn address(&self) -> Result<SocketAddr, ConfigError> {
+    fn load(&self) -> Result<Config, ConfigError> {
         let listen = self.listen.iter().map(|address| Setting::flag("listen", address)).collect();
-        let config = Config::load(self.config.as_deref(), std::env::vars_os(), listen)?;
-        Ok(reachable(config.listen))
+        Config::load(self.config.as_deref(), std::env::vars_os(), listen)
     }
 }
 
 /// Asks once, and prints the answer.
 pub(super) async fn run(args: HealthArgs) -> ExitCode {
-    let address = match args.address() {
-        Ok(address) => address,
+    let config = match args.load() {
+        Ok(config) => config,
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
+    // A flag says where to ask, whatever the file has beside it.
+    let named = args.listen.is_some().then(|| config.listen.first().copied()).flatten();
+    let address = reachable(named.unwrap_or_else(|| config.health_address()));
+    let is_admin = named.is_none() && config.admin_listen.is_some();
+    let is_proxied = config.proxy_protocol && !is_admin;
+    let header = if is_proxied { LOCAL_HEADER } else { b"" };
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let asked = timeout(ANSWER_TIMEOUT, get(address, path)).await;
+    let asked = timeout(ANSWER_TIMEOUT, get(address, path, header)).await;
     match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => {
             print(body(&answer)).err().unwrap_or_else(|| Outcome::Done.into())
@@ -60,8 +68,9 @@ pub(super) async fn run(args: HealthArgs) -> ExitCode {
 }
 
 /// The answer of a server, whole.
-async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
+async fn get(address: SocketAddr, path: &str, header: &[u8]) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(header).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

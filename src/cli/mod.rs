@@ -6,6 +6,8 @@
 mod check_source;
 mod demo;
 mod health;
+mod link;
+mod revoke;
 mod serve;
 mod settings;
 mod task;
@@ -91,6 +93,10 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Ask a server whether it lives, or can serve: for health checks of containers.
     Health(health::HealthArgs),
+    /// Make a token to watch one task for a while, for a link.
+    Token(link::LinkArgs),
+    /// Take tokens back, on every server of this Redis: who watches with one is closed within a second.
+    Revoke(revoke::RevokeArgs),
     /// Read a stream as a [[source]] of a configuration describes it, and show what comes of it.
     CheckSource(check_source::CheckSourceArgs),
 }
@@ -118,6 +124,8 @@ pub fn main() -> ExitCode {
             Command::Task(command) => task::run(command).await,
             Command::Watch(args) => watch::run(args).await,
             Command::Health(args) => health::run(args).await,
+            Command::Token(args) => link::run(args),
+            Command::Revoke(args) => revoke::run(args).await,
             Command::CheckSource(args) => check_source::run(args).await,
         }
     });

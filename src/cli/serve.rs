@@ -65,6 +65,9 @@ pub(super) fn start_log(config: &Config) -> Result<(), ExitCode> {
     for ignored in &config.ignored {
         tracing::warn!("setting_ignored: {ignored}");
     }
+    for file in &config.exposed {
+        tracing::warn!(file, "secret_exposed: everybody on this machine may read it: chmod o-r");
+    }
     Ok(())
 }
 

@@ -1,7 +1,10 @@
 //! The table `[access]` of a file: who may what, and by which credentials (protocol §5).
 
-use std::fmt;
+mod secrets;
+
+use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -9,11 +12,25 @@ use toml::de::{DeTable, DeValue};
 
 use super::tables::{Table, Value, Wrong, shown};
 use crate::core::access::Grants;
+pub use secrets::Secret;
+use secrets::{SECRETS, secrets_of};
 
 /// The name of the table.
 pub(super) const NAME: &str = "access";
 
-const KEYS: [&str; 6] = ["anonymous", "query_token", "cookie", "subprotocols", "jwt", "key"];
+const KEYS: [&str; 11] = [
+    "anonymous",
+    "query_token",
+    "cookie",
+    "subprotocols",
+    "secret",
+    "secret_file",
+    "secret_previous",
+    "secret_previous_file",
+    "revocation_days",
+    "jwt",
+    "key",
+];
 const JWT_KEYS: [&str; 9] = [
     "secret",
     "secret_file",
@@ -26,8 +43,9 @@ const JWT_KEYS: [&str; 9] = [
     "leeway_s",
 ];
 const KEY_KEYS: [&str; 3] = ["name", "sha256", "grants"];
-/// What is never shown.
-const SECRETS: [&str; 1] = ["secret"];
+/// The variables of the environment with what signs links; they go over the file.
+pub(super) const VARIABLES: [&str; 2] =
+    ["TASKCAST_ACCESS_SECRET", "TASKCAST_ACCESS_SECRET_PREVIOUS"];
 
 /// The most tables of one kind.
 const TABLES_MAX: usize = 1_024;
@@ -38,8 +56,13 @@ const LEEWAY_S: u64 = 30;
 /// and what may be set.
 const LEEWAY_S_MAX: u64 = 600;
 
+/// For how many days it is known which tokens were taken back, unless something else is set,
+const REVOCATION_DAYS: u64 = 30;
+/// and what may be set.
+const REVOCATION_DAYS_MAX: u64 = 3_650;
+
 /// Who may what. Without any of it, everybody may everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessTable {
     /// What somebody without credentials may; none: it is not said.
     pub anonymous: Option<Grants>,
@@ -49,12 +72,21 @@ pub struct AccessTable {
     pub cookie: Option<String>,
     /// Subprotocols that a client may offer with a token behind them.
     pub subprotocols: Vec<String>,
+    /// What signs links.
+    pub secret: Option<Secret>,
+    /// What signed them before: those that are on their way still count.
+    pub secret_previous: Option<Secret>,
+    /// For so many days it is known which tokens were taken back.
+    pub revocation_days: u64,
     /// Who issues JSON Web Tokens.
     pub jwt: Vec<JwtIssuer>,
     /// The API keys.
     pub keys: Vec<ApiKey>,
     /// The table, as a file has it.
     pub(crate) written: String,
+    /// Whether a secret stands in the table itself, and the files that hold others.
+    pub(crate) has_secrets: bool,
+    pub(crate) secret_files: Vec<PathBuf>,
 }
 
 /// Somebody who issues JSON Web Tokens.
@@ -96,20 +128,45 @@ pub struct ApiKey {
     pub grants: Grants,
 }
 
-/// Something that is not shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Vec<u8>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+impl Default for AccessTable {
+    fn default() -> Self {
+        Self {
+            anonymous: None,
+            query_token: false,
+            cookie: None,
+            subprotocols: Vec::new(),
+            secret: None,
+            secret_previous: None,
+            revocation_days: REVOCATION_DAYS,
+            jwt: Vec::new(),
+            keys: Vec::new(),
+            written: String::new(),
+            has_secrets: false,
+            secret_files: Vec::new(),
+        }
     }
 }
 
 impl AccessTable {
     /// Whether anything says who may what.
     pub fn is_set(&self) -> bool {
-        self.anonymous.is_some() || !self.jwt.is_empty() || !self.keys.is_empty()
+        self.anonymous.is_some()
+            || self.secret.is_some()
+            || !self.jwt.is_empty()
+            || !self.keys.is_empty()
+    }
+
+    /// What the environment says goes over what a file says. An empty variable counts as not set.
+    pub(super) fn take_environment(&mut self, environment: &[(OsString, OsString)]) {
+        let secret = |name: &str| {
+            let (_, value) = environment.iter().find(|(known, _)| known == name)?;
+            let bytes = value.as_encoded_bytes().to_vec();
+            Some(Secret(bytes)).filter(|secret| !secret.0.is_empty())
+        };
+        let [current, previous] = VARIABLES.map(secret);
+        if current.is_some() {
+            (self.secret, self.secret_previous) = (current, previous);
+        }
     }
 
     /// The table, as a file has it, without its secrets.
@@ -138,16 +195,33 @@ impl AccessTable {
             query_token: access.yes("query_token")?,
             cookie,
             subprotocols,
+            secret: access.secret("secret", "secret_file")?,
+            secret_previous: access.secret("secret_previous", "secret_previous_file")?,
+            revocation_days: access.number(
+                "revocation_days",
+                REVOCATION_DAYS,
+                1..=REVOCATION_DAYS_MAX,
+            )?,
             jwt: access.tables("jwt", JwtIssuer::read)?,
             keys: access.tables("key", ApiKey::read)?,
-            written: String::new(),
+            ..Self::default()
         };
+        if read.secret_previous.is_some() && read.secret.is_none() {
+            let what = "needs a secret that signs from now on";
+            return Err(access.wrong("secret_previous", what));
+        }
         let twice =
             |key: &ApiKey| read.keys.iter().filter(|other| other.name == key.name).count() > 1;
         if let Some(key) = read.keys.iter().find(|key| twice(key)) {
             return Err(access.wrong("key", format!("{:?} is there twice", key.name)));
         }
         read.written = written(table);
+        for (key, value) in secrets_of(table) {
+            match key.ends_with("_file") {
+                true => read.secret_files.push(value.into()),
+                false => read.has_secrets = true,
+            }
+        }
         Ok(read)
     }
 }
@@ -173,20 +247,12 @@ impl JwtIssuer {
             }
             _ => return Err(table.wrong(place, "must be an http:// or https:// URL")),
         };
-        let leeway_s = match table.find("leeway_s").map(Spanned::get_ref) {
-            None => Some(LEEWAY_S),
-            Some(DeValue::Integer(number)) => {
-                number.as_str().parse().ok().filter(|seconds| *seconds <= LEEWAY_S_MAX)
-            }
-            Some(_) => None,
-        };
-        let leeway = || table.wrong("leeway_s", format!("must be 0 to {LEEWAY_S_MAX}"));
         Ok(Self {
             key,
             issuer: table.text("issuer")?,
             audience: table.text("audience")?,
             claim: table.text("claim")?.unwrap_or_else(|| CLAIM.to_owned()),
-            leeway_s: leeway_s.ok_or_else(leeway)?,
+            leeway_s: table.number("leeway_s", LEEWAY_S, 0..=LEEWAY_S_MAX)?,
         })
     }
 }
@@ -237,19 +303,15 @@ impl<'a> Table<'a> {
         tables.iter().map(table).collect()
     }
 
-    fn bytes_of_file(self, key: &str, path: &str) -> Result<Vec<u8>, Wrong> {
-        std::fs::read(path)
-            .map_err(|error| self.wrong(key, format!("cannot be read, {path}: {error}")))
-    }
-
-    /// A secret is what is in the file, without the end of its line.
-    fn secret_in_file(self, key: &str, path: &str) -> Result<Secret, Wrong> {
-        let mut bytes = self.bytes_of_file(key, path)?;
-        while bytes.pop_if(|byte| matches!(byte, b'\n' | b'\r')).is_some() {}
-        if bytes.is_empty() {
-            return Err(self.wrong(key, format!("is empty: {path}")));
-        }
-        Ok(Secret(bytes))
+    /// A whole number in a range.
+    fn number(self, key: &str, default: u64, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
+        let number = match self.find(key).map(Spanned::get_ref) {
+            None => return Ok(default),
+            Some(DeValue::Integer(number)) => number.as_str().parse().ok(),
+            Some(_) => None,
+        };
+        let must_be = || self.wrong(key, format!("must be {} to {}", range.start(), range.end()));
+        number.filter(|number| range.contains(number)).ok_or_else(must_be)
     }
 }
 
@@ -273,7 +335,7 @@ fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
 /// The table and those in it, as a file has them.
 fn written(table: &DeTable<'_>) -> String {
     let inner = |key: &str| table.iter().find(|(known, _)| known.get_ref() == key);
-    let mut text = format!("\n[{NAME}]\n{}", hidden(shown(table, &KEYS[..4])));
+    let mut text = format!("\n[{NAME}]\n{}", shown(table, &KEYS[..9], &SECRETS));
     for (key, keys) in [("jwt", &JWT_KEYS[..]), ("key", &KEY_KEYS[..])] {
         let Some(DeValue::Array(tables)) = inner(key).map(|(_, value)| value.get_ref()) else {
             continue;
@@ -281,20 +343,11 @@ fn written(table: &DeTable<'_>) -> String {
         for given in tables {
             if let DeValue::Table(table) = given.get_ref() {
                 // Writing to a String does not fail.
-                _ = write!(text, "\n[[{NAME}.{key}]]\n{}", hidden(shown(table, keys)));
+                _ = write!(text, "\n[[{NAME}.{key}]]\n{}", shown(table, keys, &SECRETS));
             }
         }
     }
     text
-}
-
-/// The same without secrets.
-fn hidden(text: String) -> String {
-    let line = |line: &str| {
-        let key = line.split_once(" = ").map_or("", |(key, _)| key);
-        if SECRETS.contains(&key) { format!("{key} = \"***\"\n") } else { format!("{line}\n") }
-    };
-    text.lines().map(line).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! together.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use super::keys::{Key, LIMITS, keys};
 use super::layers::{Raw, Setting, Tables};
@@ -44,6 +45,12 @@ impl Draft {
     pub(super) fn set_tables(&mut self, tables: Tables) {
         self.config.sources = tables.sources;
         self.config.access = tables.access;
+        self.config.exposed = tables.exposed;
+    }
+
+    /// What the environment has beside settings.
+    pub(super) fn take_environment(&mut self, environment: &[(OsString, OsString)]) {
+        self.config.access.take_environment(environment);
     }
 
     fn apply_one(&mut self, setting: Setting) -> Result<(), ConfigError> {

@@ -10,6 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::choice::Choice;
 use super::layers::Raw;
+use super::network::{Network, NoNetwork};
 use super::redis_url;
 
 /// The longest prefix of a key, in bytes.
@@ -45,6 +46,14 @@ fn one(raw: &Raw) -> Result<&str, String> {
     match raw {
         Raw::One(text) => Ok(text),
         Raw::Many(_) => Err("must be one value, not a list".to_owned()),
+    }
+}
+
+/// The items of a list, or of text with commas between them.
+fn items(raw: &Raw) -> Vec<&str> {
+    match raw {
+        Raw::One(text) => text.split(',').map(str::trim).collect(),
+        Raw::Many(items) => items.iter().map(String::as_str).collect(),
     }
 }
 
@@ -130,22 +139,50 @@ impl<T: Choice + FromStr + Display> Form for OneOf<T> {
     }
 }
 
-/// An address to listen on.
-pub(super) struct Address;
+/// Addresses to listen on, as a list or as text with commas between them.
+pub(super) struct Addresses;
 
-impl Form for Address {
-    type Value = SocketAddr;
+impl Form for Addresses {
+    type Value = Vec<SocketAddr>;
 
     fn allowed(&self) -> String {
-        "an IP address and a port, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000".to_owned()
+        "an IP address and a port, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000, or several"
+            .to_owned()
     }
 
-    fn read(&self, raw: &Raw) -> Result<SocketAddr, String> {
-        one(raw)?.parse().map_err(|_| self.must_be())
+    fn read(&self, raw: &Raw) -> Result<Vec<SocketAddr>, String> {
+        let addresses = items(raw).into_iter().map(|text| text.parse().ok());
+        let addresses = addresses.collect::<Option<Vec<_>>>().filter(|some| !some.is_empty());
+        addresses.ok_or_else(|| self.must_be())
     }
 
-    fn show(&self, value: &SocketAddr) -> toml::Value {
-        value.to_string().into()
+    fn show(&self, value: &Vec<SocketAddr>) -> toml::Value {
+        match &value[..] {
+            [one] => one.to_string().into(),
+            several => several.iter().map(ToString::to_string).collect::<Vec<_>>().into(),
+        }
+    }
+}
+
+/// An address to listen on, or none.
+pub(super) struct MaybeAddress;
+
+impl Form for MaybeAddress {
+    type Value = Option<SocketAddr>;
+
+    fn allowed(&self) -> String {
+        "an IP address and a port, such as 127.0.0.1:9000, or empty".to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<Option<SocketAddr>, String> {
+        match one(raw)? {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| self.must_be()),
+        }
+    }
+
+    fn show(&self, value: &Option<SocketAddr>) -> toml::Value {
+        value.map(|address| address.to_string()).unwrap_or_default().into()
     }
 }
 
@@ -251,11 +288,7 @@ impl Form for Origins {
     }
 
     fn read(&self, raw: &Raw) -> Result<Vec<String>, String> {
-        let items: Vec<&str> = match raw {
-            Raw::One(text) => text.split(',').map(str::trim).collect(),
-            Raw::Many(items) => items.iter().map(String::as_str).collect(),
-        };
-        let origins = items.into_iter().map(origin);
+        let origins = items(raw).into_iter().map(origin);
         origins.collect::<Option<_>>().ok_or_else(|| self.must_be())
     }
 
@@ -274,6 +307,52 @@ fn origin(text: &str) -> Option<String> {
                 && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@*,".contains(&b))
         });
     well_formed.then_some(text)
+}
+
+/// Names of hosts, as a list or as text with commas between them.
+pub(super) struct Names;
+
+impl Form for Names {
+    type Value = Vec<String>;
+
+    fn allowed(&self) -> String {
+        "names such as tasks.example, without a scheme and a port".to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<Vec<String>, String> {
+        let is_name = |name: &&str| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+        };
+        let names = items(raw);
+        let all = names.iter().all(is_name);
+        let small = || names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        all.then(small).ok_or_else(|| self.must_be())
+    }
+
+    fn show(&self, value: &Vec<String>) -> toml::Value {
+        value.clone().into()
+    }
+}
+
+/// Networks, as a list or as text with commas between them.
+pub(super) struct Networks;
+
+impl Form for Networks {
+    type Value = Vec<Network>;
+
+    fn allowed(&self) -> String {
+        "addresses or networks such as 10.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned()
+    }
+
+    fn read(&self, raw: &Raw) -> Result<Vec<Network>, String> {
+        let networks = items(raw).into_iter().map(str::parse);
+        networks.collect::<Result<_, _>>().map_err(|NoNetwork| self.must_be())
+    }
+
+    fn show(&self, value: &Vec<Network>) -> toml::Value {
+        value.iter().map(ToString::to_string).collect::<Vec<_>>().into()
+    }
 }
 
 #[cfg(test)]

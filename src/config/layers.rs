@@ -3,7 +3,8 @@
 //! Nothing is judged here but the form: whether a key exists and a value fits is the draft's to say.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -13,6 +14,8 @@ use super::{AccessTable, ConfigError, access, redis_url};
 
 /// The prefix of the environment's variables.
 const PREFIX: &str = "TASKCAST_";
+/// The token that a command shows to a server is none of a configuration.
+const TOKEN: &str = "TASKCAST_TOKEN";
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,8 @@ impl Setting {
 pub(super) struct Tables {
     pub(super) sources: SourceTables,
     pub(super) access: AccessTable,
+    /// Files with secrets that everybody on this machine may read.
+    pub(super) exposed: Vec<String>,
 }
 
 /// The settings of a TOML file, and its tables.
@@ -71,7 +76,23 @@ pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, Tables), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigError::new(format!("cannot read the configuration, {name}: {error}"))
     })?;
-    toml_text(&text, &name)
+    let (settings, mut tables) = toml_text(&text, &name)?;
+    let is_of_redis = |setting: &Setting| match (&*setting.key, &setting.value) {
+        ("redis", Raw::One(url)) => redis_url::without_passwords(url) != *url,
+        _ => false,
+    };
+    let access = &tables.access;
+    let itself = access.has_secrets || settings.iter().any(is_of_redis);
+    let secrets = access.secret_files.iter().map(PathBuf::as_path);
+    let secrets = secrets.chain(itself.then_some(path)).filter(|path| others_may_read(path));
+    tables.exposed = secrets.map(|path| path.display().to_string()).collect();
+    Ok((settings, tables))
+}
+
+/// Whether everybody on this machine may read a file.
+fn others_may_read(path: &Path) -> bool {
+    const READABLE_BY_OTHERS: u32 = 0o004;
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
 
 fn toml_text(text: &str, name: &str) -> Result<(Vec<Setting>, Tables), ConfigError> {
@@ -90,8 +111,8 @@ fn toml_text(text: &str, name: &str) -> Result<(Vec<Setting>, Tables), ConfigErr
     };
     let sources = found(source::NAME).map(SourceTables::read).transpose().map_err(wrong)?;
     let access = found(access::NAME).map(AccessTable::read).transpose().map_err(wrong)?;
-    let tables =
-        Tables { sources: sources.unwrap_or_default(), access: access.unwrap_or_default() };
+    let (sources, access) = (sources.unwrap_or_default(), access.unwrap_or_default());
+    let tables = Tables { sources, access, exposed: Vec::new() };
     let mut settings = Vec::new();
     flatten(table.get_ref(), "", &mut |offset, key, value| {
         // Also what is in it.
@@ -157,6 +178,9 @@ fn key_of_variable(name: &str) -> Option<String> {
     if let Some(key) = keys().find(has_it) {
         return Some(key.name());
     }
+    if name == TOKEN || access::VARIABLES.contains(&name) {
+        return None;
+    }
     let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
     Some(match key.strip_prefix("limits_") {
         Some(limit) => format!("{LIMITS}{limit}"),
@@ -213,6 +237,8 @@ mod tests {
                 ("RUST_LOG", "warn"),
                 ("TASKCAST_LIMITS_PING_INTERVAL_MS", "5"),
                 ("PATH", "/bin"),
+                ("TASKCAST_TOKEN", "a token"),
+                ("TASKCAST_ACCESS_SECRET", "a secret"),
                 ("TASKCAST_LISTEN", ""),
             ]),
             [

@@ -85,6 +85,20 @@ limits! {
     /// A viewer that lags by more entries is closed with 1008; 0: never.
     viewer_lag_max_entries: u64 = 0, min 0;
 
+    /// Connections that one address may have at a time, WebSockets among them; 0: any number. An IPv6
+    /// network of 64 bits is one address.
+    address_connections_max: u32 = 0, min 0;
+    /// WebSockets that one address may open a second, as many at once; 0: any number.
+    address_attaches_per_second_max: u32 = 0, min 0;
+    /// Publications of one address a second, as many at once; 0: any number.
+    address_publications_per_second_max: u32 = 0, min 0;
+    /// WebSockets that one subject of a token may have at a time; 0: any number.
+    subject_connections_max: u32 = 0, min 0;
+    /// WebSockets that one subject may open a second, as many at once; 0: any number.
+    subject_attaches_per_second_max: u32 = 0, min 0;
+    /// Publications of one subject a second, as many at once; 0: any number.
+    subject_publications_per_second_max: u32 = 0, min 0;
+
     /// How long an attach may wait for Redis before it is closed with 1013.
     attach_timeout_ms: u64 = 10_000, min 1;
     /// How long connecting to Redis may take.

@@ -14,6 +14,7 @@ mod gone;
 mod keys;
 mod layers;
 mod limits;
+mod network;
 mod print;
 pub mod redis_url;
 mod source;
@@ -28,11 +29,15 @@ use std::time::Duration;
 
 pub use access::{AccessTable, ApiKey, JwtIssuer, JwtKey, Secret};
 pub use choice::{LogFormat, NotAChoice, Publishing, Switch, TailMode};
-use form::{Address, Form, Level, OneOf, Origins, RedisUrl, Text, Whole, YesOrNo};
+use form::{
+    Addresses, Form, Level, MaybeAddress, Names, Networks, OneOf, Origins, RedisUrl, Text, Whole,
+    YesOrNo,
+};
 pub use gone::Ignored;
 pub(crate) use keys::{Key, keys};
 pub use layers::Setting;
 pub use limits::Limits;
+pub use network::{Network, NoNetwork};
 pub use print::reference;
 pub use source::SourceTables;
 pub(crate) use table::Flag;
@@ -44,18 +49,24 @@ use crate::id::Keys;
 const WORKERS_MAX: u64 = 1_024;
 /// The longest drain, an hour.
 const DRAIN_SECONDS_MAX: u64 = 3_600;
-/// The longest flush interval, a minute.
-/// The longest time for which what is told of a state waits for entries.
+/// The longest time for which what is told of a state waits for entries, a minute.
 const STATE_GRACE_MS_MAX: u64 = 60_000;
+/// The longest flush interval, a minute.
 const FLUSH_INTERVAL_MS_MAX: u64 = 60_000;
 
 settings! {
     /// How the server is to run.
     struct Config;
 
-    /// The address that the server listens on.
-    listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)), Address,
+    /// The addresses that the server listens on, several with commas between them.
+    listen: Vec<SocketAddr> = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8000))], Addresses,
         flag Flag::of("IP:PORT");
+    /// Where /metrics, /healthz and /readyz are, in plain HTTP and without access; nowhere else then.
+    admin_listen: Option<SocketAddr> = None, MaybeAddress, flag Flag::of("IP:PORT");
+    /// Names under which the server is reached. A request for another one is answered 421: on a loopback
+    /// listener, and on any where there are such names. Addresses and localhost always count.
+    hosts: Vec<String> = Vec::new(), Names,
+        flag Flag { name: Some("host"), repeated: true, ..Flag::of("NAME") };
     /// redis://, rediss://, unix://, redis+unix:// or redis+sentinel://.
     redis: String = "redis://127.0.0.1:6379/0".to_owned(), RedisUrl,
         flag Flag { variable: Some("REDIS_URL"), ..Flag::of("URL").everywhere() };
@@ -86,6 +97,15 @@ settings! {
         flag Flag { name: Some("cors-origin"), repeated: true, ..Flag::of("ORIGIN") };
     /// Whether tasks may be made and published to over HTTP: on or off.
     publish: Publishing = Publishing::On, OneOf::<Publishing>::new(), flag Flag::of("SWITCH");
+    /// Whether the log says of each publication who did it, and of those who are refused.
+    audit: bool = false, YesOrNo, flag Flag::SWITCH;
+    /// Proxies, as addresses or networks: where a request comes from is what they say in Forwarded or
+    /// X-Forwarded-For.
+    trusted_proxies: Vec<Network> = Vec::new(), Networks,
+        flag Flag { name: Some("trusted-proxy"), repeated: true, ..Flag::of("ADDRESS") };
+    /// Whether each connection begins with a header of the PROXY protocol, version 2: from
+    /// trusted_proxies, where there are any.
+    proxy_protocol: bool = false, YesOrNo, flag Flag::SWITCH;
     /// How long a shutdown may take, in seconds; viewers are closed spread over it. 0: at once.
     drain_seconds: u64 = 20, Whole::<u64>::new(0, DRAIN_SECONDS_MAX), flag Flag::of("SECONDS");
     /// When a task's status has changed in its key, an entry that says the same may come so many
@@ -104,6 +124,8 @@ settings! {
         access: AccessTable = AccessTable::default();
         /// Whose streams are served beside the agent's, and the agent's words.
         sources: SourceTables = SourceTables::default();
+        /// Files with secrets that everybody on this machine may read, for a warning.
+        exposed: Vec<String> = Vec::new();
         /// What was given and is ignored, for a warning.
         ignored: Vec<Ignored> = Vec::new();
     }
@@ -119,12 +141,14 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: Vec<Setting>,
     ) -> Result<Self, ConfigError> {
+        let environment: Vec<_> = environment.into_iter().collect();
         let mut draft = draft::Draft::default();
         if let Some(path) = file {
             let (settings, tables) = layers::file(path)?;
             draft.apply(settings)?;
             draft.set_tables(tables);
         }
+        draft.take_environment(&environment);
         draft.apply(layers::environment(environment)?)?;
         draft.apply(flags)?;
         draft.finish()
@@ -133,6 +157,12 @@ impl Config {
     /// [`Self::drain_seconds`] as a duration.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
+    }
+
+    /// The address for those who look whether the server lives.
+    pub(crate) fn health_address(&self) -> SocketAddr {
+        let first = || self.listen.first().copied();
+        self.admin_listen.or_else(first).unwrap_or((Ipv4Addr::LOCALHOST, 8000).into())
     }
 
     /// The URL of Redis with `***` for its password: for logs and messages.

@@ -80,7 +80,7 @@ impl SourceTables {
                 sources.push(source.source(name)?);
             }
             // Writing to a String does not fail.
-            _ = write!(written, "\n[[source]]\n{}", shown(table, &KEYS));
+            _ = write!(written, "\n[[source]]\n{}", shown(table, &KEYS, &[]));
         }
         let (sources, words) = (Sources::new(sources), words.unwrap_or_default());
         Ok(Self { sources, words, written })

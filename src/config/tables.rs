@@ -85,12 +85,16 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A table as a file has it, each value in one line.
-pub(super) fn shown(table: &DeTable<'_>, keys: &[&str]) -> String {
+/// A table as a file has it, but for the values that are secrets.
+pub(super) fn shown(table: &DeTable<'_>, keys: &[&str], secrets: &[&str]) -> String {
     let mut text = String::new();
     for key in keys {
         if let Some((_, value)) = table.iter().find(|(known, _)| known.get_ref() == key) {
-            _ = writeln!(text, "{key} = {}", value_of(value.get_ref()));
+            let shown = match secrets.contains(key) {
+                true => "***".into(),
+                false => value_of(value.get_ref()),
+            };
+            _ = writeln!(text, "{key} = {shown}");
         }
     }
     text

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -29,9 +30,9 @@ pub(crate) async fn run(listener: TcpListener, serving: Serving, drain: Duration
             _ = draining.wait_for(|begun| *begun) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 failing = false;
-                admit(stream, &serving, &alive).await;
+                admit(stream, peer, &serving, &alive).await;
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -52,7 +53,12 @@ pub(crate) async fn run(listener: TcpListener, serving: Serving, drain: Duration
 }
 
 /// Starts a connection's task. Where files run out, this waits: who comes next stays in the kernel.
-async fn admit(stream: TcpStream, serving: &Serving, alive: &mpsc::Sender<Infallible>) {
+async fn admit(
+    stream: TcpStream,
+    peer: SocketAddr,
+    serving: &Serving,
+    alive: &mpsc::Sender<Infallible>,
+) {
     let last = match serving.api.gate.room_for(&stream, LAST_HEAD).await {
         Room::Enough => None,
         Room::Last(permit) => Some(permit),
@@ -60,7 +66,7 @@ async fn admit(stream: TcpStream, serving: &Serving, alive: &mpsc::Sender<Infall
     };
     let (serving, alive) = (serving.clone(), alive.clone());
     tokio::spawn(async move {
-        serving.serve(stream, last).await;
+        serving.serve(stream, peer, last).await;
         drop(alive);
     });
 }
@@ -70,11 +76,11 @@ async fn take_the_last(listener: TcpListener, serving: &Serving, alive: &mpsc::S
     let Ok(listener) = listener.into_std() else { return };
     loop {
         match listener.accept() {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if stream.set_nonblocking(true).is_ok()
                     && let Ok(stream) = TcpStream::from_std(stream)
                 {
-                    admit(stream, serving, alive).await;
+                    admit(stream, peer, serving, alive).await;
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}

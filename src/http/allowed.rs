@@ -1,19 +1,25 @@
 //! Whether a request may do what it asks for. What each path needs is said once, here: a path that is added
 //! has to say it (protocol §5).
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Uri};
 
 use super::api::Api;
+use super::connection::too_many;
 use super::error::ApiError;
 use super::origin;
 use super::query::{Query, decoded};
 use super::response::Response;
 use super::route::Route;
 use crate::access::{Arrival, Carried, Refused, Transport};
+use crate::audit::Who;
 use crate::config::{Config, Publishing};
-use crate::core::access::{Grants, Verb};
+use crate::core::access::{Grants, Pass, Verb};
+use crate::holders::Holder;
 
 /// What a path needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +28,7 @@ enum Need<'a> {
     Nothing,
     /// A verb on a task of a source; none is the agent's.
     Of(Verb, Option<&'a str>, &'a str),
-    /// To publish to a task that is not there yet.
+    /// To publish to any task: to one that is not there yet, and to take tokens back.
     Create,
     /// A verb that is on no task.
     All(Verb),
@@ -38,23 +44,27 @@ impl Route<'_> {
             Self::Tasks => Need::All(Verb::List),
             Self::Task(id) | Self::StreamInfo(id) => Need::Of(Verb::Watch, None, id),
             Self::SourceInfo(source, id) => Need::Of(Verb::Watch, Some(source), id),
-            Self::Triage => Need::Create,
+            Self::Triage | Self::Revocations => Need::Create,
             Self::Publish(id, _) => Need::Of(Verb::Publish, None, id),
             Self::Socket(_) => Need::Socket,
         }
     }
 }
 
-/// Whether a request may do what it asks for; else what it is answered. Asked before anything is looked up,
-/// so that nobody learns what there is.
+/// With what pass a request may do what it asks for; else what it is answered. Asked before anything is
+/// looked up, so that nobody learns what there is.
 pub(super) async fn check(
     parts: &Parts,
     route: Option<Route<'_>>,
+    from: IpAddr,
     api: &Api,
-) -> Result<(), Box<Response>> {
+) -> Result<Arc<Pass>, Box<Response>> {
     let refused = |error: ApiError| Err(Box::new(error.into()));
+    let anonymous = api.access.anonymous();
     // What has no such path, or not that method, is told so.
-    let Some(route) = route.filter(|route| route.allows(&parts.method)) else { return Ok(()) };
+    let Some(route) = route.filter(|route| route.allows(&parts.method)) else {
+        return Ok(anonymous);
+    };
     let need = route.needs();
     let publishes = matches!(need, Need::Create | Need::Of(Verb::Publish, ..));
     if publishes && api.config.publish == Publishing::Off {
@@ -63,20 +73,33 @@ pub(super) async fn check(
             "publishing is off (publish = \"off\")",
         ));
     }
+    let too_much = |too_much| Box::new(too_many(too_much));
+    if publishes {
+        api.holders.publish(&Holder::at(from)).map_err(too_much)?;
+    }
     if need == Need::Nothing || need == Need::Socket || api.access.is_open() {
-        return Ok(());
+        return Ok(anonymous);
     }
     let transport = if parts.method == Method::POST { Transport::Write } else { Transport::Read };
     let carried = carried(&parts.headers, &parts.uri, transport, api);
-    let is_known = carried.has_token();
-    let allowed = match api.access.admit(&carried).await {
-        Ok(pass) if grants(&pass.grants, need, &api.config) => return Ok(()),
+    let admitted = api.access.admit(&carried).await;
+    let why = match &admitted {
+        Ok(pass) if grants(&pass.grants, need, &api.config) => {
+            if let Some(subject) = pass.subject().cloned().filter(|_| publishes) {
+                api.holders.publish(&Holder::Subject(subject)).map_err(too_much)?;
+            }
+            return Ok(pass.clone());
+        }
         Ok(_) if carried.has_foreign_cookie() => Refused::Forbidden(FOREIGN_COOKIE),
-        Ok(_) if is_known => Refused::Forbidden("the token does not grant this"),
+        Ok(_) if carried.has_token() => Refused::Forbidden("the token does not grant this"),
         Ok(_) => Refused::Missing,
-        Err(why) => why,
+        Err(why) => *why,
     };
-    Err(Box::new(told(allowed)))
+    if api.config.audit {
+        let pass = admitted.as_deref().ok();
+        Who::of(pass, from).refused(&parts.uri.path(), why.text());
+    }
+    Err(Box::new(told(why)))
 }
 
 /// With what somebody comes to a socket, and the subprotocol that he is answered.
@@ -86,6 +109,7 @@ pub(super) async fn check(
 pub(super) async fn arrival(
     headers: &HeaderMap,
     uri: &Uri,
+    from: IpAddr,
     api: &Api,
 ) -> Result<(Arrival, Option<HeaderValue>), Box<Response>> {
     let carried = carried(headers, uri, Transport::Socket, api);
@@ -93,6 +117,9 @@ pub(super) async fn arrival(
         return Ok((Arrival::Open, carried.protocol()));
     }
     if carried.has_foreign_cookie() {
+        if api.config.audit {
+            Who::of(None, from).refused(&uri.path(), FOREIGN_COOKIE);
+        }
         return Err(Box::new(told(Refused::Forbidden(FOREIGN_COOKIE))));
     }
     let arrival = match api.access.admit(&carried).await {

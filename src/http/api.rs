@@ -1,5 +1,6 @@
 //! Every request that is no WebSocket handshake: from the path to its answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,8 +22,10 @@ use super::response::{Content, Response, answer, closing, json_answer};
 use super::route::Route;
 use super::{allowed, page, tasks};
 use crate::access::Access;
+use crate::audit::Who;
 use crate::config::Config;
 use crate::core::account::{Account, Charge, Kind};
+use crate::holders::Holders;
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
@@ -42,6 +45,7 @@ pub(crate) struct Api {
     pub(crate) account: Account,
     pub(crate) gate: Arc<Gate>,
     pub(crate) access: Arc<Access>,
+    pub(crate) holders: Arc<Holders>,
 }
 
 /// What the API asks of the running server; the counts are of the whole process.
@@ -66,10 +70,11 @@ pub(crate) trait Live: Send + Sync {
 
 /// Answers a request. Its body is read to the end, so that the connection can go on; where that
 /// fails, the answer closes the connection.
-pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Response {
+pub(super) async fn respond(request: Request<Incoming>, from: IpAddr, api: &Api) -> Response {
     let (parts, mut body) = request.into_parts();
-    let route = Route::of(parts.uri.path(), api.config.diagnostics);
-    let allowed = allowed::check(&parts, route, api).await;
+    let route = Route::of(parts.uri.path(), api.config.diagnostics)
+        .filter(|route| api.config.admin_listen.is_none() || !route.is_of_admin());
+    let allowed = allowed::check(&parts, route, from, api).await;
     let wanted = allowed.is_ok() && route.is_some_and(|route| route.takes_body(&parts.method));
     let limits = &api.config.limits;
     let queues = &api.gate.bodies;
@@ -78,10 +83,11 @@ pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Response {
     let mut answer = match (allowed, body) {
         (Err(refusal), Ok(_)) => *refusal,
         (Err(refusal), Err(_)) => closing(*refusal),
-        (Ok(()), Ok(body)) => {
-            dispatch(&parts, route, body, api).await.unwrap_or_else(Response::from)
+        (Ok(pass), Ok(body)) => {
+            let who = api.config.audit.then(|| Who::of(Some(&pass), from));
+            dispatch(&parts, route, body, who, api).await.unwrap_or_else(Response::from)
         }
-        (Ok(()), Err(unread)) => closing(unread.into()),
+        (Ok(_), Err(unread)) => closing(unread.into()),
     };
     cors.mark(&mut answer);
     if let Some(route) = route.filter(|_| parts.method == Method::OPTIONS) {
@@ -90,10 +96,23 @@ pub(super) async fn respond(request: Request<Incoming>, api: &Api) -> Response {
     answer
 }
 
+/// Answers those who look after the server: nobody is asked who he is.
+pub(super) async fn respond_to_admin(request: Request<Incoming>, api: &Api) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let route = Route::of(parts.uri.path(), false).filter(|route| route.is_of_admin());
+    let limits = &api.config.limits;
+    let queues = &api.gate.bodies;
+    match receive(&mut body, &parts.headers, false, limits, &api.account, queues).await {
+        Ok(body) => dispatch(&parts, route, body, None, api).await.unwrap_or_else(Response::from),
+        Err(unread) => closing(unread.into()),
+    }
+}
+
 async fn dispatch(
     parts: &Parts,
     route: Option<Route<'_>>,
     body: Received,
+    who: Option<Who>,
     api: &Api,
 ) -> Result<Response, ApiError> {
     let path = parts.uri.path();
@@ -118,11 +137,12 @@ async fn dispatch(
         Route::SourceInfo(source, id) => tasks::stream_info(api, Some(source), id).await,
         Route::Triage => {
             let _turn = turn(api, body.bytes.len()).await?;
-            tasks::triage(api, &parts.headers, &body.bytes).await
+            tasks::triage(api, who, &parts.headers, &body.bytes).await
         }
+        Route::Revocations => tasks::revoke(api, &parts.headers, &body.bytes).await,
         Route::Publish(thread, call) => {
             let _turn = turn(api, body.bytes.len()).await?;
-            tasks::publish(api, thread, call, &parts.headers, &body.bytes).await
+            tasks::publish(api, who, thread, call, &parts.headers, &body.bytes).await
         }
         // Handshakes are answered before a request comes here.
         Route::Socket(_) => Err(nothing()),

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,11 +10,10 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
-use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{HeaderMap, Request, StatusCode, Version};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -22,18 +22,24 @@ use tokio::time::timeout;
 
 use super::allowed;
 use super::api::{self, Api};
+use super::caller;
 use super::error::ApiError;
 use super::gate::Place;
 use super::handshake;
+use super::host;
 use super::paced::Paced;
+use super::proxy_header;
 use super::response::{Response, closing};
 use super::route::Route;
 use crate::access::Arrival;
+use crate::audit::Who;
 use crate::core::fanout::Purpose;
+use crate::holders::{Holder, Seat, TooMuch};
+use crate::newcomer::{Guest, Newcomer};
 
 /// Takes a connection that became a socket, with what came along with its handshake.
 pub(crate) type HandOver =
-    Arc<dyn Fn(std::net::TcpStream, Vec<u8>, Purpose, Arrival) -> io::Result<()> + Send + Sync>;
+    Arc<dyn Fn(std::net::TcpStream, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
 
 /// How long one of the last files has for its head.
 pub(super) const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -43,11 +49,21 @@ const LAST_TOTAL: Duration = Duration::from_secs(2);
 /// what its client had sent by then is answered.
 const DRAIN_GRACE: Duration = Duration::from_millis(50);
 
+/// Where connections come in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    /// Only this machine reaches it.
+    pub(crate) on_loopback: bool,
+    /// It is for those who look after the server.
+    pub(crate) is_admin: bool,
+}
+
 /// What all connections of a worker need.
 #[derive(Clone)]
 pub(crate) struct Serving {
     /// What answers.
     pub(crate) api: Arc<Api>,
+    pub(crate) door: Door,
     /// Where sockets go.
     pub(crate) hand_over: HandOver,
     /// Becomes true when the server goes away.
@@ -57,6 +73,13 @@ pub(crate) struct Serving {
 /// A connection, as its requests see it.
 struct Connection<'a> {
     api: &'a Api,
+    door: Door,
+    /// The other side.
+    peer: IpAddr,
+    /// Its place among those of its address; a proxy has none, those who come through it have.
+    seat: Mutex<Option<Seat>>,
+    /// It is one more than its address may have.
+    is_too_many: Option<TooMuch>,
     /// It has one of the last files.
     is_last: bool,
     /// A request has come.
@@ -65,25 +88,55 @@ struct Connection<'a> {
     /// Its place among those that are counted, from its first head on.
     place: Mutex<Option<Place>>,
     /// Set by the request that makes it a socket.
-    becomes: Mutex<Option<(OnUpgrade, Purpose, Arrival)>>,
+    becomes: Mutex<Option<(OnUpgrade, Newcomer)>>,
 }
 
 impl Serving {
     /// Serves a connection until it ends or is handed over.
-    pub(super) async fn serve(self, stream: TcpStream, last: Option<OwnedSemaphorePermit>) {
+    pub(super) async fn serve(
+        self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        last: Option<OwnedSemaphorePermit>,
+    ) {
+        let peer = match self.passed_on(&mut stream, peer.ip()).await {
+            Ok(peer) => peer,
+            Err(error) => return tracing::debug!(%peer, %error, "connection_failed"),
+        };
         if last.is_some() {
             // Dropped: its time is over.
-            _ = timeout(LAST_TOTAL, self.requests(stream, true)).await;
+            _ = timeout(LAST_TOTAL, self.requests(stream, peer, true)).await;
         } else {
-            self.requests(stream, false).await;
+            self.requests(stream, peer, false).await;
         }
     }
 
-    async fn requests(mut self, stream: TcpStream, is_last: bool) {
+    /// Whose connection it is, where a proxy passes it on.
+    async fn passed_on(&self, stream: &mut TcpStream, peer: IpAddr) -> io::Result<IpAddr> {
+        let config = &self.api.config;
+        if !config.proxy_protocol || self.door.is_admin {
+            return Ok(peer);
+        }
+        let trusted = &config.trusted_proxies;
+        if !trusted.is_empty() && !caller::is_trusted(peer, trusted) {
+            return Err(io::Error::other("it is not from one of trusted_proxies"));
+        }
+        let header = proxy_header::read(stream);
+        Ok(timeout(config.limits.handshake_timeout(), header).await??.unwrap_or(peer))
+    }
+
+    async fn requests(mut self, stream: TcpStream, peer: IpAddr, is_last: bool) {
         let api = self.api.clone();
         let limits = &api.config.limits;
+        let is_none = self.door.is_admin || caller::is_trusted(peer, &api.config.trusted_proxies);
+        let seat = if is_none { Ok(None) } else { api.holders.sit(Holder::at(peer)) };
+        let is_in_short = is_last || seat.is_err();
         let connection = Connection {
             api: &api,
+            door: self.door,
+            peer,
+            is_too_many: seat.as_ref().err().copied(),
+            seat: Mutex::new(seat.ok().flatten()),
             is_last,
             was_asked: AtomicBool::new(false),
             draining: self.draining.clone(),
@@ -95,7 +148,7 @@ impl Serving {
         let head = limits.handshake_timeout();
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(if is_last { LAST_HEAD.min(head) } else { head })
+            .header_read_timeout(if is_in_short { LAST_HEAD.min(head) } else { head })
             .max_buf_size(limits.header_bytes_max)
             .serve_connection(TokioIo::new(Paced::new(stream, limits.stall_timeout())), service)
             .with_upgrades();
@@ -121,26 +174,26 @@ impl Serving {
             },
         };
         if let Err(error) = served {
-            tracing::debug!(%error, "connection_failed");
+            tracing::debug!(%peer, %error, "connection_failed");
             return;
         }
         let becomes = connection.becomes.lock().take();
-        let Some((upgrade, purpose, arrival)) = becomes else { return };
+        let Some((upgrade, newcomer)) = becomes else { return };
         if let Ok(upgraded) = upgrade.await
-            && let Err(error) = self.hand_over(upgraded, purpose, arrival)
+            && let Err(error) = self.hand_over(upgraded, newcomer)
         {
-            tracing::debug!(%error, "hand_over_failed");
+            tracing::debug!(%peer, %error, "hand_over_failed");
         }
     }
 
     /// Gives the bare socket away; nothing of the HTTP connection stays behind.
-    fn hand_over(&self, upgraded: Upgraded, purpose: Purpose, arrival: Arrival) -> io::Result<()> {
+    fn hand_over(&self, upgraded: Upgraded, newcomer: Newcomer) -> io::Result<()> {
         let Ok(parts) = upgraded.downcast::<TokioIo<Paced>>() else {
             return Err(io::Error::other("the connection is of another type"));
         };
         let stream = parts.io.into_inner().into_inner().into_std()?;
         // A client may send frames along with its handshake.
-        (self.hand_over)(stream, parts.read_buf.to_vec(), purpose, arrival)
+        (self.hand_over)(stream, parts.read_buf.to_vec(), newcomer)
     }
 }
 
@@ -154,13 +207,22 @@ impl Connection<'_> {
     }
 
     async fn answer_as_ever(&self, mut request: Request<Incoming>) -> Response {
-        if let Err(detail) = check_host(request.version(), request.headers()) {
-            return closing(ApiError::malformed(detail).into());
+        if let Some(too_much) = self.is_too_many {
+            return closing(too_many(too_much));
         }
+        let hosts = &self.api.config.hosts;
+        if let Err(refusal) = host::check(&request, self.door.on_loopback, hosts) {
+            return closing(refusal.into());
+        }
+        let trusted = &self.api.config.trusted_proxies;
+        let from = caller::address_of(request.headers(), self.peer, trusted);
         let route = Route::of(request.uri().path(), self.api.config.diagnostics);
+        if self.door.is_admin {
+            return api::respond_to_admin(request, self.api).await;
+        }
         if self.is_last {
             return closing(match route {
-                Some(Route::Health) => api::respond(request, self.api).await,
+                Some(Route::Health) => api::respond(request, from, self.api).await,
                 _ => full("the server has no files left"),
             });
         }
@@ -168,12 +230,12 @@ impl Connection<'_> {
             let config = &self.api.config;
             let (mut answer, purpose) = handshake::answer(&request, endpoint, config);
             if let Some(purpose) = purpose {
-                match allowed::arrival(request.headers(), request.uri(), self.api).await {
-                    Ok((arrival, protocol)) => {
+                match self.comes(&request, from, purpose).await {
+                    Ok((newcomer, protocol)) => {
                         let protocol = protocol.map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
                         answer.headers_mut().extend(protocol);
                         let upgrade = hyper::upgrade::on(&mut request);
-                        *self.becomes.lock() = Some((upgrade, purpose, arrival));
+                        *self.becomes.lock() = Some((upgrade, newcomer));
                         return answer;
                     }
                     Err(refusal) => answer = *refusal,
@@ -184,7 +246,50 @@ impl Connection<'_> {
         if !self.has_place() {
             return full("the server has too many connections");
         }
-        api::respond(request, self.api).await
+        // Of those who come through a proxy, each has a place for as long as he asks.
+        let _seat = match self.sit(from) {
+            Ok(seat) => seat,
+            Err(too_much) => return too_many(too_much),
+        };
+        api::respond(request, from, self.api).await
+    }
+
+    /// A place for who comes through a proxy: others have it for their connection.
+    fn sit(&self, from: IpAddr) -> Result<Option<Seat>, TooMuch> {
+        let is_proxy = caller::is_trusted(self.peer, &self.api.config.trusted_proxies);
+        if is_proxy { self.api.holders.sit(Holder::at(from)) } else { Ok(None) }
+    }
+
+    /// Who opens a socket, and the subprotocol that he is answered.
+    ///
+    /// # Errors
+    /// The answer, where he may not.
+    async fn comes(
+        &self,
+        request: &Request<Incoming>,
+        from: IpAddr,
+        purpose: Purpose,
+    ) -> Result<(Newcomer, Option<HeaderValue>), Box<Response>> {
+        let holders = &self.api.holders;
+        let busy = |too_much| Box::new(too_many(too_much));
+        holders.attach(&Holder::at(from)).map_err(busy)?;
+        let mut seats = Vec::from_iter(self.sit(from).map_err(busy)?);
+        let (arrival, protocol) =
+            allowed::arrival(request.headers(), request.uri(), from, self.api).await?;
+        if let Arrival::Granted(pass, _) = &arrival
+            && let Some(subject) = pass.subject().cloned().map(Holder::Subject)
+        {
+            holders.attach(&subject).map_err(busy)?;
+            seats.extend(holders.sit(subject).map_err(busy)?);
+        }
+        if let Arrival::Refused(refused) = &arrival
+            && self.api.config.audit
+        {
+            Who::of(None, from).refused(&request.uri().path(), refused.text());
+        }
+        seats.extend(self.seat.lock().take());
+        let guest = Guest { from, seats };
+        Ok((Newcomer { purpose, arrival, guest }, protocol))
     }
 
     /// Whether the connection is among those that are counted, or now becomes one of them. One that
@@ -198,49 +303,18 @@ impl Connection<'_> {
     }
 }
 
+/// This is more than its address or its subject may.
+pub(super) fn too_many(too_much: TooMuch) -> Response {
+    let mut answer: Response = ApiError::too_much().into();
+    let seconds =
+        too_much.retry_after.as_secs() + u64::from(too_much.retry_after.subsec_nanos() > 0);
+    answer.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+    answer
+}
+
 /// There is no room for this connection.
 fn full(why: &str) -> Response {
     let mut answer: Response = ApiError::unavailable(format!("{why}, try again later")).into();
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     closing(answer)
-}
-
-/// What is wrong with a request's `Host` (RFC 9112 §3.2).
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::HTTP_11 => Err("a request of HTTP/1.1 has to have a Host"),
-        (None, _) => Ok(()),
-        (Some(host), None) if host.is_empty() || Authority::try_from(host.as_bytes()).is_ok() => {
-            Ok(())
-        }
-        (Some(_), None) => Err("the Host is malformed"),
-        (Some(_), Some(_)) => Err("a request has one Host"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_has_one_host_but_for_http_1_0() {
-        for (version, hosts, holds) in [
-            (Version::HTTP_11, &[][..], false),
-            (Version::HTTP_11, &["a"][..], true),
-            (Version::HTTP_11, &["[::1]:80"][..], true),
-            (Version::HTTP_11, &[""][..], true),
-            (Version::HTTP_11, &["a", "a"][..], false),
-            (Version::HTTP_11, &["a/b"][..], false),
-            (Version::HTTP_11, &["a b"][..], false),
-            (Version::HTTP_10, &[][..], true),
-            (Version::HTTP_10, &["a", "b"][..], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            for host in hosts {
-                headers.append(header::HOST, HeaderValue::from_static(host));
-            }
-            assert_eq!(check_host(version, &headers).is_ok(), holds, "{version:?} {hosts:?}");
-        }
-    }
 }

@@ -11,6 +11,9 @@ use crate::log::{IdempotencyKey, LogError};
 /// The header with which a publisher says which publication it is.
 pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
+/// What somebody is told who has or asks for more than the limits allow.
+pub(super) const TOO_MUCH: &str = "this is more than one address or subject may, come again later";
+
 /// A request that is refused, or of which nobody knows what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
@@ -33,6 +36,11 @@ impl ApiError {
     /// 503: not now.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// 429: too much, or too fast.
+    pub(super) fn too_much() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, TOO_MUCH)
     }
 
     /// 422: it can be understood, but this member of it is wrong.

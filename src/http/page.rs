@@ -18,12 +18,13 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Path, type, text.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/assets/app.js", SCRIPT, include_str!("../page/app.js")),
     ("/assets/follow.js", SCRIPT, include_str!("../page/follow.js")),
     ("/assets/list.js", SCRIPT, include_str!("../page/list.js")),
     ("/assets/task.js", SCRIPT, include_str!("../page/task.js")),
+    ("/assets/token.js", SCRIPT, include_str!("../page/token.js")),
     ("/assets/view.js", SCRIPT, include_str!("../page/view.js")),
     ("/assets/style.css", STYLE, include_str!("../page/style.css")),
     ("/favicon.ico", "image/svg+xml", ICON),

@@ -25,6 +25,8 @@ pub(super) enum Route<'a> {
     SourceInfo(&'a str, &'a str),
     /// `/api/v1/triage`
     Triage,
+    /// `/api/v1/revocations`
+    Revocations,
     /// `/api/v1/tasks/{thread_id}/` and what is to be published
     Publish(&'a str, Call),
 }
@@ -51,6 +53,24 @@ pub(super) enum Call {
     Error,
 }
 
+impl Call {
+    /// The last part of its path.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Update => "updates",
+            Self::Status => "status",
+            Self::Result => "result",
+            Self::Error => "error",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Update, Self::Status, Self::Result, Self::Error]
+            .into_iter()
+            .find(|call| call.name() == name)
+    }
+}
+
 impl<'a> Route<'a> {
     /// What the path means; none where it means nothing.
     pub(super) fn of(path: &'a str, diagnostics: bool) -> Option<Self> {
@@ -61,6 +81,7 @@ impl<'a> Route<'a> {
             "/metrics" => Self::Metrics,
             "/api/v1/tasks" => Self::Tasks,
             "/api/v1/triage" => Self::Triage,
+            "/api/v1/revocations" => Self::Revocations,
             "/api/v1/ws" => Self::Socket(Endpoint::Tasks),
             "/api/v1/ws/echo" if diagnostics => Self::Socket(Endpoint::Echo),
             _ if path.starts_with("/assets/") => Self::Page,
@@ -87,18 +108,19 @@ impl<'a> Route<'a> {
         let Some((thread, part)) = path.split_once('/') else { return Some(Self::Task(path)) };
         Some(match part {
             "stream-info" => Self::StreamInfo(thread),
-            "updates" => Self::Publish(thread, Call::Update),
-            "status" => Self::Publish(thread, Call::Status),
-            "result" => Self::Publish(thread, Call::Result),
-            "error" => Self::Publish(thread, Call::Error),
-            _ => return None,
+            _ => Self::Publish(thread, Call::named(part)?),
         })
+    }
+
+    /// Whether it is for those who look after the server.
+    pub(super) fn is_of_admin(&self) -> bool {
+        matches!(self, Self::Metrics | Self::Health | Self::Ready)
     }
 
     /// The methods beside OPTIONS, as the `Allow` header has them.
     pub(super) fn methods(self) -> &'static str {
         match self {
-            Self::Triage | Self::Publish(..) => "POST",
+            Self::Triage | Self::Revocations | Self::Publish(..) => "POST",
             Self::Socket(_) => "GET",
             _ => "GET, HEAD",
         }
@@ -111,7 +133,7 @@ impl<'a> Route<'a> {
 
     /// Whether a request's body means something to it.
     pub(super) fn takes_body(self, method: &Method) -> bool {
-        matches!(self, Self::Triage | Self::Publish(..)) && method == Method::POST
+        self.methods() == "POST" && method == Method::POST
     }
 }
 
@@ -135,6 +157,7 @@ mod tests {
             ("/api/v1/tasks/t1/stream-info", Some(Route::StreamInfo("t1"))),
             ("/api/v1/tasks/t1/updates", Some(Route::Publish("t1", Call::Update))),
             ("/api/v1/tasks/t1/error", Some(Route::Publish("t1", Call::Error))),
+            ("/api/v1/revocations", Some(Route::Revocations)),
             ("/api/v1/ws", Some(Route::Socket(Endpoint::Tasks))),
             ("/api/v1/ws/tasks/t1", Some(Route::Socket(Endpoint::Task("t1")))),
             ("/api/v1/ws/tasks/", Some(Route::Socket(Endpoint::Task("")))),

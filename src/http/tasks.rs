@@ -1,5 +1,7 @@
 //! What the API does with tasks: makes, changes, shows and lists them.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use serde_json::json;
@@ -11,14 +13,19 @@ use super::query::{Query, decoded};
 use super::reads::Subject;
 use super::response::{JSON, Response, answer, json_answer};
 use super::route::Call;
+use crate::audit::Who;
+use crate::core::access::{Revocation, Revoked};
 use crate::core::source::NoThread;
 use crate::id::ThreadId;
+use crate::log::REVOKED_BYTES_MAX;
 use crate::publish::{NewTask, Status, TaskStreamManager, ThreadManager, Update};
 
 /// How many tasks a list holds where the request does not say.
 const LIST_DEFAULT: u64 = 50;
 /// The most tasks that a list holds.
 const LIST_MAX: u64 = 200;
+/// How long whoever made a task may have others watch it with the token that comes with it.
+const WATCH_TOKEN_LASTS: Duration = Duration::from_secs(86_400);
 
 /// `GET /api/v1/tasks?limit=`
 pub(super) async fn list(api: &Api, query: Query<'_>) -> Result<Response, ApiError> {
@@ -69,6 +76,7 @@ pub(super) async fn stream_info(
 /// `POST /api/v1/triage`
 pub(super) async fn triage(
     api: &Api,
+    who: Option<Who>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, ApiError> {
@@ -83,17 +91,24 @@ pub(super) async fn triage(
         context: members.optional_fields("context")?.unwrap_or_default(),
     };
     let thread = publisher.create(task).await?;
-    let made = json!({
+    if let Some(who) = who {
+        who.published("triage", &thread, None);
+    }
+    let mut made = json!({
         "thread_id": thread.as_str(),
         "status": Status::Queued.as_str(),
         "message": "Triage task queued",
     });
+    if let Some(link) = api.access.link(&thread, WATCH_TOKEN_LASTS) {
+        made["watch_token"] = link.token.into();
+    }
     Ok(json_answer(StatusCode::ACCEPTED, &made))
 }
 
 /// `POST /api/v1/tasks/{thread_id}/…`
 pub(super) async fn publish(
     api: &Api,
+    who: Option<Who>,
     thread: &str,
     call: Call,
     headers: &HeaderMap,
@@ -112,7 +127,39 @@ pub(super) async fn publish(
         Call::Result => threads.set_result(&thread, members.any("result")?).await?,
         Call::Error => threads.set_error(&thread, &members.string("error_message")?).await?,
     };
+    if let Some(who) = who {
+        who.published(call.name(), &thread, Some(stream_id));
+    }
     Ok(json_answer(StatusCode::ACCEPTED, &json!({ "stream_id": stream_id.to_string() })))
+}
+
+/// `POST /api/v1/revocations`
+pub(super) async fn revoke(
+    api: &Api,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, ApiError> {
+    let members = Members::of(headers, body)?;
+    let subject = members.optional_string("subject")?.map(|it| Revoked::Subject(it.into()));
+    let token = members.optional_string("token_id")?.map(|it| Revoked::Token(it.into()));
+    let of = match (subject, token) {
+        (Some(of), None) | (None, Some(of)) => of,
+        _ => return Err(ApiError::wrong("body", "has to have either subject or token_id")),
+    };
+    let (name, text) = match &of {
+        Revoked::Subject(text) => ("subject", text),
+        Revoked::Token(text) => ("token_id", text),
+    };
+    if !(1..=REVOKED_BYTES_MAX).contains(&text.len()) {
+        let why = format!("has to have 1 to {REVOKED_BYTES_MAX} bytes");
+        return Err(ApiError::wrong(name, why));
+    }
+    let seconds = members.optional_integer("issued_before")?.map(u64::try_from).transpose();
+    let seconds = seconds.map_err(|_| ApiError::wrong("issued_before", "has to be a time"))?;
+    let issued_before_ms = seconds.map(|seconds| seconds.saturating_mul(1000));
+    let days = api.config.access.revocation_days;
+    api.log.revoke(Revocation { of, issued_before_ms }, days).await?;
+    Ok(json_answer(StatusCode::ACCEPTED, &json!({ "message": "Revoked" })))
 }
 
 /// What publishes for a request: once for all that come with the same key.

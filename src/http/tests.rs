@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use super::accept;
 use super::api::{Api, Live};
-use super::connection::Serving;
+use super::connection::{Door, Serving};
 use super::gate::Gate;
 use super::reads::Reads;
 use crate::access::Access;
 use crate::config::{Config, Limits};
 use crate::core::account::Account;
+use crate::holders::Holders;
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::log::embedded::EmbeddedLog;
@@ -80,8 +81,11 @@ impl Server {
         let reads = Reads::new(beside, log.clone(), large, account.clone(), patience);
         let gate = Arc::new(Gate::new(&config, usize::MAX));
         let config = Arc::new(config);
-        let access = Arc::new(Access::new(&config.access).unwrap());
-        let api = Api { log, threads, config, live: live.clone(), reads, account, gate, access };
+        let access = Arc::new(Access::new(&config).unwrap());
+        let holders = Arc::new(Holders::new(&config.limits, &account));
+        let live_here = live.clone();
+        let api =
+            Api { log, threads, config, live: live_here, reads, account, gate, access, holders };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || runtime.block_on(serve(listener, api)));
@@ -116,8 +120,10 @@ async fn serve(listener: std::net::TcpListener, api: Api) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let (_begin, draining) = tokio::sync::watch::channel(false);
-    let hand_over = Arc::new(|_, _, _, _| panic!("no test opens a socket"));
-    accept::run(listener, Serving { api: Arc::new(api), hand_over, draining }, NEVER).await;
+    let hand_over = Arc::new(|_, _, _| panic!("no test opens a socket"));
+    let door = Door { on_loopback: true, is_admin: false };
+    let serving = Serving { api: Arc::new(api), door, hand_over, draining };
+    accept::run(listener, serving, NEVER).await;
 }
 
 struct Client {
@@ -132,7 +138,8 @@ impl Client {
         } else {
             format!("Content-Length: {}\r\n", body.len())
         };
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{length}{headers}\r\n");
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}{headers}\r\n");
         self.socket.write_all(head.as_bytes()).unwrap();
         self.socket.write_all(body).unwrap();
         self.reply(method == "HEAD")
@@ -323,7 +330,7 @@ fn a_body_that_does_not_go_on_ends_the_connection() {
     let limits = Limits { body_timeout_ms: 10, ..Limits::default() };
     let server = Server::with(Config { limits, ..Config::default() });
     let mut client = server.connect();
-    let head = b"POST /api/v1/triage HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+    let head = b"POST /api/v1/triage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
     client.socket.write_all(head).unwrap();
     client.reply(false).refused_with(408);
     assert!(!client.read_more());

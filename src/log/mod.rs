@@ -8,6 +8,7 @@ pub mod embedded;
 mod idempotency;
 mod publication;
 pub mod redis;
+mod revocations;
 pub(crate) mod source;
 pub mod tail;
 
@@ -15,7 +16,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::id::ThreadId;
+use crate::core::access::Revocation;
+use crate::id::{StreamId, ThreadId};
 
 pub use crate::core::entry::Entry;
 pub use crate::core::facts::StreamFacts;
@@ -24,6 +26,7 @@ pub use crate::core::state::{State, TaskPart};
 pub(crate) use awaited::{AtOnce, AwaitedTurn};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey, PublicationId};
 pub use publication::{Publication, Published, Write};
+pub(crate) use revocations::NAME_BYTES_MAX as REVOKED_BYTES_MAX;
 
 /// How many of its newest updates a row of the list of tasks comes with.
 pub(crate) const LISTED_UPDATES_MAX: u64 = 10;
@@ -300,6 +303,35 @@ impl Log {
         match &self.0 {
             Kind::Redis(log) => log.publish(thread, publication).await,
             Kind::Embedded(log) => log.publish(thread, publication),
+        }
+    }
+
+    /// Has every server know that tokens are taken back; it is told for so many days.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`]. It may be done twice, which means the same.
+    pub(crate) async fn revoke(&self, revocation: Revocation, days: u64) -> Result<(), LogError> {
+        match &self.0 {
+            Kind::Redis(log) => log.revoke(&revocation, days).await,
+            Kind::Embedded(log) => {
+                log.revocations.add(revocation);
+                Ok(())
+            }
+        }
+    }
+
+    /// The revocations behind a position, oldest first; none is an entry that is no revocation.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] and [`LogError::Refused`].
+    pub(crate) async fn revocations(
+        &self,
+        after: StreamId,
+        max: u64,
+    ) -> Result<Vec<(StreamId, Option<Revocation>)>, LogError> {
+        match &self.0 {
+            Kind::Redis(log) => log.revocations(after, max).await,
+            Kind::Embedded(log) => Ok(log.revocations.after(after, max)),
         }
     }
 

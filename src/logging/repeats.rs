@@ -15,6 +15,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use crate::audit;
+
 /// Lines of one place within [`SECOND`], the one that says how many were left out among them.
 const LINES_PER_SECOND: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
@@ -126,7 +128,9 @@ impl Shared {
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if *metadata.level() > Level::INFO || metadata.fields().field(LEFT_OUT).is_some() {
+        let is_told_always =
+            metadata.fields().field(LEFT_OUT).is_some() || metadata.target() == audit::TARGET;
+        if *metadata.level() > Level::INFO || is_told_always {
             return true;
         }
         let mut places = self.0.places.lock();

@@ -5,6 +5,7 @@
 import { Follower } from "./follow.js";
 import { TaskList, titleOf } from "./list.js";
 import { Task, shownProgress, text, tone } from "./task.js";
+import { headers, takeFromAddress } from "./token.js";
 import { TaskView, drawConnection, drawInfo, setText } from "./view.js";
 
 const LIST_LIMIT = 50;
@@ -18,6 +19,7 @@ const AGENT = "sre";
 
 const byId = (id) => document.getElementById(id);
 const list = new TaskList(byId("tasks"));
+takeFromAddress(AGENT);
 let open = null; // the OpenTask on the screen
 const source = sourceOf(location.search); // whose tasks these are; null is the agent's
 
@@ -43,9 +45,17 @@ function taskPath(id) {
 }
 
 async function getJson(path) {
-  const response = await fetch(path, { headers: { accept: "application/json" } });
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  const response = await fetch(path, { headers: { accept: "application/json", ...headers() } });
+  if (!response.ok) throw new Refused(path, response.status);
   return response.json();
+}
+
+/** The server says no, or not now. */
+class Refused extends Error {
+  constructor(path, status) {
+    super(`${path}: ${status}`);
+    this.forbidden = status === 401 || status === 403;
+  }
 }
 
 /** Calls `work` again and again: jittered, slower while it fails, not at all while nobody looks. */
@@ -58,7 +68,9 @@ function refresh(everyMs, work) {
       try {
         await work();
         failures = 0;
-      } catch {
+      } catch (error) {
+        // What is not for this tab's token does not get there by asking again.
+        if (error.forbidden) stopped = true;
         failures += 1;
       }
     }
@@ -89,7 +101,8 @@ async function refreshList() {
   try {
     answer = await getJson(`/api/v1/tasks?limit=${LIST_LIMIT}`);
   } catch (error) {
-    note("The list cannot be read right now. Trying again.");
+    const what = "The list cannot be read right now. Trying again.";
+    note(error.forbidden ? "The list of all tasks needs a token for it." : what);
     throw error;
   }
   const listed = Array.isArray(answer?.tasks) ? answer.tasks : [];
@@ -195,6 +208,7 @@ class OpenTask {
 }
 
 function followFragment() {
+  if (takeFromAddress(AGENT)) return location.reload();
   const chosen = idIn(location.hash.slice(1));
   const before = open?.threadId ?? null;
   open?.close();

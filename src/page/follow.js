@@ -2,10 +2,14 @@
 // ids that no entry is missing, and comes back by itself. It knows the protocol's
 // frames, but neither what an entry says nor how it looks.
 
+import { protocols } from "./token.js";
+
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 15_000;
 const SILENCE_MAX_MS = 25_000;
 const CLOSE_NO_SUCH_TASK = 4004;
+// Not with this token, or not any more.
+const CLOSES_NOT_ALLOWED = [4001, 4003];
 
 /** The form `ms-seq` of a stream id (`0` becomes `0-0`), or null for anything else. */
 export function streamId(value) {
@@ -36,8 +40,8 @@ function retryDelay(attempt) {
 
 /**
  * A viewer of one task. `handlers` are called in stream order:
- * `connection(state, detail)` with state connecting, live, waiting (detail: seconds) or
- * gone (detail: why); `initial(frame)`; `entry(frame)`, once for each entry;
+ * `connection(state, detail)` with state connecting, live, waiting (detail: seconds), gone or
+ * refused (detail: why); `initial(frame)`; `entry(frame)`, once for each entry;
  * `derived(frame)`, which is like an entry but no part of the chain;
  * `gap(frame)`, always followed by an `initial`; `missed(after, at)` when the chain broke.
  */
@@ -53,7 +57,7 @@ export class Follower {
   #retry = 0;
   #watchdog = 0;
   #heard = false;
-  #refusal = "Thread not found"; // what the server said before it closed with 4004
+  #refusal = "Thread not found"; // what the server said before it closed for good
 
   constructor(url, handlers) {
     this.#url = url;
@@ -78,7 +82,7 @@ export class Follower {
     this.#handlers.connection("connecting");
     const since = this.#retained ? "0" : this.#last;
     const query = since === null ? "" : `?since=${since}`;
-    const socket = new WebSocket(this.#url + query);
+    const socket = new WebSocket(this.#url + query, protocols());
     this.#socket = socket;
     this.#heard = true;
     socket.onopen = () => (this.#heard = true);
@@ -102,6 +106,7 @@ export class Follower {
   #closed(close) {
     this.#disconnect();
     if (close.code === CLOSE_NO_SUCH_TASK) this.#handlers.connection("gone", this.#refusal);
+    else if (CLOSES_NOT_ALLOWED.includes(close.code)) this.#handlers.connection("refused", close.reason);
     else this.#retryLater();
   }
 

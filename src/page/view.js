@@ -35,6 +35,7 @@ const CONNECTION_WORDS = {
   live: () => "Live",
   waiting: (seconds) => `Reconnecting in ${seconds} s`,
   gone: (why) => why,
+  refused: (why) => why,
 };
 
 /** Shows the state of the connection. */

@@ -16,16 +16,16 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use tokio::time::Instant;
 
-use crate::access::{Arrival, Refused};
+use crate::access::{Arrival, REVOKED, Refused};
+use crate::audit::Who;
 use crate::clock;
 use crate::config::Config;
 use crate::core::access::Pass;
 use crate::core::account::Charge;
-use crate::core::fanout::{
-    Admission, Appetite, Denied, Effect, Fanout, Granted, Purpose, Settings,
-};
+use crate::core::fanout::{Admission, Appetite, Denied, Effect, Fanout, Granted, Settings};
 use crate::core::slots::Key;
 use crate::desk::{self, Waiter};
+use crate::newcomer::Newcomer;
 use crate::readings;
 use crate::shared::{Shared, WorkerMessage};
 use crate::topic::Topic;
@@ -94,17 +94,20 @@ impl Worker {
         &mut self,
         stream: std::net::TcpStream,
         mut early: Vec<u8>,
-        purpose: Purpose,
-        arrival: Arrival,
+        newcomer: Newcomer,
     ) -> io::Result<()> {
         self.look_at_clock();
+        let Newcomer { purpose, arrival, guest } = newcomer;
         let admission = match arrival {
             Arrival::Open => Admission::Open,
-            Arrival::Granted(pass, is_known) => Admission::Granted(self.granted(pass, is_known)),
+            Arrival::Granted(pass, is_known) => match self.check_anew(&pass) {
+                Ok(()) => Admission::Granted(self.granted(pass, is_known)),
+                Err(denied) => Admission::Refused(denied),
+            },
             Arrival::Refused(refused) => Admission::Refused(denied(refused)),
         };
         let key = self.fanout.connect(&mut self.sockets);
-        let registered = self.sockets.insert(key, stream);
+        let registered = self.sockets.insert(key, stream, guest);
         if registered.is_err() {
             self.fanout.drop_socket(key, 1006, &mut self.sockets);
         } else {
@@ -117,6 +120,12 @@ impl Worker {
         }
         self.settle();
         registered
+    }
+
+    /// A pass that was good when it was looked at may have been taken back on its way here.
+    fn check_anew(&self, pass: &Pass) -> Result<(), Denied> {
+        let is_revoked = self.shared.access.has_revoked(pass);
+        if is_revoked { Err(Denied::forbidden(REVOKED)) } else { Ok(()) }
     }
 
     /// A pass with its end by the clock of the fan-out.
@@ -211,8 +220,16 @@ impl Worker {
                 WorkerMessage::Answer(viewer, answer) => {
                     self.fanout.answered(viewer, answer, &mut self.sockets);
                 }
+                WorkerMessage::Revoked => {
+                    let access = self.shared.access.clone();
+                    self.fanout.revoke(|pass| access.has_revoked(pass), &mut self.sockets);
+                }
                 WorkerMessage::Authenticated(socket, result) => {
-                    let result = result.map(|pass| self.granted(pass, true)).map_err(denied);
+                    let result = result.map_err(denied).and_then(|pass| {
+                        self.check_anew(&pass)?;
+                        self.sockets.seat(socket, &pass)?;
+                        Ok(self.granted(pass, true))
+                    });
                     self.fanout.authenticated(socket, result, &mut self.sockets);
                 }
             }
@@ -320,6 +337,11 @@ impl Worker {
                 Effect::End(key) => self.sockets.remove(key),
                 Effect::Authenticate { socket, token, charge } => {
                     self.authenticate(socket, token, charge);
+                }
+                Effect::Refused { socket, pass, task, why } => {
+                    if let Some(from) = self.sockets.address_of(socket) {
+                        Who::of(pass.as_deref(), from).refused(&task.unwrap_or_default(), why);
+                    }
                 }
                 Effect::LagClosed(followed, lag_entries) => {
                     let thread_id = &followed.topic.thread;

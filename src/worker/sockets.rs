@@ -1,7 +1,7 @@
 //! The sockets of a worker, as the fan-out sends to them.
 
 use std::io::{self, IoSlice, Read};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -9,13 +9,19 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::clock;
-use crate::core::fanout::{Count, Io, Sent};
+use crate::core::access::Pass;
+use crate::core::fanout::{Count, Denied, Io, Sent};
 use crate::core::slots::Key;
+use crate::holders::Holder;
 use crate::id::{StreamId, ThreadId};
 use crate::metrics::{WorkerMetrics, add, subtract};
+use crate::newcomer::Guest;
 use crate::shared::Shared;
 use crate::sys::send::{Sender, Target, send};
 use crate::worker::followed::Followed;
+
+/// What somebody is told who has as many sockets as he may.
+const TOO_MANY: &str = "the token has as many connections as it may";
 
 /// The sockets, each in its slot of the fan-out.
 pub(super) struct Sockets {
@@ -33,6 +39,8 @@ struct Socket {
     queued: bool,
     /// The other side will send no more than what is there.
     hung_up: bool,
+    /// Whose it is, where anybody wants to know.
+    guest: Option<Box<Guest>>,
 }
 
 impl Sockets {
@@ -47,7 +55,12 @@ impl Sockets {
     }
 
     /// A socket is to be sent to under this key.
-    pub(super) fn insert(&mut self, key: Key, stream: std::net::TcpStream) -> io::Result<()> {
+    pub(super) fn insert(
+        &mut self,
+        key: Key,
+        stream: std::net::TcpStream,
+        guest: Guest,
+    ) -> io::Result<()> {
         let mut stream = TcpStream::from_std(stream);
         self.sender.register(Target { slot: key.index() as u32, socket: stream.as_fd() });
         let token = Token(key.to_bits() as usize);
@@ -56,8 +69,39 @@ impl Sockets {
         if self.slots.len() <= key.index() {
             self.slots.resize_with(key.index() + 1, || None);
         }
-        self.slots[key.index()] = Some(Socket { key, stream, queued: false, hung_up: false });
+        let config = &self.shared.config;
+        let counts = !guest.seats.is_empty() || config.limits.subject_connections_max > 0;
+        let guest = (counts || config.audit).then(|| Box::new(guest));
+        self.slots[key.index()] =
+            Some(Socket { key, stream, queued: false, hung_up: false, guest });
         registered
+    }
+
+    /// From where a socket comes, where the audit wants to know.
+    pub(super) fn address_of(&mut self, key: Key) -> Option<IpAddr> {
+        let is_audited = self.shared.config.audit;
+        self.get(key)?.guest.as_ref().filter(|_| is_audited).map(|guest| guest.from)
+    }
+
+    /// A socket is of somebody whose token it sent.
+    ///
+    /// # Errors
+    /// He has as many as he may.
+    pub(super) fn seat(&mut self, key: Key, pass: &Pass) -> Result<(), Denied> {
+        let holders = self.shared.holders.clone();
+        let Some(guest) = self.get(key).and_then(|socket| socket.guest.as_mut()) else {
+            return Ok(());
+        };
+        let subject = pass.subject().cloned().map(Holder::Subject);
+        // One that is renewed has its place already.
+        if subject.as_ref().is_some_and(|it| guest.seats.iter().any(|seat| seat.is_of(it))) {
+            return Ok(());
+        }
+        guest.seats.retain(|seat| !seat.is_of_a_subject());
+        let seat = subject.map(|subject| holders.sit(subject)).transpose();
+        let seat = seat.map_err(|_| Denied::unavailable(TOO_MANY))?;
+        guest.seats.extend(seat.flatten());
+        Ok(())
     }
 
     /// Closes a socket.

@@ -20,8 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Worker;
-use crate::access::Arrival;
-use crate::core::fanout::Purpose;
+use crate::newcomer::Newcomer;
 use crate::shared::Shared;
 use crate::supervise::{self, Part};
 use crate::sys::memory;
@@ -34,8 +33,7 @@ use crate::tail::Tail;
 pub(crate) type SharedWorker = Arc<Mutex<Worker>>;
 
 /// Takes a socket over after its handshake, with what came along with that.
-pub(crate) type Adopt =
-    Arc<dyn Fn(TcpStream, Vec<u8>, Purpose, Arrival) -> io::Result<()> + Send + Sync>;
+pub(crate) type Adopt = Arc<dyn Fn(TcpStream, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
 
 /// Runs a worker until the drain that `shutdown` begins is over. `front` is what hands sockets over
 /// to it, and ends when it has handed over the last.
@@ -59,10 +57,10 @@ where
         let worker = Arc::new(Mutex::new(worker));
         let supervisor = shared.supervisor.clone();
         let (adopting, of_adopting) = (worker.clone(), supervisor.clone());
-        let adopt: Adopt = Arc::new(move |stream, early, purpose, arrival| {
+        let adopt: Adopt = Arc::new(move |stream, early, newcomer| {
             // The task that hands over is of one connection, but this is the worker.
             let _vital = of_adopting.vital_scope(Part::Worker);
-            adopting.lock().adopt(stream, early, purpose, arrival)
+            adopting.lock().adopt(stream, early, newcomer)
         });
         let front = tokio::spawn(supervisor.clone().vital(Part::Worker, front(adopt)));
         tokio::spawn(supervisor.clone().restarting(Part::Tail, {

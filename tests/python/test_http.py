@@ -170,7 +170,7 @@ async def test_metrics_count_viewers_and_frames(start_server, redis_server, view
 def test_head_has_the_headers_of_get_and_no_body(server, path):
     with Raw(server) as raw:
         for _ in range(2):
-            raw.send(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            raw.send(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             status, headers, _ = raw.read_reply(head_only=True)
             assert status == 200 and int(headers["content-length"]) > 0
 
@@ -178,12 +178,12 @@ def test_head_has_the_headers_of_get_and_no_body(server, path):
 def test_a_connection_is_kept_alive(server, viewed):
     with Raw(server) as raw:
         for path, wanted in [("/healthz", 200), (f"{TASKS}/{viewed.thread}", 200), ("/nothing", 404), ("/healthz", 200)]:
-            raw.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert raw.read_reply()[0] == wanted
 
 
 def test_a_connection_ends_when_asked_to(server):
-    for head in ("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET /healthz HTTP/1.0\r\n\r\n"):
+    for head in ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "GET /healthz HTTP/1.0\r\n\r\n"):
         with Raw(server) as raw:
             raw.send(head.encode())
             assert raw.read_reply()[0] == 200
@@ -192,12 +192,12 @@ def test_a_connection_ends_when_asked_to(server):
 
 def test_requests_may_be_pipelined(server):
     with Raw(server) as raw:
-        raw.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 20 + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20 + b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert [raw.read_reply()[0] for _ in range(21)] == [200] * 20 + [404]
 
 
 def test_a_body_may_be_chunked(server, viewed):
-    head = f"POST {TASKS}/{viewed.thread}/updates HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    head = f"POST {TASKS}/{viewed.thread}/updates HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     with Raw(server) as raw:
         for body in (b'c\r\n{"message": \r\n9\r\n"chunks"}\r\n0\r\n\r\n', b'15\r\n{"message":"again!!"}\r\n0\r\n\r\n'):
             raw.send(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
@@ -207,7 +207,7 @@ def test_a_body_may_be_chunked(server, viewed):
 
 def test_a_body_may_wait_for_100_continue(server, viewed):
     body = b'{"message": "patient"}'
-    head = (f"POST {TASKS}/{viewed.thread}/updates HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    head = (f"POST {TASKS}/{viewed.thread}/updates HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             f"Content-Length: {len(body)}\r\n\r\n")
     with Raw(server) as raw:
         raw.send(head.encode())
@@ -340,3 +340,23 @@ def test_a_task_of_the_embedded_log_reads_the_same(embedded):
     assert request(embedded, "GET", f"{TASKS}/{thread}/stream-info")[2]["stream_length"] >= 5
     assert_error(request(embedded, "GET", f"{TASKS}/{new_thread()}"), 404)
     assert json.dumps(thread) in json.dumps(request(embedded, "GET", TASKS)[2])
+
+
+# Whom a request is addressed to
+
+
+@pytest.mark.parametrize("host, status", [
+    ("localhost", 200), ("LocalHost:1", 200), ("127.0.0.1", 200), ("[::1]:8000", 200), ("10.1.2.3", 200),
+    ("tasks.example", 200), ("Tasks.Example:443", 200), ("evil.example", 421), ("localhost.evil.example", 421), ("x", 421),
+])
+def test_a_page_that_calls_this_machine_by_its_own_name_gets_nothing(start_server, redis_server, host, status):
+    for config in ('hosts = ["tasks.example"]\n', 'hosts = ["tasks.example"]\n' + ACCESS):
+        server = start_server(redis_server, config=config)
+        for method, path in [("GET", "/healthz"), ("GET", "/"), ("OPTIONS", "/api/v1/tasks"), ("GET", "/api/v1/ws"), ("POST", "/api/v1/triage")]:
+            with Raw(server) as raw:
+                raw.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode())
+                code = raw.read_head()[0]
+            assert (code == 421) == (status == 421) and (code == status or path != "/healthz"), (method, path, code)
+
+
+ACCESS = '[[access.key]]\nname = "k"\nsha256 = "' + "0" * 64 + '"\ngrants = ["list"]\n'

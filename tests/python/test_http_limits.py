@@ -23,11 +23,11 @@ def limits(**values):
 
 
 def get(path, *headers):
-    return "".join([f"GET {path} HTTP/1.1\r\nHost: x\r\n", *(f"{h}\r\n" for h in headers), "\r\n"]).encode()
+    return "".join([f"GET {path} HTTP/1.1\r\nHost: localhost\r\n", *(f"{h}\r\n" for h in headers), "\r\n"]).encode()
 
 
 def post(path, length):
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def growth_mib(server, before_kib):
@@ -213,7 +213,7 @@ def test_a_body_for_which_there_is_no_room_in_its_time_is_503(start_server, redi
     server = start_server(redis_server, config=limits(memory_bytes_max=4 * MIB, body_timeout_ms=2000))
     with Raw(server) as raw, Raw(server) as other:
         # Its time has begun, and it holds little yet.
-        raw.send(b"POST /api/v1/triage HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n")
+        raw.send(b"POST /api/v1/triage HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n")
         little = eventually(lambda: charged(server))
         time.sleep(1)
         other.send(post("/api/v1/triage", 600_000) + b" " * 500_000)
@@ -252,7 +252,7 @@ def test_a_body_that_means_nothing_is_not_kept(start_server, redis_server):
     server = start_server(redis_server)
     before = server.rss_kib()
     with Raw(server) as raw:
-        raw.send(f"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n".encode() + b"x" * MIB)
+        raw.send(f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MIB}\r\n\r\n".encode() + b"x" * MIB)
         assert raw.read_reply()[0] == 200
     assert growth_mib(server, before) < 8
 
@@ -478,7 +478,7 @@ def test_files_are_kept_back_for_redis(start_server, start_redis):
 
 @pytest.mark.parametrize("head, wanted", [
     (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
-    (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+    (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
     (b"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
     (b"GET /api/v1/ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
      b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", 400),
@@ -495,8 +495,8 @@ def test_a_request_has_one_host(server, head, wanted):
 
 
 @pytest.mark.parametrize("sent, wanted", [
-    (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", 431),
-    (b"GET /healthz HTTP/1.1\r\nHost: x\r\nBad Name: x\r\n\r\n", 400),
+    (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", 431),
+    (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nBad Name: x\r\n\r\n", 400),
     (b"\xff\xfe\r\n\r\n", 400),
 ])
 def test_what_is_no_request_is_told_so_in_json(server, sent, wanted):

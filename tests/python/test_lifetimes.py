@@ -116,7 +116,7 @@ def test_who_reads_nothing_is_closed_where_memory_is_spent_and_others_are_not(
             reader.read_json()
             bodies = [Raw(server) for _ in range(80)]
             for body in bodies:
-                head = f"POST /api/v1/tasks/{viewed.thread}/updates HTTP/1.1\r\nHost: x\r\n"
+                head = f"POST /api/v1/tasks/{viewed.thread}/updates HTTP/1.1\r\nHost: localhost\r\n"
                 body.send(head.encode() + b"Content-Length: 60000\r\n\r\n" + b"x" * 59_000)
             # What bodies may fill is less than all: messages that are not complete do the rest.
             halves = [Raw(server).open(MANY) for _ in range(60)]

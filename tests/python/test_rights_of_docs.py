@@ -17,27 +17,27 @@ LARGE = {"text": "x" * 3_000_000}
 
 
 def rules():
-    """The rules of each block: for viewers, for reads over HTTP, to publish."""
+    """The rules of each block: for viewers, for reads over HTTP, to publish, for access."""
     section = SECTION.search((ROOT / "docs/operations.md").read_text()).group(1)
     blocks = [
         [rule for line in block.splitlines() for rule in line.split()[3:]] for block in BLOCK.findall(section)
     ]
-    assert len(blocks) == 3 and blocks[0][0] == "reset", blocks
+    assert len(blocks) == 4 and blocks[0][0] == "reset", blocks
     return blocks
 
 
-VIEWERS, READS, PUBLISHES = rules()
+VIEWERS, READS, PUBLISHES, REVOCATIONS = rules()
 
 
 class Limited:
     """A server whose user of Redis has just these rules, and a worker's Redis, which may do anything."""
 
-    def __init__(self, start_redis, start_server, rules, *args, db=0):
+    def __init__(self, start_redis, start_server, rules, *args, db=0, **options):
         redis_server = start_redis()
         self.admin = redis_server.client(db=db)
         self.admin.execute_command("ACL", "SETUSER", USER, *rules)
         self.url = f"redis://{USER}:{PASSWORD}@127.0.0.1:{redis_server.port}/{db}"
-        self.server = start_server(redis_server, "--workers", "1", *args, redis_url=self.url)
+        self.server = start_server(redis_server, "--workers", "1", *args, redis_url=self.url, **options)
 
     def worker(self, layout="thread"):
         return Worker(self.admin, layout=layout)
@@ -244,3 +244,10 @@ def test_under_sentinel(start_redis, start_server, start_sentinel):
     server = start_server(redis_url=url)
     assert server.status("/readyz") == 200
     assert admin.execute_command("ACL", "LOG") == []
+
+
+def test_access_reads_what_was_revoked_with_these_rights(limited):
+    table = '[[access.key]]\nname = "k"\nsha256 = "' + "0" * 64 + '"\ngrants = ["list"]\n'
+    one = limited(VIEWERS + REVOCATIONS, "--log-level", "info", config=table)
+    one.assert_nothing_refused()
+    assert "revocations_unreadable" not in one.server.log

@@ -50,6 +50,13 @@ fn a_table_is_read_and_what_is_shown_of_it_has_no_secret() {
 }
 
 #[test]
+fn a_secret_of_many_lines_is_hidden_whole() {
+    let text = "[access]\nsecret = \"\"\"one\ntwo\"\"\"\nsecret_previous = 'a \"quoted\" one'\n";
+    let shown = read(text).unwrap().to_toml().to_owned();
+    assert_eq!(shown, "\n[access]\nsecret = \"***\"\nsecret_previous = \"***\"\n");
+}
+
+#[test]
 fn nothing_is_said_where_there_is_nothing() {
     assert!(!read("[access]\n").unwrap().is_set());
     assert!(read("[access]\nanonymous = []\n").unwrap().is_set());
@@ -69,6 +76,11 @@ fn what_is_wrong_is_said_with_its_line() {
         ),
         ("leeway_s = 5", "jwks_file = \"x\"", "7: access.jwt: must have exactly one of secret,"),
         ("leeway_s = 5", "leeway_s = 601", "10: access.jwt: leeway_s must be 0 to 600"),
+        (
+            "\"bearer\"]",
+            "\"bearer\"]\nrevocation_days = 0",
+            "6: access: revocation_days must be 1 to 3650",
+        ),
         (
             "\"https://login.example/keys\"",
             "\"login.example\"",

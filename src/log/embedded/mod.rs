@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use self::remembered::Remembered;
 use self::stream::Stream;
 use self::task::Task;
+use super::revocations::HeldRevocations;
 use super::{
     Entry, LISTED_UPDATES_MAX, Listed, LogError, Publication, Published, Snapshot, SnapshotWants,
     StreamFacts,
@@ -39,13 +40,19 @@ const HISTORY: &str = "embedded";
 pub struct EmbeddedLog {
     tasks: Mutex<Tasks>,
     listener: RwLock<Option<Listener>>,
+    /// Which tokens are taken back.
+    pub(in crate::log) revocations: HeldRevocations,
 }
 
 impl EmbeddedLog {
     /// An empty log, bounded by `embedded_tasks_max`, `embedded_bytes_max`, `stream_length_max`
     /// and `expiry_seconds`.
     pub fn new(limits: &Limits) -> Self {
-        Self { tasks: Mutex::new(Tasks::new(limits)), listener: RwLock::new(None) }
+        Self {
+            tasks: Mutex::new(Tasks::new(limits)),
+            listener: RwLock::new(None),
+            revocations: HeldRevocations::default(),
+        }
     }
 
     /// Where everything is read.

@@ -12,6 +12,7 @@ mod list;
 pub mod publish;
 pub mod reply;
 pub mod resp;
+mod revoke;
 mod rights;
 mod script;
 mod state;

@@ -111,6 +111,12 @@ impl Grants {
         Ok(())
     }
 
+    /// To watch one task, whatever its id is made of.
+    pub fn to_watch(source: Option<&str>, id: &str) -> Self {
+        let task = Tasks { source: Some(source.unwrap_or(AGENT).into()), ids: Ids::One(id.into()) };
+        Self { watch: vec![task], ..Self::default() }
+    }
+
     /// Adds a verb that is not on tasks.
     ///
     /// # Errors
@@ -276,6 +282,20 @@ mod tests {
         ] {
             assert_eq!(grants(&[grant]).may(Verb::Watch, &task), may, "{grant}");
         }
+    }
+
+    #[test]
+    fn one_task_is_no_beginning_of_others() {
+        let one = Grants::to_watch(Some("jobs"), "q:t");
+        assert!(
+            one.may(Verb::Watch, &of_source("q:t")) && !one.may(Verb::Publish, &of_source("q:t"))
+        );
+        assert!(!one.may(Verb::Watch, &of_source("q:t1")));
+        let agents_one = Grants::to_watch(None, "t1");
+        assert!(
+            agents_one.may(Verb::Watch, &agents("t1"))
+                && !agents_one.may(Verb::Watch, &agents("t12"))
+        );
     }
 
     #[test]

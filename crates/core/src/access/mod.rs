@@ -5,12 +5,15 @@
 //! | file | what it owns |
 //! |---|---|
 //! | `grants` | which verbs on which tasks, and how that is written |
+//! | `revocation` | which tokens count no more |
 
 mod grants;
+mod revocation;
 
 use std::sync::Arc;
 
 pub use grants::{Grants, MalformedGrant, Verb};
+pub use revocation::{Revocation, Revoked};
 
 use crate::id::ThreadId;
 
@@ -21,11 +24,18 @@ pub struct Pass {
     pub grants: Grants,
     /// When it ends, in milliseconds since the Unix epoch; none: never.
     pub ends_ms: Option<u64>,
+    /// The tokens that it came of.
+    pub identities: Vec<Identity>,
+}
+
+/// A token, as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
     /// Whose it is, where somebody said so.
     pub subject: Option<Arc<str>>,
-    /// Which token it came of, where that has an id.
+    /// Its id, where it has one.
     pub token_id: Option<Arc<str>>,
-    /// When that was issued, in milliseconds since the Unix epoch.
+    /// When it was issued, in milliseconds since the Unix epoch.
     pub issued_ms: Option<u64>,
 }
 
@@ -33,6 +43,11 @@ impl Pass {
     /// A pass for everything, for ever.
     pub fn everything() -> Self {
         Self { grants: Grants::everything(), ..Self::default() }
+    }
+
+    /// Whose it is: of several, the first.
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        self.identities.iter().find_map(|identity| identity.subject.as_ref())
     }
 
     /// Whether it grants a verb on a task.
@@ -47,9 +62,7 @@ impl Pass {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        self.subject = self.subject.or(other.subject);
-        self.token_id = self.token_id.or(other.token_id);
-        self.issued_ms = self.issued_ms.or(other.issued_ms);
+        self.identities.extend(other.identities);
         self
     }
 }

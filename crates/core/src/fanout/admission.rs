@@ -246,11 +246,19 @@ impl<T: Topic> Fanout<T> {
             return;
         }
         let (id, source) = thread.unzip();
+        self.tell_of_refusal(key, id, denied.why);
         let frame = encode::refusal(denied.why, id, source.flatten());
         if self.sockets.get(key).is_some_and(Socket::is_free) {
             self.put(key, &frame, io);
         }
         self.close(key, denied.code, denied.why, io);
+    }
+
+    /// Whoever keeps a record is told of it.
+    pub(super) fn tell_of_refusal(&mut self, key: Key, task: Option<&str>, why: &'static str) {
+        let pass = self.admitted(key).map(|admitted| admitted.granted.pass.clone());
+        let task = task.map(Into::into);
+        self.effects.push_back(Effect::Refused { socket: key, pass, task, why });
     }
 
     /// Tells something of a pass; where the socket is full, the newest later.

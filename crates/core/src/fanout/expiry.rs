@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::admission::{Denied, Granted};
 use super::{Fanout, Io, Socket, Topic};
+use crate::access::Pass;
 use crate::encode;
 use crate::slots::Key;
 
@@ -81,6 +82,20 @@ impl<T: Topic> Fanout<T> {
         self.schedule(key);
     }
 
+    /// Passes were taken back: who came with one of them is closed, and no frame begins for him from here on.
+    pub fn revoke(&mut self, is_revoked: impl Fn(&Pass) -> bool, io: &mut impl Io<Topic = T>) {
+        let is_one = |socket: &Socket| {
+            let admitted = socket.admitted.as_ref();
+            admitted.is_some_and(|admitted| is_revoked(&admitted.granted.pass))
+        };
+        let keys = self.sockets.keys();
+        let revoked = keys.filter(|key| self.sockets.get(*key).is_some_and(is_one));
+        for key in revoked.collect::<Vec<_>>() {
+            self.remove_viewers_of(key, io);
+            self.deny(key, Denied::forbidden(REVOKED), None, io);
+        }
+    }
+
     fn close_ended(&mut self, io: &mut impl Io<Topic = T>) {
         if self.expiry.ended.is_empty() || self.expiry.next_ms > self.now_ms {
             return;
@@ -131,6 +146,9 @@ impl<T: Topic> Fanout<T> {
 pub(super) fn ends_soon(granted: &Granted, now_ms: u64) -> bool {
     granted.ends_ms.is_some_and(|ends_ms| ends_ms <= now_ms + EXPIRING_MS)
 }
+
+/// What somebody is told whose pass was taken back.
+const REVOKED: &str = "the token was revoked";
 
 /// What somebody is told whose pass has ended.
 const EXPIRED: &str = "the token has expired: get a new one, and come back with since";

@@ -1,7 +1,9 @@
 //! What the fan-out needs from outside, and what it gives back.
 
 use std::io::IoSlice;
+use std::sync::Arc;
 
+use crate::access::Pass;
 use crate::account::Charge;
 use crate::fanout::Wants;
 use crate::id::{StreamId, ThreadId};
@@ -135,6 +137,17 @@ pub enum Effect<T> {
         token: Box<str>,
         /// What is held for it.
         charge: Charge,
+    },
+    /// Somebody was not given what he asked for.
+    Refused {
+        /// His socket.
+        socket: Key,
+        /// What he has, where that is known.
+        pass: Option<Arc<Pass>>,
+        /// The task.
+        task: Option<Box<str>>,
+        /// The reason, in words.
+        why: &'static str,
     },
     /// A viewer was closed because it lagged by that many entries.
     LagClosed(T, u64),

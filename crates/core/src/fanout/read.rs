@@ -289,6 +289,9 @@ impl<T: Topic> Fanout<T> {
                 return self.subscribe_one_of_many(key, thread, since, io);
             }
         };
+        if error == NOT_THIS {
+            self.tell_of_refusal(key, Some(&given.id), NOT_THIS);
+        }
         self.send_replies(key, io);
         self.put_error(key, &encode::error(error, &given.id, given.other_source()), io);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use taskcast_core::access::{Grants, Pass, Verb};
+use taskcast_core::access::{Grants, Identity, Pass, Revocation, Revoked, Verb};
 use taskcast_core::fanout::{Admission, Denied, Effect, Granted, Purpose};
 use taskcast_core::slots::Key;
 
@@ -173,4 +173,26 @@ fn where_nobody_is_asked_a_token_is_answered_and_means_nothing() {
     world.say(key, 1, br#"{"type":"auth","token":"x"}"#);
     assert_eq!(world.token(), None);
     assert!(world.text_of(key).ends_with("{\"type\":\"auth\",\"expires_in\":null}"));
+}
+
+#[test]
+fn whose_pass_is_revoked_is_closed_and_gets_nothing_more() {
+    let mut world = World::new();
+    let of = |subject: &str| {
+        let mut granted = granted(&["a"], None, true);
+        let identity = Identity { subject: Some(subject.into()), ..Identity::default() };
+        Arc::make_mut(&mut granted.pass).identities.push(identity);
+        Admission::Granted(granted)
+    };
+    let ada = world.arrive(task("a"), of("ada"));
+    world.arrive(task("a"), of("bob"));
+    assert_eq!(world.fanout.viewers(), 2);
+    let revocation = Revocation { of: Revoked::Subject("ada".into()), issued_before_ms: None };
+    let is_revoked = |pass: &Pass| revocation.takes_any_of(pass);
+    world.fanout.revoke(is_revoked, &mut world.net);
+    assert_eq!((world.fanout.viewers(), world.net.closes.as_slice()), (1, &[4003][..]));
+    assert!(world.text_of(ada).contains("revoked"));
+    // Once is enough.
+    world.fanout.revoke(is_revoked, &mut world.net);
+    assert_eq!(world.net.closes, [4003]);
 }

@@ -297,7 +297,9 @@ impl World {
     fn settle_effects(&mut self) {
         while let Some(effect) = self.fanout.next_effect() {
             match effect {
-                Effect::Authenticate { .. } => unreachable!("nobody is asked here"),
+                Effect::Authenticate { .. } | Effect::Refused { .. } => {
+                    unreachable!("nobody is asked here")
+                }
                 Effect::Ask { topic, viewer, wants, epoch, .. } => {
                     let topic = topic.0.number;
                     self.questions.push_back((viewer, Question { topic, wants, epoch }));

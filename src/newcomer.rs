@@ -1,0 +1,26 @@
+//! Who comes to a worker: what HTTP knows of whoever opened a socket.
+
+use std::net::IpAddr;
+
+use crate::access::Arrival;
+use crate::core::fanout::Purpose;
+use crate::holders::Seat;
+
+/// Who opened a socket.
+pub(crate) struct Newcomer {
+    /// What for.
+    pub(crate) purpose: Purpose,
+    /// With what right.
+    pub(crate) arrival: Arrival,
+    /// From where, and what he has of connections.
+    pub(crate) guest: Guest,
+}
+
+/// Whose a socket is, beside what he may.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// From where he comes.
+    pub(crate) from: IpAddr,
+    /// What he has of connections.
+    pub(crate) seats: Vec<Seat>,
+}
