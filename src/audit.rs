@@ -1,14 +1,13 @@
 //! The audit (protocol §5): where it is on, the log says of each publication who did what to which task and
 //! from where, and of who is refused the same, at most ten times a second.
 
-use std::fmt::Display;
 use std::net::IpAddr;
 
 use crate::core::access::Pass;
 use crate::id::{StreamId, ThreadId};
 
 /// Lines of this target are all written, however many there are. Only who may publish has any.
-pub(crate) const TARGET: &str = "audit";
+pub(crate) const TARGET: &str = "taskcast::published";
 
 /// The longest name that is written, in characters.
 const NAME_CHARS_MAX: usize = 128;
@@ -20,32 +19,65 @@ pub(crate) struct Who {
     from: IpAddr,
 }
 
+/// Somebody publishes. Where nobody says what came of it, as he went away meanwhile, it may have been done,
+/// and that is told.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    who: Who,
+    what: &'static str,
+    thread: Option<ThreadId>,
+    is_open: bool,
+}
+
 impl Who {
     /// Whose pass this is; without one, nobody knows.
     pub(crate) fn of(pass: Option<&Pass>, from: IpAddr) -> Self {
-        let short = |text: &str| text.chars().take(NAME_CHARS_MAX).collect::<String>();
         let name = match pass {
             None => "unknown".to_owned(),
-            Some(pass) => {
-                let mut ids = pass.identities.iter().filter_map(|it| it.token_id.as_deref());
-                let token = || ids.next().map(|id| format!("token {}", short(id)));
-                let subject = pass.subject().map(|subject| short(subject));
-                subject.or_else(token).unwrap_or_else(|| "anonymous".to_owned())
-            }
+            Some(pass) => pass.name().unwrap_or_else(|| "anonymous".to_owned()),
         };
-        Self { name, from }
+        Self { name: name.chars().take(NAME_CHARS_MAX).collect(), from }
     }
 
-    /// He published something.
-    pub(crate) fn published(&self, what: &str, thread_id: &ThreadId, stream_id: Option<StreamId>) {
-        let Self { name: who, from } = self;
-        let stream_id = stream_id.map(|id| id.to_string());
-        tracing::info!(target: "audit", who, %from, what, %thread_id, stream_id, "published");
+    /// He begins to publish something.
+    pub(crate) fn publishing(self, what: &'static str, thread: Option<&ThreadId>) -> Publishing {
+        Publishing { who: self, what, thread: thread.cloned(), is_open: true }
     }
 
     /// He may not.
-    pub(crate) fn refused(&self, what: &dyn Display, why: &str) {
+    pub(crate) fn refused(&self, what: &str, why: &str) {
         let Self { name: who, from } = self;
-        tracing::info!(who, %from, %what, why, "refused");
+        tracing::info!(who, %from, what, why, "refused");
+    }
+
+    /// He takes tokens back.
+    pub(crate) fn revoked(&self, of: &str, whose: &str) {
+        let Self { name: who, from } = self;
+        tracing::info!(target: "taskcast::published", who, %from, of, whose, "revoked");
+    }
+}
+
+impl Publishing {
+    /// It is done.
+    pub(crate) fn done(mut self, thread_id: &ThreadId, stream_id: Option<StreamId>) {
+        self.is_open = false;
+        let (Who { name: who, from }, what) = (&self.who, self.what);
+        let stream_id = stream_id.map(|id| id.to_string());
+        tracing::info!(target: "taskcast::published", who, %from, what, %thread_id, stream_id, "published");
+    }
+
+    /// Nothing was written.
+    pub(crate) fn failed(mut self) {
+        self.is_open = false;
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        if self.is_open {
+            let (Who { name: who, from }, what) = (&self.who, self.what);
+            let thread_id = self.thread.as_ref().map(ToString::to_string);
+            tracing::info!(target: "taskcast::published", who, %from, what, thread_id, "perhaps_published");
+        }
     }
 }

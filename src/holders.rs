@@ -180,7 +180,12 @@ impl Holders {
             all.look_from = (2 * all.held.len()).max(LOOK_FROM);
             all.held.shrink_to(2 * LOOK_FROM);
         }
-        let bytes = all.held.len() * HOLDER_BYTES;
+        let text = match holder {
+            Holder::Address(_) => 0,
+            Holder::Subject(subject) => subject.len(),
+        };
+        // Subjects are of bounded length: as if each were as long as this one.
+        let bytes = all.held.len() * (HOLDER_BYTES + text);
         all.charge.set(bytes);
         done
     }

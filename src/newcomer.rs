@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::access::Arrival;
 use crate::core::fanout::Purpose;
-use crate::holders::Seat;
+use crate::holders::{Holder, Seat};
 
 /// Who opened a socket.
 pub(crate) struct Newcomer {
@@ -23,4 +23,6 @@ pub(crate) struct Guest {
     pub(crate) from: IpAddr,
     /// What he has of connections.
     pub(crate) seats: Vec<Seat>,
+    /// As whom he was counted when he came.
+    pub(crate) subjects: Vec<Holder>,
 }

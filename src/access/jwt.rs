@@ -13,6 +13,7 @@ use super::client::Client;
 use super::keys::{Key, KeySet};
 use crate::config::{self, JwtKey};
 use crate::core::access::{Grants, Identity, MalformedGrant, Pass, Verb};
+use crate::log::REVOKED_BYTES_MAX;
 
 /// Beyond this a time is a mistake, in seconds: the end of the year 9999.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
@@ -123,6 +124,10 @@ impl Issuer {
         };
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(Into::into);
         let issued_ms = time_ms(claims.get("iat"))?;
+        let is_too_long = |text: &Arc<str>| text.len() > REVOKED_BYTES_MAX;
+        if [text("sub"), text("jti")].iter().flatten().any(is_too_long) {
+            return Err(Refused::Invalid("the sub or jti of the token is too long"));
+        }
         let identity = Identity { subject: text("sub"), token_id: text("jti"), issued_ms };
         Ok(Pass { grants, ends_ms: Some(ends_ms), identities: vec![identity] })
     }

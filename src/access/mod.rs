@@ -236,6 +236,8 @@ impl Credentials {
         for issuer in self.issuers.iter().filter(|issuer| issuer.may_have_issued(&token)) {
             match issuer.pass_of(&token, now_ms).await {
                 Ok(pass) => return Ok(pass),
+                // Whose keys cannot be read now may have signed it.
+                Err(_) if matches!(refused, Refused::Unavailable(_)) => {}
                 Err(why) => refused = why,
             }
         }

@@ -12,7 +12,7 @@ use crate::core::access::{Identity, Pass, Revocation, Revoked};
 use crate::core::account::{Account, Charge, Kind};
 use crate::core::backoff::Backoff;
 use crate::id::StreamId;
-use crate::log::Log;
+use crate::log::{Log, LogError};
 
 /// How often the log is asked for new ones: each is to be in force within a second.
 const READ_PAUSE: Duration = Duration::from_millis(300);
@@ -70,19 +70,11 @@ impl Revocations {
         let mut retry = Backoff::new(READ_PAUSE, RETRY_PAUSE_MAX);
         let mut failing = false;
         loop {
-            match log.revocations(position, READ_MAX).await {
-                Ok(read) => {
+            match self.read_to_end(log, account, position, kept_ms, &tell).await {
+                Ok(end) => {
                     (failing, retry) = (false, Backoff::new(READ_PAUSE, RETRY_PAUSE_MAX));
-                    let number = read.len() as u64;
-                    if let Some((last, _)) = read.last() {
-                        position = *last;
-                        let oldest_ms = clock::now_ms().saturating_sub(kept_ms);
-                        self.known.write().add(read, oldest_ms, account);
-                        tell();
-                    }
-                    if number == READ_MAX {
-                        continue;
-                    }
+                    // What is ahead of the clock would hide what comes: it is read again.
+                    position = end.min(StreamId { ms: clock::now_ms(), seq: 0 });
                     self.has_read.send_replace(true);
                     sleep(READ_PAUSE).await;
                 }
@@ -93,6 +85,31 @@ impl Revocations {
                     }
                     sleep(retry.next_bound()).await;
                 }
+            }
+        }
+    }
+
+    /// Reads what is behind a position: where that ends.
+    async fn read_to_end(
+        &self,
+        log: &Log,
+        account: &Account,
+        mut position: StreamId,
+        kept_ms: u64,
+        tell: impl Fn(),
+    ) -> Result<StreamId, LogError> {
+        loop {
+            let read = log.revocations(position, READ_MAX).await?;
+            let is_last = (read.len() as u64) < READ_MAX;
+            if let Some((last, _)) = read.last() {
+                position = *last;
+                let oldest_ms = clock::now_ms().saturating_sub(kept_ms);
+                if self.known.write().add(read, oldest_ms, account) {
+                    tell();
+                }
+            }
+            if is_last {
+                return Ok(position);
             }
         }
     }
@@ -110,18 +127,23 @@ impl Known {
         })
     }
 
+    /// Whether there is anything new among them.
     fn add(
         &mut self,
         read: Vec<(StreamId, Option<Revocation>)>,
         oldest_ms: u64,
         account: &Account,
-    ) {
+    ) -> bool {
+        let mut is_news = false;
         for (id, revocation) in read {
             let Some(Revocation { of, issued_before_ms }) = revocation else { continue };
-            let said = self.all.entry(of).or_insert((issued_before_ms, id.ms));
             // Whatever takes more back is in force.
-            let wider = said.0.zip(issued_before_ms).map(|(one, other)| one.max(other));
-            *said = (wider, id.ms);
+            let before = self.all.get(&of).copied();
+            let wider = before.map_or(issued_before_ms, |(earlier_ms, _)| {
+                earlier_ms.zip(issued_before_ms).map(|(one, other)| one.max(other))
+            });
+            is_news |= before.is_none_or(|(earlier_ms, _)| earlier_ms != wider);
+            self.all.insert(of, (wider, id.ms));
         }
         self.all.retain(|_, (_, said_ms)| *said_ms >= oldest_ms);
         let text = |of: &Revoked| match of {
@@ -129,5 +151,6 @@ impl Known {
         };
         let bytes = self.all.keys().map(|of| REVOCATION_BYTES + text(of)).sum();
         self.charge.get_or_insert_with(|| account.charge(Kind::Passes, 0)).set(bytes);
+        is_news
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::settings::{Everywhere, SourceArgs};
 use super::task::explained;
-use super::{Outcome, fail, print, warn_of_ignored};
+use super::{Outcome, fail, print, terminal, warn_of_ignored};
 use crate::clock;
 use crate::core::access::{Revocation, Revoked};
 use crate::log::{Log, REVOKED_BYTES_MAX};
@@ -56,9 +56,15 @@ pub(super) async fn run(args: RevokeArgs) -> ExitCode {
         Err(error) => return fail(Outcome::Usage, &error.to_string()),
     };
     let issued_before_ms = args.issued_before.map(|seconds| seconds.saturating_mul(1000));
+    let (name, whose) = match &of {
+        Revoked::Subject(subject) => ("subject", terminal::clean(subject)),
+        Revoked::Token(id) => ("token id", terminal::clean(id)),
+    };
+    let (days, redis) = (config.access.revocation_days, config.redis_masked());
+    let told = format!("revoked {name} {whose} in {redis}, for {days} days");
     let revocation = Revocation { of, issued_before_ms };
-    match log.revoke(revocation, config.access.revocation_days).await {
-        Ok(()) => print("revoked").err().unwrap_or_else(|| Outcome::Done.into()),
+    match log.revoke(revocation, days).await {
+        Ok(()) => print(&told).err().unwrap_or_else(|| Outcome::Done.into()),
         Err(error) => fail(Outcome::from(&error), &explained(&error, &config.redis_masked())),
     }
 }

@@ -65,6 +65,16 @@ pub(super) fn start_log(config: &Config) -> Result<(), ExitCode> {
     for ignored in &config.ignored {
         tracing::warn!("setting_ignored: {ignored}");
     }
+    for secret in config.access.short_secrets() {
+        tracing::warn!(
+            secret,
+            "secret_short: it may be guessed: openssl rand -hex 32 makes a good one"
+        );
+    }
+    if config.proxy_protocol && config.trusted_proxies.is_empty() {
+        let what = "everybody may say where he comes from: name the proxies in trusted_proxies";
+        tracing::warn!("proxies_unnamed: {what}");
+    }
     for file in &config.exposed {
         tracing::warn!(file, "secret_exposed: everybody on this machine may read it: chmod o-r");
     }

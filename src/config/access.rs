@@ -56,6 +56,8 @@ const LEEWAY_S: u64 = 30;
 /// and what may be set.
 const LEEWAY_S_MAX: u64 = 600;
 
+/// A secret of as many bytes as its signatures cannot be guessed (RFC 7518 §3.2).
+const SECRET_BYTES: usize = 32;
 /// For how many days it is known which tokens were taken back, unless something else is set,
 const REVOCATION_DAYS: u64 = 30;
 /// and what may be set.
@@ -154,6 +156,17 @@ impl AccessTable {
             || self.secret.is_some()
             || !self.jwt.is_empty()
             || !self.keys.is_empty()
+    }
+
+    /// Secrets that are so short that they may be guessed, by their names.
+    pub(crate) fn short_secrets(&self) -> Vec<&'static str> {
+        let of_issuers = self.jwt.iter().filter_map(|issuer| match &issuer.key {
+            JwtKey::Secret(secret) => Some(("access.jwt: secret", secret)),
+            _ => None,
+        });
+        let secret = self.secret.as_ref().map(|secret| ("access: secret", secret));
+        let all = secret.into_iter().chain(of_issuers);
+        all.filter(|(_, secret)| secret.0.len() < SECRET_BYTES).map(|(name, _)| name).collect()
     }
 
     /// What the environment says goes over what a file says. An empty variable counts as not set.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
 use super::keys::{Key, LIMITS, keys};
 use super::layers::{Raw, Setting, Tables};
@@ -78,6 +79,7 @@ impl Draft {
                 self.in_force(&format!("{LIMITS}{}", relation.greater)),
             )));
         }
+        self.check_addresses()?;
         // Pings wait for the flush of what is before them.
         if self.config.flush_interval_ms >= limits.ping_interval_ms {
             return Err(ConfigError::new(format!(
@@ -100,6 +102,29 @@ impl Draft {
         Ok(self.config)
     }
 
+    /// Connections to an address that is there twice would be shared out by chance.
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for address in self.config.listen.iter().copied().chain(self.config.admin_listen) {
+            let is_same = |other: &SocketAddr| {
+                let is_any = address.ip().is_unspecified() || other.ip().is_unspecified();
+                let is_within = is_any && address.is_ipv4() == other.is_ipv4();
+                let is_chosen = address.port() != 0;
+                let at_one_port = is_chosen && address.port() == other.port();
+                at_one_port && (address.ip() == other.ip() || is_within)
+            };
+            if all.iter().any(is_same) {
+                return Err(ConfigError::new(format!(
+                    "{address} is listened on twice: {}, {}",
+                    self.in_force("listen"),
+                    self.in_force("admin_listen"),
+                )));
+            }
+            all.push(address);
+        }
+        Ok(())
+    }
+
     /// A key with its value and where that comes from.
     fn in_force(&self, name: &str) -> String {
         let value = Key::named(name).map(|key| key.show(&self.config).to_string());
@@ -120,6 +145,11 @@ fn unknown(name: &str, place: &str) -> ConfigError {
             format!("{} and the tables [limits], [access] and [[source]]", known.join(", ")),
         ),
     };
+    if name.starts_with("access.") || name.starts_with("access_") {
+        return ConfigError::new(format!(
+            "{place}: [access] is read from the file of --config only"
+        ));
+    }
     // What is written in the place of a key may be anything, a URL with its password too.
     let well_formed = name.len() <= NAME_BYTES_MAX
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));

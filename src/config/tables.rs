@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::redis_url;
+
 /// What is wrong, and where in the file: how many bytes are before it.
 pub(super) type Wrong = (usize, String);
 
@@ -90,9 +92,12 @@ pub(super) fn shown(table: &DeTable<'_>, keys: &[&str], secrets: &[&str]) -> Str
     let mut text = String::new();
     for key in keys {
         if let Some((_, value)) = table.iter().find(|(known, _)| known.get_ref() == key) {
-            let shown = match secrets.contains(key) {
-                true => "***".into(),
-                false => value_of(value.get_ref()),
+            let shown = match value.get_ref() {
+                _ if secrets.contains(key) => "***".into(),
+                DeValue::String(url) if key.ends_with("_url") => {
+                    redis_url::without_passwords(url).into()
+                }
+                other => value_of(other),
             };
             _ = writeln!(text, "{key} = {shown}");
         }

@@ -9,14 +9,16 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Uri};
 
 use super::api::Api;
+use super::caller::Caller;
 use super::connection::too_many;
 use super::error::ApiError;
 use super::origin;
 use super::query::{Query, decoded};
 use super::response::Response;
 use super::route::Route;
-use crate::access::{Arrival, Carried, Refused, Transport};
+use crate::access::{Arrival, Carried, REVOKED, Refused, Transport};
 use crate::audit::Who;
+use crate::clock;
 use crate::config::{Config, Publishing};
 use crate::core::access::{Grants, Pass, Verb};
 use crate::holders::Holder;
@@ -56,7 +58,7 @@ impl Route<'_> {
 pub(super) async fn check(
     parts: &Parts,
     route: Option<Route<'_>>,
-    from: IpAddr,
+    caller: Caller,
     api: &Api,
 ) -> Result<Arc<Pass>, Box<Response>> {
     let refused = |error: ApiError| Err(Box::new(error.into()));
@@ -68,14 +70,17 @@ pub(super) async fn check(
     let need = route.needs();
     let publishes = matches!(need, Need::Create | Need::Of(Verb::Publish, ..));
     if publishes && api.config.publish == Publishing::Off {
+        if api.config.audit {
+            Who::of(None, caller.address).refused(parts.uri.path(), "publishing is off");
+        }
         return refused(ApiError::new(
             StatusCode::FORBIDDEN,
             "publishing is off (publish = \"off\")",
         ));
     }
     let too_much = |too_much| Box::new(too_many(too_much));
-    if publishes {
-        api.holders.publish(&Holder::at(from)).map_err(too_much)?;
+    if let Some(holder) = caller.holder().filter(|_| publishes) {
+        api.holders.publish(&holder).map_err(too_much)?;
     }
     if need == Need::Nothing || need == Need::Socket || api.access.is_open() {
         return Ok(anonymous);
@@ -85,8 +90,8 @@ pub(super) async fn check(
     let admitted = api.access.admit(&carried).await;
     let why = match &admitted {
         Ok(pass) if grants(&pass.grants, need, &api.config) => {
-            if let Some(subject) = pass.subject().cloned().filter(|_| publishes) {
-                api.holders.publish(&Holder::Subject(subject)).map_err(too_much)?;
+            for subject in pass.subjects().filter(|_| publishes) {
+                api.holders.publish(&Holder::Subject(subject.clone())).map_err(too_much)?;
             }
             return Ok(pass.clone());
         }
@@ -97,9 +102,18 @@ pub(super) async fn check(
     };
     if api.config.audit {
         let pass = admitted.as_deref().ok();
-        Who::of(pass, from).refused(&parts.uri.path(), why.text());
+        Who::of(pass, caller.address).refused(parts.uri.path(), why.text());
     }
     Err(Box::new(told(why)))
+}
+
+/// A body may take its time, in which a pass ends or is taken back.
+pub(super) fn check_anew(pass: &Pass, api: &Api) -> Result<(), Box<Response>> {
+    if api.access.has_revoked(pass) {
+        return Err(Box::new(told(Refused::Forbidden(REVOKED))));
+    }
+    let has_ended = pass.ends_ms.is_some_and(|ends_ms| ends_ms <= clock::now_ms());
+    if has_ended { Err(Box::new(told(Refused::Expired))) } else { Ok(()) }
 }
 
 /// With what somebody comes to a socket, and the subprotocol that he is answered.
@@ -118,7 +132,7 @@ pub(super) async fn arrival(
     }
     if carried.has_foreign_cookie() {
         if api.config.audit {
-            Who::of(None, from).refused(&uri.path(), FOREIGN_COOKIE);
+            Who::of(None, from).refused(uri.path(), FOREIGN_COOKIE);
         }
         return Err(Box::new(told(Refused::Forbidden(FOREIGN_COOKIE))));
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
+use super::caller::Caller;
 use super::error::ApiError;
 use super::gate::Gate;
 use super::origin::Cors;
@@ -22,8 +23,8 @@ use super::response::{Content, Response, answer, closing, json_answer};
 use super::route::Route;
 use super::{allowed, page, tasks};
 use crate::access::Access;
-use crate::audit::Who;
 use crate::config::Config;
+use crate::core::access::Pass;
 use crate::core::account::{Account, Charge, Kind};
 use crate::holders::Holders;
 use crate::id::ThreadId;
@@ -48,6 +49,13 @@ pub(crate) struct Api {
     pub(crate) holders: Arc<Holders>,
 }
 
+/// Who publishes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct By<'a> {
+    pub(super) pass: &'a Pass,
+    pub(super) from: IpAddr,
+}
+
 /// What the API asks of the running server; the counts are of the whole process.
 pub(crate) trait Live: Send + Sync {
     /// How many viewers a thread has.
@@ -70,11 +78,11 @@ pub(crate) trait Live: Send + Sync {
 
 /// Answers a request. Its body is read to the end, so that the connection can go on; where that
 /// fails, the answer closes the connection.
-pub(super) async fn respond(request: Request<Incoming>, from: IpAddr, api: &Api) -> Response {
+pub(super) async fn respond(request: Request<Incoming>, caller: Caller, api: &Api) -> Response {
     let (parts, mut body) = request.into_parts();
     let route = Route::of(parts.uri.path(), api.config.diagnostics)
         .filter(|route| api.config.admin_listen.is_none() || !route.is_of_admin());
-    let allowed = allowed::check(&parts, route, from, api).await;
+    let allowed = allowed::check(&parts, route, caller, api).await;
     let wanted = allowed.is_ok() && route.is_some_and(|route| route.takes_body(&parts.method));
     let limits = &api.config.limits;
     let queues = &api.gate.bodies;
@@ -83,10 +91,13 @@ pub(super) async fn respond(request: Request<Incoming>, from: IpAddr, api: &Api)
     let mut answer = match (allowed, body) {
         (Err(refusal), Ok(_)) => *refusal,
         (Err(refusal), Err(_)) => closing(*refusal),
-        (Ok(pass), Ok(body)) => {
-            let who = api.config.audit.then(|| Who::of(Some(&pass), from));
-            dispatch(&parts, route, body, who, api).await.unwrap_or_else(Response::from)
-        }
+        (Ok(pass), Ok(body)) => match allowed::check_anew(&pass, api) {
+            Ok(()) => {
+                let by = By { pass: &pass, from: caller.address };
+                dispatch(&parts, route, body, Some(by), api).await.unwrap_or_else(Response::from)
+            }
+            Err(refusal) => *refusal,
+        },
         (Ok(_), Err(unread)) => closing(unread.into()),
     };
     cors.mark(&mut answer);
@@ -112,7 +123,7 @@ async fn dispatch(
     parts: &Parts,
     route: Option<Route<'_>>,
     body: Received,
-    who: Option<Who>,
+    by: Option<By<'_>>,
     api: &Api,
 ) -> Result<Response, ApiError> {
     let path = parts.uri.path();
@@ -137,12 +148,12 @@ async fn dispatch(
         Route::SourceInfo(source, id) => tasks::stream_info(api, Some(source), id).await,
         Route::Triage => {
             let _turn = turn(api, body.bytes.len()).await?;
-            tasks::triage(api, who, &parts.headers, &body.bytes).await
+            tasks::triage(api, by, &parts.headers, &body.bytes).await
         }
-        Route::Revocations => tasks::revoke(api, &parts.headers, &body.bytes).await,
+        Route::Revocations => tasks::revoke(api, by, &parts.headers, &body.bytes).await,
         Route::Publish(thread, call) => {
             let _turn = turn(api, body.bytes.len()).await?;
-            tasks::publish(api, who, thread, call, &parts.headers, &body.bytes).await
+            tasks::publish(api, by, thread, call, &parts.headers, &body.bytes).await
         }
         // Handshakes are answered before a request comes here.
         Route::Socket(_) => Err(nothing()),

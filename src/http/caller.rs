@@ -7,6 +7,7 @@ use hyper::HeaderMap;
 use hyper::header::{FORWARDED, HeaderName, HeaderValue};
 
 use crate::config::Network;
+use crate::holders::Holder;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -15,42 +16,57 @@ pub(super) fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.has(peer))
 }
 
-/// Where a request comes from that came over a connection from `peer`.
-///
-/// Each proxy adds whom it was asked by behind what it was told, so what is told counts from its end on, as
-/// long as those who told it are trusted. A proxy passes on what it does not know: where the two headers
-/// differ, one of them is the client's own, and neither counts.
-pub(super) fn address_of(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> IpAddr {
-    if !is_trusted(peer, trusted) {
-        return peer;
-    }
-    let forwarded = list(headers, &FORWARDED).map(|list| walk(list, peer, trusted, of_forwarded));
-    let listed = list(headers, &X_FORWARDED_FOR).map(|list| walk(list, peer, trusted, of_list));
-    match (forwarded, listed) {
-        (Some(one), Some(other)) if one != other => peer,
-        (one, other) => one.or(other).unwrap_or(peer),
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// From where.
+    pub(super) address: IpAddr,
+    /// A proxy asks that is trusted, and for nobody: it looks whether the server lives, for example.
+    pub(super) is_proxy: bool,
+}
+
+impl Caller {
+    /// Who asks over a connection from `peer`.
+    ///
+    /// Each proxy adds whom it was asked by behind what it was told, so what is told counts from its end on, as
+    /// long as those who told it are trusted. What a proxy does not know it passes on as a client sent it:
+    /// `Forwarded` counts only where there is no `X-Forwarded-For`, which most proxies write.
+    pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
+        if !is_trusted(peer, trusted) {
+            return Self { address: peer, is_proxy: false };
+        }
+        let mut told = headers.get_all(X_FORWARDED_FOR).iter().peekable();
+        if told.peek().is_some() {
+            let items = told.rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+            let address = walk(items.map(of_list), peer, trusted);
+            return Self { address, is_proxy: false };
+        }
+        let mut told = headers.get_all(FORWARDED).iter().peekable();
+        if told.peek().is_some() {
+            let items = told.rev().flat_map(|line| split(line, ',').into_iter().rev());
+            let address = walk(items.map(of_forwarded), peer, trusted);
+            return Self { address, is_proxy: false };
+        }
+        Self { address: peer, is_proxy: true }
     }
 }
 
-/// The items of a header that is a list, the last one first; none where it is not there.
-fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<impl Iterator<Item = &'a str>> {
-    let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    let text = |line| std::str::from_utf8(line).unwrap_or_default();
-    let is_there = !lines.is_empty();
-    let items = lines.into_iter().rev().flat_map(move |line| text(line).rsplit(','));
-    is_there.then_some(items.map(str::trim))
+impl Caller {
+    /// Whose requests count together; a proxy's own are not limited.
+    pub(super) fn holder(self) -> Option<Holder> {
+        (!self.is_proxy).then(|| Holder::at(self.address))
+    }
 }
 
-fn walk<'a>(
-    items: impl Iterator<Item = &'a str>,
+/// The first of these addresses that is none of a proxy, or the last that can be read.
+fn walk(
+    addresses: impl Iterator<Item = Option<IpAddr>>,
     peer: IpAddr,
     trusted: &[Network],
-    read: impl Fn(&str) -> Option<IpAddr>,
 ) -> IpAddr {
     let mut last = peer;
-    for item in items {
-        // Behind what cannot be read nothing is known.
-        let Some(address) = read(item) else { break };
+    // Behind what cannot be read nothing is known.
+    for address in addresses.map_while(|address| address) {
         last = address;
         if !is_trusted(address, trusted) {
             break;
@@ -59,15 +75,35 @@ fn walk<'a>(
     last
 }
 
+/// The parts between separators that are not in quotes; one that cannot be read, where a quote does not end.
+fn split(line: &HeaderValue, separator: char) -> Vec<&str> {
+    let text = line.to_str().unwrap_or_default();
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = text.split(|c| {
+        let is_end = c == separator && !quoted;
+        if !std::mem::take(&mut escaped) {
+            escaped = quoted && c == '\\';
+            quoted ^= c == '"';
+        }
+        is_end
+    });
+    let parts: Vec<_> = parts.collect();
+    if quoted { vec![""] } else { parts }
+}
+
 /// The address of an element of `Forwarded` (RFC 7239 §4).
 fn of_forwarded(element: &str) -> Option<IpAddr> {
-    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
-    of_list(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+    let element = HeaderValue::from_str(element).ok()?;
+    let pairs = split(&element, ';').into_iter().filter_map(|pair| pair.trim().split_once('='));
+    let mut values = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for")).map(|(_, it)| it);
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    of_list(quoted.unwrap_or(value).as_bytes())
 }
 
 /// An address, with its port or without.
-fn of_list(text: &str) -> Option<IpAddr> {
+fn of_list(item: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(item).ok()?.trim();
     let in_brackets = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = in_brackets.unwrap_or(text).parse();
     let address = address.or_else(|_| text.parse().map(|address: SocketAddr| address.ip()));
@@ -85,7 +121,10 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        address_of(&map, peer.parse().unwrap(), &trusted).to_string()
+        let caller = Caller::of(&map, peer.parse().unwrap(), &trusted);
+        let is_trusted = is_trusted(peer.parse().unwrap(), &trusted);
+        assert_eq!(caller.is_proxy, is_trusted && headers.is_empty());
+        caller.address.to_string()
     }
 
     #[test]
@@ -112,10 +151,25 @@ mod tests {
             ("127.0.0.1", &[("forwarded", "for=unknown")], "127.0.0.1"),
             ("127.0.0.1", &[("forwarded", "for=_hidden, for=10.0.0.2")], "10.0.0.2"),
             ("127.0.0.1", &[("forwarded", "for=1.2.3.4"), (listed, "1.2.3.4")], "1.2.3.4"),
-            // One of them is the client's own.
-            ("127.0.0.1", &[("forwarded", "for=1.2.3.4"), (listed, "5.6.7.8")], "127.0.0.1"),
+            ("127.0.0.1", &[("forwarded", "for=9.9.9.9"), (listed, "1.2.3.4")], "1.2.3.4"),
+            // What a client put into quotes is his own.
+            ("127.0.0.1", &[("forwarded", "host=\"x;for=9.9.9.9;y\";for=1.2.3.4")], "1.2.3.4"),
+            (
+                "127.0.0.1",
+                &[("forwarded", "for=9.9.9.9, host=\"x, for=8.8.8.8\";for=1.2.3.4")],
+                "1.2.3.4",
+            ),
+            ("127.0.0.1", &[("forwarded", "for=9.9.9.9;for=1.2.3.4")], "127.0.0.1"),
+            ("127.0.0.1", &[("forwarded", "host=\"x, for=1.2.3.4")], "127.0.0.1"),
+            ("127.0.0.1", &[("forwarded", "host=\"\\\"\";for=1.2.3.4")], "1.2.3.4"),
         ] {
             assert_eq!(found(peer, headers), expected, "{peer} {headers:?}");
         }
+        // What a client adds that is no text spoils nothing but itself.
+        let mut map = HeaderMap::new();
+        map.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 1.2.3.4").unwrap());
+        let trusted = ["127.0.0.1".parse().unwrap()];
+        let caller = Caller::of(&map, "127.0.0.1".parse().unwrap(), &trusted);
+        assert_eq!(caller.address.to_string(), "1.2.3.4");
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::allowed;
 use super::api::{self, Api};
-use super::caller;
+use super::caller::{self, Caller};
 use super::error::ApiError;
 use super::gate::Place;
 use super::handshake;
@@ -48,6 +48,12 @@ const LAST_TOTAL: Duration = Duration::from_secs(2);
 /// After the shutdown has begun, a connection that was answered before is left open for so long:
 /// what its client had sent by then is answered.
 const DRAIN_GRACE: Duration = Duration::from_millis(50);
+
+/// Who is refused so was not looked at before.
+const NOT_LOOKED_AT: [(StatusCode, &str); 2] = [
+    (StatusCode::MISDIRECTED_REQUEST, "another Host"),
+    (StatusCode::TOO_MANY_REQUESTS, "too much"),
+];
 
 /// Where connections come in.
 #[derive(Debug, Clone, Copy)]
@@ -95,19 +101,23 @@ impl Serving {
     /// Serves a connection until it ends or is handed over.
     pub(super) async fn serve(
         self,
-        mut stream: TcpStream,
+        stream: TcpStream,
         peer: SocketAddr,
         last: Option<OwnedSemaphorePermit>,
     ) {
-        let peer = match self.passed_on(&mut stream, peer.ip()).await {
-            Ok(peer) => peer,
-            Err(error) => return tracing::debug!(%peer, %error, "connection_failed"),
-        };
+        let served = self.of_its_peer(stream, peer.ip(), last.is_some());
         if last.is_some() {
             // Dropped: its time is over.
-            _ = timeout(LAST_TOTAL, self.requests(stream, peer, true)).await;
+            _ = timeout(LAST_TOTAL, served).await;
         } else {
-            self.requests(stream, peer, false).await;
+            served.await;
+        }
+    }
+
+    async fn of_its_peer(self, mut stream: TcpStream, peer: IpAddr, is_last: bool) {
+        match self.passed_on(&mut stream, peer).await {
+            Ok(peer) => self.requests(stream, peer, is_last).await,
+            Err(error) => tracing::debug!(%peer, %error, "connection_failed"),
         }
     }
 
@@ -200,7 +210,13 @@ impl Serving {
 impl Connection<'_> {
     async fn answer(&self, request: Request<Incoming>) -> Response {
         self.was_asked.store(true, Relaxed);
+        let audited = self.api.config.audit.then(|| request.uri().path().to_owned());
         let answer = self.answer_as_ever(request).await;
+        if let Some(path) = audited
+            && let Some(why) = NOT_LOOKED_AT.iter().find(|(status, _)| *status == answer.status())
+        {
+            Who::of(None, self.peer).refused(&path, why.1);
+        }
         let goes_on =
             answer.status() == StatusCode::SWITCHING_PROTOCOLS || !*self.draining.borrow();
         if goes_on { answer } else { closing(answer) }
@@ -215,14 +231,14 @@ impl Connection<'_> {
             return closing(refusal.into());
         }
         let trusted = &self.api.config.trusted_proxies;
-        let from = caller::address_of(request.headers(), self.peer, trusted);
+        let caller = Caller::of(request.headers(), self.peer, trusted);
         let route = Route::of(request.uri().path(), self.api.config.diagnostics);
         if self.door.is_admin {
             return api::respond_to_admin(request, self.api).await;
         }
         if self.is_last {
             return closing(match route {
-                Some(Route::Health) => api::respond(request, from, self.api).await,
+                Some(Route::Health) => api::respond(request, caller, self.api).await,
                 _ => full("the server has no files left"),
             });
         }
@@ -230,7 +246,7 @@ impl Connection<'_> {
             let config = &self.api.config;
             let (mut answer, purpose) = handshake::answer(&request, endpoint, config);
             if let Some(purpose) = purpose {
-                match self.comes(&request, from, purpose).await {
+                match self.comes(&request, caller, purpose).await {
                     Ok((newcomer, protocol)) => {
                         let protocol = protocol.map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
                         answer.headers_mut().extend(protocol);
@@ -247,17 +263,21 @@ impl Connection<'_> {
             return full("the server has too many connections");
         }
         // Of those who come through a proxy, each has a place for as long as he asks.
-        let _seat = match self.sit(from) {
+        let _seat = match self.sit(caller) {
             Ok(seat) => seat,
             Err(too_much) => return too_many(too_much),
         };
-        api::respond(request, from, self.api).await
+        api::respond(request, caller, self.api).await
     }
 
-    /// A place for who comes through a proxy: others have it for their connection.
-    fn sit(&self, from: IpAddr) -> Result<Option<Seat>, TooMuch> {
-        let is_proxy = caller::is_trusted(self.peer, &self.api.config.trusted_proxies);
-        if is_proxy { self.api.holders.sit(Holder::at(from)) } else { Ok(None) }
+    /// A place for who comes through a proxy: others have it for their connection, and the proxy itself
+    /// needs none.
+    fn sit(&self, caller: Caller) -> Result<Option<Seat>, TooMuch> {
+        let is_passed_on = caller::is_trusted(self.peer, &self.api.config.trusted_proxies);
+        match caller.holder() {
+            Some(holder) if is_passed_on => self.api.holders.sit(holder),
+            _ => Ok(None),
+        }
     }
 
     /// Who opens a socket, and the subprotocol that he is answered.
@@ -267,28 +287,27 @@ impl Connection<'_> {
     async fn comes(
         &self,
         request: &Request<Incoming>,
-        from: IpAddr,
+        caller: Caller,
         purpose: Purpose,
     ) -> Result<(Newcomer, Option<HeaderValue>), Box<Response>> {
         let holders = &self.api.holders;
         let busy = |too_much| Box::new(too_many(too_much));
-        holders.attach(&Holder::at(from)).map_err(busy)?;
-        let mut seats = Vec::from_iter(self.sit(from).map_err(busy)?);
-        let (arrival, protocol) =
-            allowed::arrival(request.headers(), request.uri(), from, self.api).await?;
-        if let Arrival::Granted(pass, _) = &arrival
-            && let Some(subject) = pass.subject().cloned().map(Holder::Subject)
-        {
-            holders.attach(&subject).map_err(busy)?;
-            seats.extend(holders.sit(subject).map_err(busy)?);
+        if let Some(holder) = caller.holder() {
+            holders.attach(&holder).map_err(busy)?;
         }
-        if let Arrival::Refused(refused) = &arrival
-            && self.api.config.audit
-        {
-            Who::of(None, from).refused(&request.uri().path(), refused.text());
+        let mut seats = Vec::from_iter(self.sit(caller).map_err(busy)?);
+        let mut subjects = Vec::new();
+        let (arrival, protocol) =
+            allowed::arrival(request.headers(), request.uri(), caller.address, self.api).await?;
+        if let Arrival::Granted(pass, _) = &arrival {
+            for subject in pass.subjects().cloned().map(Holder::Subject) {
+                holders.attach(&subject).map_err(busy)?;
+                seats.extend(holders.sit(subject.clone()).map_err(busy)?);
+                subjects.push(subject);
+            }
         }
         seats.extend(self.seat.lock().take());
-        let guest = Guest { from, seats };
+        let guest = Guest { from: caller.address, seats, subjects };
         Ok((Newcomer { purpose, arrival, guest }, protocol))
     }
 

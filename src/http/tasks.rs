@@ -6,18 +6,18 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use serde_json::json;
 
-use super::api::Api;
+use super::api::{Api, By};
 use super::body::Members;
 use super::error::{ApiError, IDEMPOTENCY_KEY};
 use super::query::{Query, decoded};
 use super::reads::Subject;
 use super::response::{JSON, Response, answer, json_answer};
 use super::route::Call;
-use crate::audit::Who;
+use crate::audit::{Publishing, Who};
 use crate::core::access::{Revocation, Revoked};
 use crate::core::source::NoThread;
-use crate::id::ThreadId;
-use crate::log::REVOKED_BYTES_MAX;
+use crate::id::{StreamId, ThreadId};
+use crate::log::{LogError, REVOKED_BYTES_MAX};
 use crate::publish::{NewTask, Status, TaskStreamManager, ThreadManager, Update};
 
 /// How many tasks a list holds where the request does not say.
@@ -76,11 +76,11 @@ pub(super) async fn stream_info(
 /// `POST /api/v1/triage`
 pub(super) async fn triage(
     api: &Api,
-    who: Option<Who>,
+    by: Option<By<'_>>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, ApiError> {
-    let publisher = publisher(api, headers)?;
+    let publisher = publisher(api, by, headers)?;
     let members = Members::of(headers, body)?;
     let task = NewTask {
         query: members.string("query")?,
@@ -90,10 +90,8 @@ pub(super) async fn triage(
         tags: members.optional_strings("tags")?.unwrap_or_default(),
         context: members.optional_fields("context")?.unwrap_or_default(),
     };
-    let thread = publisher.create(task).await?;
-    if let Some(who) = who {
-        who.published("triage", &thread, None);
-    }
+    let publishing = publishing(api, by, "triage", None);
+    let thread = told(publisher.create(task).await, publishing, |thread| (thread.clone(), None))?;
     let mut made = json!({
         "thread_id": thread.as_str(),
         "status": Status::Queued.as_str(),
@@ -108,34 +106,47 @@ pub(super) async fn triage(
 /// `POST /api/v1/tasks/{thread_id}/…`
 pub(super) async fn publish(
     api: &Api,
-    who: Option<Who>,
+    by: Option<By<'_>>,
     thread: &str,
     call: Call,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, ApiError> {
     let thread = thread_id(thread)?;
-    let threads = publisher(api, headers)?;
+    let threads = publisher(api, by, headers)?;
     let members = Members::of(headers, body)?;
-    let stream_id = match call {
-        Call::Update => threads.add_update(&thread, update(&members)?).await?,
+    let begun = || publishing(api, by, call.name(), Some(&thread));
+    let (done, publishing) = match call {
+        Call::Update => {
+            let update = update(&members)?;
+            let publishing = begun();
+            (threads.add_update(&thread, update).await, publishing)
+        }
         Call::Status => {
             let status = members.string("status")?.parse::<Status>();
             let status = status.map_err(|unknown| ApiError::wrong("status", unknown))?;
-            threads.set_status(&thread, status).await?
+            let publishing = begun();
+            (threads.set_status(&thread, status).await, publishing)
         }
-        Call::Result => threads.set_result(&thread, members.any("result")?).await?,
-        Call::Error => threads.set_error(&thread, &members.string("error_message")?).await?,
+        Call::Result => {
+            let result = members.any("result")?;
+            let publishing = begun();
+            (threads.set_result(&thread, result).await, publishing)
+        }
+        Call::Error => {
+            let message = members.string("error_message")?;
+            let publishing = begun();
+            (threads.set_error(&thread, &message).await, publishing)
+        }
     };
-    if let Some(who) = who {
-        who.published(call.name(), &thread, Some(stream_id));
-    }
+    let stream_id = told(done, publishing, |stream_id| (thread.clone(), Some(*stream_id)))?;
     Ok(json_answer(StatusCode::ACCEPTED, &json!({ "stream_id": stream_id.to_string() })))
 }
 
 /// `POST /api/v1/revocations`
 pub(super) async fn revoke(
     api: &Api,
+    by: Option<By<'_>>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, ApiError> {
@@ -158,20 +169,60 @@ pub(super) async fn revoke(
     let seconds = seconds.map_err(|_| ApiError::wrong("issued_before", "has to be a time"))?;
     let issued_before_ms = seconds.map(|seconds| seconds.saturating_mul(1000));
     let days = api.config.access.revocation_days;
+    if let Some(By { pass, from }) = by.filter(|_| api.config.audit) {
+        Who::of(Some(pass), from).revoked(name, text);
+    }
     api.log.revoke(Revocation { of, issued_before_ms }, days).await?;
     Ok(json_answer(StatusCode::ACCEPTED, &json!({ "message": "Revoked" })))
 }
 
-/// What publishes for a request: once for all that come with the same key.
-fn publisher(api: &Api, headers: &HeaderMap) -> Result<ThreadManager, ApiError> {
+/// A publication that begins, where the audit is to tell of it.
+fn publishing(
+    api: &Api,
+    by: Option<By<'_>>,
+    what: &'static str,
+    thread: Option<&ThreadId>,
+) -> Option<Publishing> {
+    let By { pass, from } = by.filter(|_| api.config.audit)?;
+    Some(Who::of(Some(pass), from).publishing(what, thread))
+}
+
+/// What came of it is told.
+fn told<T>(
+    done: Result<T, LogError>,
+    publishing: Option<Publishing>,
+    what: impl FnOnce(&T) -> (ThreadId, Option<StreamId>),
+) -> Result<T, LogError> {
+    match (publishing, &done) {
+        (Some(publishing), Ok(done)) => {
+            let (thread, stream_id) = what(done);
+            publishing.done(&thread, stream_id);
+        }
+        // Nobody knows: it tells that itself.
+        (None, _) | (_, Err(LogError::Unknown { .. })) => {}
+        (Some(publishing), Err(_)) => publishing.failed(),
+    }
+    done
+}
+
+/// What publishes for a request: once for all that come with the same key and of the same subject.
+fn publisher(
+    api: &Api,
+    by: Option<By<'_>>,
+    headers: &HeaderMap,
+) -> Result<ThreadManager, ApiError> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(api.threads.clone()) };
+    let threads = match by.map(|by| by.pass.name()) {
+        Some(Some(name)) => api.threads.of_subject(&name),
+        _ => api.threads.clone(),
+    };
+    let Some(key) = keys.next() else { return Ok(threads) };
     if keys.next().is_some() {
         return Err(ApiError::malformed(format!("a request has one {IDEMPOTENCY_KEY}")));
     }
     let key = key.to_str().unwrap_or_default().parse();
     let key = key.map_err(|why| ApiError::malformed(format!("{IDEMPOTENCY_KEY}: {why}")))?;
-    Ok(api.threads.with_idempotency_key(key))
+    Ok(threads.with_idempotency_key(key))
 }
 
 fn update(members: &Members) -> Result<Update, ApiError> {

@@ -40,15 +40,14 @@ pub(super) fn of_fields<'a>(
 ) -> Option<Revocation> {
     let (mut of, mut issued_before_ms) = (None, None);
     for (name, value) in fields {
-        let value =
-            std::str::from_utf8(value).ok().filter(|value| value.len() <= NAME_BYTES_MAX)?;
+        let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= NAME_BYTES_MAX);
         match std::str::from_utf8(name) {
-            Ok(SUBJECT) => of = Some(Revoked::Subject(Arc::from(value))),
-            Ok(TOKEN_ID) => of = Some(Revoked::Token(Arc::from(value))),
+            Ok(SUBJECT) => of = Some(Revoked::Subject(Arc::from(text?))),
+            Ok(TOKEN_ID) => of = Some(Revoked::Token(Arc::from(text?))),
             // What cannot be read takes all back.
             Ok(ISSUED_BEFORE) => {
-                issued_before_ms =
-                    value.parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1000));
+                let seconds = text.and_then(|text| text.parse::<u64>().ok());
+                issued_before_ms = seconds.map(|seconds| seconds.saturating_mul(1000));
             }
             _ => {}
         }
@@ -99,6 +98,7 @@ mod tests {
         }
         for (fields, revoked) in [
             (&[("x", "y")][..], None),
+            (&[("subject", "ada"), ("x", &"y".repeat(5_000))], Some(None)),
             (&[], None),
             (&[("subject", "ada"), ("issued_before", "soon")], Some(None)),
             (

@@ -5,7 +5,7 @@
 const KEPT = "taskcast.token";
 const LINK = "link.";
 const LINK_HEAD_BYTES = 24; // its end and its id; behind them is SOURCE:ID
-const IN_FRAGMENT = /^#(?:(.*)&)?token=([^&]*)$/;
+const NAMED = "token=";
 
 let held = "";
 
@@ -72,10 +72,11 @@ function taskOf(given) {
  * page is of another source from here on.
  */
 export function takeFromAddress(agent) {
-  const match = IN_FRAGMENT.exec(location.hash);
-  if (!match) return false;
-  const [, beside, written] = match;
-  const given = decoded(written);
+  const parts = location.hash.slice(1).split("&");
+  const tokens = parts.filter((part) => part.startsWith(NAMED));
+  if (tokens.length === 0) return false;
+  const beside = parts.find((part) => !part.startsWith(NAMED));
+  const given = decoded(tokens[0].slice(NAMED.length));
   keep(given);
   const query = new URLSearchParams(location.search);
   const before = query.get("source");

@@ -1,5 +1,7 @@
 //! The manager of tasks: makes them, changes their state, reads it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
@@ -21,12 +23,26 @@ use crate::log::{
 pub struct ThreadManager {
     log: Log,
     key: Option<IdempotencyKey>,
+    /// Whose publications are told apart from those of others under the same key.
+    subject: Option<Arc<str>>,
 }
 
 impl ThreadManager {
     /// A manager of the tasks in this log.
     pub fn new(log: Log) -> Self {
-        Self { log, key: None }
+        Self { log, key: None, subject: None }
+    }
+
+    /// The same manager for what this one publishes: what others publish under the same key is
+    /// something else.
+    #[must_use]
+    pub fn of_subject(&self, subject: &str) -> Self {
+        Self { subject: Some(subject.into()), ..self.clone() }
+    }
+
+    fn id(&self, path: &[&str], content: &[impl AsRef<str>]) -> PublicationId {
+        let path: Vec<_> = path.iter().copied().chain(self.subject.as_deref()).collect();
+        id(&self.key, &path, content)
     }
 
     /// The same manager for a change that its caller may ask for again: whatever has this key, of
@@ -34,7 +50,7 @@ impl ThreadManager {
     /// same; who asks for something else with it gets [`LogError::KeyUsed`].
     #[must_use]
     pub fn with_idempotency_key(&self, key: IdempotencyKey) -> Self {
-        Self { log: self.log.clone(), key: Some(key) }
+        Self { key: Some(key), ..self.clone() }
     }
 
     /// Makes a task with the status `queued`.
@@ -46,7 +62,7 @@ impl ThreadManager {
         let thread = new_thread_id()?;
         let now = Moment::now();
         let publication = Publication {
-            id: id(&self.key, &["triage"], &task.content()),
+            id: self.id(&["triage"], &task.content()),
             must_exist: false,
             writes: vec![
                 Write::Status(Status::Queued.to_string()),
@@ -69,7 +85,7 @@ impl ThreadManager {
         status: Status,
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
-        let id = id(&self.key, &["status", thread.as_str()], &[status.as_str()]);
+        let id = self.id(&["status", thread.as_str()], &[status.as_str()]);
         let writes = vec![Write::Status(status.to_string())];
         self.change(id, thread, now, writes, vec![status_change(thread, now, status)]).await
     }
@@ -85,7 +101,7 @@ impl ThreadManager {
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
         let content = [&*update.message, &update.update_type, update.metadata.get()];
-        let id = id(&self.key, &["updates", thread.as_str()], &content);
+        let id = self.id(&["updates", thread.as_str()], &content);
         let kept = update.kept(&now.iso8601()).map_err(not_json)?;
         let event = thread_update(thread, now, &update);
         self.change(id, thread, now, vec![Write::Update(kept)], vec![event]).await
@@ -102,7 +118,7 @@ impl ThreadManager {
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
         let result = to_raw_value(result).map_err(not_json)?;
-        let id = id(&self.key, &["result", thread.as_str()], &[result.get()]);
+        let id = self.id(&["result", thread.as_str()], &[result.get()]);
         let event = result_set(thread, now, result.get());
         let writes = vec![Write::Result(result.get().to_owned())];
         self.change(id, thread, now, writes, vec![event]).await
@@ -118,7 +134,7 @@ impl ThreadManager {
         error_message: &str,
     ) -> Result<StreamId, LogError> {
         let now = Moment::now();
-        let id = id(&self.key, &["error", thread.as_str()], &[error_message]);
+        let id = self.id(&["error", thread.as_str()], &[error_message]);
         let writes =
             vec![Write::Error(error_message.to_owned()), Write::Status(Status::Failed.to_string())];
         let events =

@@ -340,7 +340,8 @@ impl Worker {
                 }
                 Effect::Refused { socket, pass, task, why } => {
                     if let Some(from) = self.sockets.address_of(socket) {
-                        Who::of(pass.as_deref(), from).refused(&task.unwrap_or_default(), why);
+                        Who::of(pass.as_deref(), from)
+                            .refused(task.as_deref().unwrap_or_default(), why);
                     }
                 }
                 Effect::LagClosed(followed, lag_entries) => {

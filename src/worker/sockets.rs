@@ -21,7 +21,7 @@ use crate::sys::send::{Sender, Target, send};
 use crate::worker::followed::Followed;
 
 /// What somebody is told who has as many sockets as he may.
-const TOO_MANY: &str = "the token has as many connections as it may";
+const TOO_MANY: &str = "the token has as many connections as it may, or opens them too fast";
 
 /// The sockets, each in its slot of the fan-out.
 pub(super) struct Sockets {
@@ -70,7 +70,10 @@ impl Sockets {
             self.slots.resize_with(key.index() + 1, || None);
         }
         let config = &self.shared.config;
-        let counts = !guest.seats.is_empty() || config.limits.subject_connections_max > 0;
+        let limits = &config.limits;
+        let counts = !guest.seats.is_empty()
+            || limits.subject_connections_max > 0
+            || limits.subject_attaches_per_second_max > 0;
         let guest = (counts || config.audit).then(|| Box::new(guest));
         self.slots[key.index()] =
             Some(Socket { key, stream, queued: false, hung_up: false, guest });
@@ -92,15 +95,21 @@ impl Sockets {
         let Some(guest) = self.get(key).and_then(|socket| socket.guest.as_mut()) else {
             return Ok(());
         };
-        let subject = pass.subject().cloned().map(Holder::Subject);
-        // One that is renewed has its place already.
-        if subject.as_ref().is_some_and(|it| guest.seats.iter().any(|seat| seat.is_of(it))) {
-            return Ok(());
+        let busy = |_| Denied::unavailable(TOO_MANY);
+        let (mut seats, of_before): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut guest.seats).into_iter().partition(|seat| !seat.is_of_a_subject());
+        let mut of_before = of_before;
+        for subject in pass.subjects().cloned().map(Holder::Subject) {
+            // One that is renewed has its place already.
+            if let Some(at) = of_before.iter().position(|seat| seat.is_of(&subject)) {
+                seats.push(of_before.swap_remove(at));
+            } else if !guest.subjects.contains(&subject) {
+                holders.attach(&subject).map_err(busy)?;
+                seats.extend(holders.sit(subject.clone()).map_err(busy)?);
+            }
         }
-        guest.seats.retain(|seat| !seat.is_of_a_subject());
-        let seat = subject.map(|subject| holders.sit(subject)).transpose();
-        let seat = seat.map_err(|_| Denied::unavailable(TOO_MANY))?;
-        guest.seats.extend(seat.flatten());
+        guest.seats = seats;
+        guest.subjects = pass.subjects().cloned().map(Holder::Subject).collect();
         Ok(())
     }
 

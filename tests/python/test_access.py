@@ -438,6 +438,18 @@ async def test_who_reads_slowly_is_given_no_frame_that_begins_behind_the_end(ser
         assert 0 < len(frames) < 300
 
 
+def test_a_publication_is_that_of_its_subject(server, worker):
+    """Under the same key, what another one publishes is something else."""
+    path, key = f"/api/v1/tasks/{worker.thread}/updates", {"Idempotency-Key": f"k-{worker.thread}"}
+    ada, bob = (bearer(token({"publish": ["*"]}, sub=name)) for name in ("ada", "bob"))
+    first = request(server, "POST", path, {"message": "m"}, {**ada, **key})[2]
+    again = request(server, "POST", path, {"message": "m"}, {**ada, **key})[2]
+    other = request(server, "POST", path, {"message": "n"}, {**bob, **key})
+    assert first == again and other[0] == 202 and other[2] != first
+    made = [request(server, "POST", "/api/v1/triage", {"query": "q"}, {**who, **key})[2]["thread_id"] for who in (ada, ada, bob)]
+    assert made[0] == made[1] != made[2]
+
+
 def test_publishing_may_be_off(start_server, redis_server, worker):
     server = start_server(redis_server, config='publish = "off"\n' + CONFIG)
     for path, body in [("triage", {"query": "q"}), (f"tasks/{worker.thread}/updates", {"message": "m"})]:
@@ -546,6 +558,14 @@ def test_a_set_of_keys(start_server, redis_server, worker, tmp_path, key_server,
     for pair, kid, code in [(first, "1", 200), (second, "2", 200), (second, None, 200), (second, "1", 401), (first, "2", 401), (KeyPair(algorithm), "1", 401), (first, "3", 401)]:
         assert status(server, worker, pair.token({"watch": ["*"]}, kid)) == code, kid
     assert place == "file" or key_server.asked <= 2, "an unknown key is asked for at most every ten seconds"
+
+
+def test_whose_keys_cannot_be_read_is_not_refused_for_ever(start_server, redis_server, worker, key_server):
+    key_server.behaviour = "fails"
+    config = f'[[access.jwt]]\njwks_url = "{key_server.url}"\n[[access.jwt]]\nsecret = "{SECRET}"\n'
+    server = start_server(redis_server, config=config)
+    assert status(server, worker, KeyPair("ES256").token({"watch": ["*"]})) == 503
+    assert status(server, worker, token({"watch": ["*"]})) == 200
 
 
 def test_what_a_set_of_keys_may_not_be(start_server, redis_server, worker, key_server):

@@ -133,6 +133,26 @@ def test_who_is_no_proxy_says_nothing_of_others(start_server, redis_server, work
     assert 429 in replies
 
 
+def test_what_a_client_says_of_itself_neither_hides_nor_harms(start_server, redis_server, worker):
+    """A proxy passes `Forwarded` on as it came, and adds to a list that may be no text."""
+    config = PROXIED + "audit = true\n" + CONFIG + "[limits]\naddress_connections_max = 2\naddress_publications_per_second_max = 3\n"
+    server = start_server(redis_server, config=config)
+    for n in range(12):
+        with Raw(server) as raw:
+            listed = [b"\xff, 198.51.100.7", b"9.9.9.9, 198.51.100.7"][n % 2]
+            raw.send(
+                f"POST /api/v1/tasks/{worker.thread}/updates HTTP/1.1\r\nHost: localhost\r\nForwarded: for=8.8.8.{n}\r\n"
+                f"X-API-Key: {API_KEY}\r\nContent-Length: 15\r\nX-Forwarded-For: ".encode()
+                + listed + b'\r\n\r\n{"message":"m"}'
+            )
+            status = raw.read_head()[0]
+            assert status in (202, 429)
+        # The proxy itself looks whether the server lives.
+        assert request(server, "GET", "/readyz")[0] == 200
+    assert {line["from"] for line in lines(server, "published")} == {"198.51.100.7"}
+    assert worker.redis.xlen(worker.stream) < 12
+
+
 # The PROXY protocol
 
 
@@ -203,7 +223,7 @@ def test_only_trusted_proxies_pass_connections_on(start_server, redis_server):
 
 def lines(server, event):
     """The lines of an event, each as a dictionary."""
-    found = [line for line in server.log.splitlines() if re.search(rf"\b{event}\b", line)]
+    found = [line for line in server.log.splitlines() if f": {event} " in line]
     return [dict(re.findall(r'(\w+)="?([^" ]*)"?', line)) for line in found]
 
 
@@ -229,6 +249,63 @@ async def test_the_audit_says_who_did_what_and_from_where(start_server, redis_se
     for line in lines(server, "refused"):
         assert line["from"] == ("127.0.0.1" if line["who"] == "eve" else "198.51.100.7")
     assert "s3cr3t" not in server.log and API_KEY not in server.log
+
+
+async def test_who_has_several_tokens_is_all_of_them(start_server, redis_server, worker):
+    config = PROXIED + "audit = true\n" + CONFIG + "[limits]\nsubject_publications_per_second_max = 2\n"
+    server = start_server(redis_server, config=config)
+    replies = [
+        publish(server, worker, {"X-API-Key": API_KEY, **bearer(token(sub=f"somebody {n}"))})[0] for n in range(5)
+    ]
+    assert replies[:2] == [202, 202] and 429 in replies
+    names = {re.search('who="([^"]*)"', line)[1] for line in server.log.splitlines() if ": published " in line}
+    assert names >= {"somebody 0 + workers", "somebody 1 + workers"}
+
+
+async def test_a_token_in_the_first_message_is_paced_too(start_server, redis_server, worker):
+    server = start_server(redis_server, config=CONFIG + "[limits]\nsubject_attaches_per_second_max = 1\n")
+    ada, codes = token({"watch": ["*"]}, sub="ada"), []
+    for _ in range(3):
+        async with connect(server, worker.thread) as ws:
+            await ws.send(json.dumps({"type": "auth", "token": ada}))
+            first = json.loads(await ws.recv())
+            codes.append(1013 if "error" in first else 101)
+            if first.get("type") == "auth":
+                # Renewed, it opens nothing.
+                await ws.send(json.dumps({"type": "auth", "token": ada}))
+                await live(ws)
+    assert codes[0] == 101 and 1013 in codes
+
+
+def test_no_line_of_the_log_is_anybody_elses(start_server, redis_server, worker):
+    server = start_server(redis_server, config="audit = true\n" + CONFIG)
+    name = "a%0A2026-11-28T00:00:00Z  INFO taskcast::published: published who=%22admin%22 %1B[31m%C2%9B".replace(" ", "%20")
+    for path in (f"/api/v1/ws/tasks/{name}", f"/api/v1/tasks/{name}"):
+        for headers in (bearer("nonsense"), bearer(token(sub="a\nb\x1b[31m"))):
+            with Raw(server) as raw:
+                raw.send(raw.handshake_bytes(path, headers))
+                raw.read_head()
+    eventually(lambda: len(lines(server, "refused")) >= 2)
+    text = server.log
+    begins = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z +[A-Z]+ taskcast")
+    assert all(begins.match(line) for line in text.splitlines()) and "\x1b" not in text and "\x9b" not in text
+    assert not any("taskcast::published:" in line.split(" who=")[0] for line in text.splitlines())
+
+
+def test_a_publication_whose_publisher_goes_is_told(start_server, start_redis):
+    own = start_redis()
+    worker = Worker(own.client())
+    worker.redis.set(worker.key("status"), "in_progress")
+    server = start_server(own, config="audit = true\n" + CONFIG)
+    own.pause()
+    with Raw(server) as raw:
+        head = f"POST /api/v1/tasks/{worker.thread}/updates HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {API_KEY}\r\n"
+        raw.send((head + 'Content-Length: 15\r\n\r\n{"message":"m"}').encode())
+        time.sleep(0.5)
+    eventually(lambda: lines(server, "perhaps_published"))
+    own.resume()
+    told = lines(server, "perhaps_published")
+    assert [(line["who"], line["thread_id"]) for line in told] == [("workers", worker.thread)]
 
 
 def test_refusals_are_ten_lines_a_second(start_server, redis_server, worker):
@@ -273,6 +350,19 @@ def test_several_addresses(redis_server, tmp_path):
         finally:
             process.terminate()
             process.stderr.read()
+
+
+@pytest.mark.parametrize("config", [
+    'listen = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{port}"\n',
+    'listen = "127.0.0.1:{port}"\nadmin_listen = "0.0.0.0:{port}"\n',
+    'listen = ["127.0.0.1:{port}", "127.0.0.1:{port}"]\n',
+])
+def test_an_address_is_listened_on_once(tmp_path, config):
+    path = tmp_path / "taskcast.toml"
+    path.write_text(config.format(port=processes.free_port()))
+    argv = [processes.binary(), "serve", "--embedded", "--config", path]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, env=processes.environment())
+    assert done.returncode == 2 and "is listened on twice" in done.stderr, done.stderr
 
 
 def test_what_is_for_those_who_look_after_the_server_is_there_only(start_server, redis_server):

@@ -241,8 +241,9 @@ def test_the_page_says_why_it_may_not(server, worker, config, visit):
     assert "grant" in visit.texts("#connection")[0]
     assert not visit.page.is_visible("#absent")
     # A token of another kind travels the same way.
-    visit.page.goto(f"{server.http}/#{another.thread}&token={API_KEY.replace(' ', '%20')}")
+    visit.page.goto(f"{server.http}/#{another.thread}&token={API_KEY.replace(' ', '%20')}&token=other&x=y")
     visit.eventually(STATE.format("live"))
+    assert visit.page.url == f"{server.http}/#{another.thread}"
 
 
 def test_the_page_takes_a_link_to_a_task_of_a_source(server, redis_server, config, visit):

@@ -8,6 +8,7 @@ import time
 import processes
 import pytest
 from processes import eventually, request
+from rawsocket import Raw
 from support import Worker, closed, connect, initial, receive
 from tokens import API_KEY, CONFIG, bearer, token
 
@@ -114,6 +115,36 @@ def test_entries_that_are_none_are_passed_over(start_server, redis_server, worke
     server = start_server(redis_server, config=CONFIG)
     assert status(server, worker, ada) == 403
     assert status(server, worker, API_KEY) == 200
+
+
+def test_an_entry_ahead_of_the_clock_hides_none_that_comes(start_server, redis_server, worker):
+    redis = redis_server.client()
+    redis.xadd(STREAM, {"subject": "ada"}, id="99999999999999-0")
+    server = start_server(redis_server, config=CONFIG)
+    assert status(server, worker, token({"watch": ["*"]}, sub="ada")) == 403
+    redis.delete(STREAM)
+    revoke(redis_server, "--subject", "bob")
+    eventually(lambda: status(server, worker, token({"watch": ["*"]}, sub="bob")) == 403)
+    assert status(server, worker, token({"watch": ["*"]}, sub="ada")) == 403
+
+
+def test_a_body_that_comes_slowly_publishes_nothing_by_a_revoked_token(start_server, redis_server, worker):
+    server = start_server(redis_server, config=CONFIG)
+    ada, path = token({"publish": ["*"]}, sub="ada"), f"/api/v1/tasks/{worker.thread}/updates"
+    ends = token({"publish": ["*"]}, seconds=-27)
+    with Raw(server) as slow, Raw(server) as late:
+        for raw, credential in ((slow, ada), (late, ends)):
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {credential}\r\n"
+            raw.send((head + 'Content-Length: 15\r\n\r\n{"mess').encode())
+        time.sleep(0.3)
+        revoke(redis_server, "--subject", "ada")
+        eventually(lambda: request(server, "POST", path, {"message": "m"}, bearer(ada))[0] == 403)
+        time.sleep(3.5)
+        before = worker.redis.xlen(worker.stream)
+        for raw, code in ((slow, 403), (late, 401)):
+            raw.send(b'age":"m"}')
+            assert raw.read_head()[0] == code
+    assert worker.redis.xlen(worker.stream) == before
 
 
 def test_many_are_read_before_anybody_is_let_in(start_server, redis_server, worker):

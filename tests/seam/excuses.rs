@@ -119,10 +119,15 @@ impl Of<'_> {
         // What is read again may look like what was there before.
         let had_more = (self.viewer().place.pushed..self.world().updates.len())
             .any(|number| self.is_read_again(number) && !self.is_read_again(number - 1));
-        let is_hidden = had_more && self.world().times_of(self.class) == Times::Vary;
+        let time_of = |number: Number| self.world().updates[number].time_us;
+        let is_hidden = |number| {
+            let of_class = self.viewer().withheld.iter().filter(|it| self.is_of_class(it));
+            self.world().times_of(self.class) == Times::Vary
+                || of_class.into_iter().any(|withheld| time_of(*withheld) == time_of(number))
+        };
         add(
             "loss, more was pushed than is read again, and looks like what was there before",
-            count(&|number| is_hidden && self.is_read_again(number)),
+            count(&|number| had_more && self.is_read_again(number) && is_hidden(number)),
         );
         let newest = self.viewer().place.list.last();
         let is_dropped = newest.is_some_and(|newest| self.world().is_dropped(*newest));

@@ -45,9 +45,27 @@ impl Pass {
         Self { grants: Grants::everything(), ..Self::default() }
     }
 
-    /// Whose it is: of several, the first.
-    pub fn subject(&self) -> Option<&Arc<str>> {
-        self.identities.iter().find_map(|identity| identity.subject.as_ref())
+    /// Whose it is: of several tokens, of each.
+    pub fn subjects(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.identities.iter().filter_map(|identity| identity.subject.as_ref())
+    }
+
+    /// What its tokens are called, each by its subject or else by its id; none where none has either.
+    pub fn name(&self) -> Option<String> {
+        let name = |identity: &Identity| match (&identity.subject, &identity.token_id) {
+            (Some(subject), _) => Some(subject.to_string()),
+            (None, Some(id)) => Some(format!("token {id}")),
+            (None, None) => None,
+        };
+        let names: Vec<_> = self.identities.iter().filter_map(name).collect();
+        (!names.is_empty()).then(|| names.join(" + "))
+    }
+
+    /// What the identities take, about, in bytes.
+    pub fn identities_len(&self) -> usize {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        let all = self.identities.iter();
+        all.map(|it| size_of::<Identity>() + text(&it.subject) + text(&it.token_id)).sum()
     }
 
     /// Whether it grants a verb on a task.

@@ -283,7 +283,8 @@ pub(super) const NOT_THIS: &str = "the token does not grant to watch this task";
 
 /// What a socket's pass takes. That of everybody is there once.
 fn bytes_of(granted: &Granted) -> usize {
-    let own = if granted.is_known { granted.pass.grants.bytes_len() } else { 0 };
+    let pass = &granted.pass;
+    let own = if granted.is_known { pass.grants.bytes_len() + pass.identities_len() } else { 0 };
     PASS_BYTES + own
 }
 
