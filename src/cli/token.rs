@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 
 /// The variable of the environment with a token.
 const VARIABLE: &str = "TASKCAST_TOKEN";
@@ -21,5 +21,15 @@ pub(super) fn client(url: &str, token_file: Option<&Path>) -> Result<Client, Str
     match token.trim() {
         "" => Ok(client),
         token => client.with_token(token).map_err(|error| error.to_string()),
+    }
+}
+
+/// An error with what to do about it, where a token may help.
+pub(super) fn explained(error: &ClientError) -> String {
+    match error {
+        ClientError::Denied { .. } => {
+            format!("{error}; a token is taken from {VARIABLE}, or from the file of --token-file")
+        }
+        _ => error.to_string(),
     }
 }

@@ -93,7 +93,7 @@ pub(super) async fn run(args: WatchArgs) -> ExitCode {
     match watched.and_then(|end| left.map(|()| end)) {
         Ok(End::Outcome(outcome)) => outcome.into(),
         Ok(End::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
-        Ok(End::Unusable(error)) => fail(Outcome::Usage, &error.to_string()),
+        Ok(End::Unusable(error)) => fail(Outcome::Usage, &token::explained(&error)),
         // Whoever read this has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(Outcome::Failed, &format!("cannot write what was watched: {error}")),

@@ -210,12 +210,14 @@ impl Serving {
 impl Connection<'_> {
     async fn answer(&self, request: Request<Incoming>) -> Response {
         self.was_asked.store(true, Relaxed);
-        let audited = self.api.config.audit.then(|| request.uri().path().to_owned());
+        let (path, trusted) = (request.uri().path(), &self.api.config.trusted_proxies);
+        let caller = || Caller::of(request.headers(), self.peer, trusted);
+        let audited = self.api.config.audit.then(|| (path.to_owned(), caller().address));
         let answer = self.answer_as_ever(request).await;
-        if let Some(path) = audited
-            && let Some(why) = NOT_LOOKED_AT.iter().find(|(status, _)| *status == answer.status())
+        if let Some((path, from)) = audited
+            && let Some((_, why)) = NOT_LOOKED_AT.iter().find(|(it, _)| *it == answer.status())
         {
-            Who::of(None, self.peer).refused(&path, why.1);
+            Who::of(None, from).refused(&path, why);
         }
         let goes_on =
             answer.status() == StatusCode::SWITCHING_PROTOCOLS || !*self.draining.borrow();

@@ -450,6 +450,12 @@ def test_a_publication_is_that_of_its_subject(server, worker):
     assert made[0] == made[1] != made[2]
 
 
+def test_watch_says_where_a_token_comes_from(server, worker):
+    argv = [binary(), "watch", worker.thread, "--url", f"http://127.0.0.1:{server.port}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, env=environment())
+    assert done.returncode == 2 and "TASKCAST_TOKEN" in done.stderr and "--token-file" in done.stderr, done.stderr
+
+
 def test_publishing_may_be_off(start_server, redis_server, worker):
     server = start_server(redis_server, config='publish = "off"\n' + CONFIG)
     for path, body in [("triage", {"query": "q"}), (f"tasks/{worker.thread}/updates", {"message": "m"})]:

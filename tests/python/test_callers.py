@@ -73,7 +73,7 @@ def test_connections_that_say_nothing_count(start_server, redis_server):
 async def test_an_address_attaches_and_publishes_at_its_pace(start_server, redis_server, worker):
     limits = "[limits]\naddress_attaches_per_second_max = 5\naddress_publications_per_second_max = 4\n"
     server = start_server(redis_server, config=PROXIED + limits)
-    statuses = [publish(server, worker, FORWARDED) for _ in range(6)]
+    statuses = until_too_much(lambda _: publish(server, worker, FORWARDED))
     assert [reply[0] for reply in statuses[:4]] == [202] * 4
     refused = [reply for reply in statuses if reply[0] == 429]
     assert refused and all(reply[1]["Retry-After"] == "1" for reply in refused)
@@ -81,12 +81,8 @@ async def test_an_address_attaches_and_publishes_at_its_pace(start_server, redis
     # What was refused was not written.
     written = sum(reply[0] == 202 for reply in statuses) + 1
     assert worker.redis.xlen(worker.stream) == written
-    handshakes = []
-    for _ in range(8):
-        with Raw(server) as raw:
-            raw.send(raw.handshake_bytes(task_path(worker.thread), FORWARDED))
-            handshakes.append(raw.read_head()[0])
-    assert handshakes[:5] == [101] * 5 and 429 in handshakes
+    handshakes = until_too_much(lambda _: handshake(server, worker, FORWARDED))
+    assert [reply[0] for reply in handshakes[:5]] == [101] * 5 and handshakes[-1][0] == 429
     eventually(lambda: publish(server, worker, FORWARDED)[0] == 202)
 
 
@@ -94,8 +90,8 @@ async def test_a_subject_has_limits_from_wherever_it_comes(start_server, redis_s
     limits = "[limits]\nsubject_connections_max = 2\nsubject_publications_per_second_max = 3\n"
     server = start_server(redis_server, config=PROXIED + CONFIG + limits)
     ada, bob = (token({"watch": ["*"], "publish": ["*"]}, sub=name) for name in ("ada", "bob"))
-    replies = [publish(server, worker, {**bearer(ada), **forwarded(f"198.51.100.{n}")})[0] for n in range(6)]
-    assert replies[:3] == [202] * 3 and 429 in replies
+    replies = until_too_much(lambda n: publish(server, worker, {**bearer(ada), **forwarded(f"198.51.100.{n}")}))
+    assert [reply[0] for reply in replies[:3]] == [202] * 3 and replies[-1][0] == 429
     assert publish(server, worker, bearer(bob))[0] == 202
     async with connect(server, worker.thread, additional_headers=bearer(ada)) as one:
         await initial(one)
@@ -116,9 +112,21 @@ async def test_a_subject_has_limits_from_wherever_it_comes(start_server, redis_s
 
 
 def opens(server, worker, headers):
+    return handshake(server, worker, headers)[0] == 101
+
+
+def handshake(server, worker, headers):
     with Raw(server) as raw:
         raw.send(raw.handshake_bytes(task_path(worker.thread), headers))
-        return raw.read_head()[0] == 101
+        return raw.read_head()
+
+
+def until_too_much(ask):
+    """The replies up to the first that is 429: however slow this machine is, one of many comes too soon."""
+    replies = []
+    while len(replies) < 200 and (not replies or replies[-1][0] != 429):
+        replies.append(ask(len(replies)))
+    return replies
 
 
 async def live(ws):
@@ -129,8 +137,8 @@ async def live(ws):
 def test_who_is_no_proxy_says_nothing_of_others(start_server, redis_server, worker):
     """What somebody says of himself does not count, unless he is trusted."""
     server = start_server(redis_server, config="[limits]\naddress_publications_per_second_max = 2\n")
-    replies = [publish(server, worker, forwarded(f"198.51.100.{n}"))[0] for n in range(5)]
-    assert 429 in replies
+    replies = until_too_much(lambda n: publish(server, worker, forwarded(f"198.51.100.{n}")))
+    assert replies[-1][0] == 429
 
 
 def test_what_a_client_says_of_itself_neither_hides_nor_harms(start_server, redis_server, worker):
@@ -254,10 +262,9 @@ async def test_the_audit_says_who_did_what_and_from_where(start_server, redis_se
 async def test_who_has_several_tokens_is_all_of_them(start_server, redis_server, worker):
     config = PROXIED + "audit = true\n" + CONFIG + "[limits]\nsubject_publications_per_second_max = 2\n"
     server = start_server(redis_server, config=config)
-    replies = [
-        publish(server, worker, {"X-API-Key": API_KEY, **bearer(token(sub=f"somebody {n}"))})[0] for n in range(5)
-    ]
-    assert replies[:2] == [202, 202] and 429 in replies
+    both = lambda n: {"X-API-Key": API_KEY, **bearer(token(sub=f"somebody {n}"))}
+    replies = until_too_much(lambda n: publish(server, worker, both(n)))
+    assert [reply[0] for reply in replies[:2]] == [202, 202] and replies[-1][0] == 429
     names = {re.search('who="([^"]*)"', line)[1] for line in server.log.splitlines() if ": published " in line}
     assert names >= {"somebody 0 + workers", "somebody 1 + workers"}
 
@@ -265,7 +272,7 @@ async def test_who_has_several_tokens_is_all_of_them(start_server, redis_server,
 async def test_a_token_in_the_first_message_is_paced_too(start_server, redis_server, worker):
     server = start_server(redis_server, config=CONFIG + "[limits]\nsubject_attaches_per_second_max = 1\n")
     ada, codes = token({"watch": ["*"]}, sub="ada"), []
-    for _ in range(3):
+    while len(codes) < 50 and 1013 not in codes:
         async with connect(server, worker.thread) as ws:
             await ws.send(json.dumps({"type": "auth", "token": ada}))
             first = json.loads(await ws.recv())
