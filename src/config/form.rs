@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::choice::Choice;
 use super::layers::Raw;
-use super::network::{Network, NoNetwork};
+use super::network::Network;
 use super::redis_url;
 
 /// The longest prefix of a key, in bytes.
@@ -277,23 +277,42 @@ impl Form for Text {
     }
 }
 
-/// Origins of pages, as a list or as text with commas between them.
-pub(super) struct Origins;
+/// Several values, as a list or as text with commas between them.
+pub(super) struct List<T> {
+    allowed: &'static str,
+    item: fn(&str) -> Option<T>,
+}
 
-impl Form for Origins {
-    type Value = Vec<String>;
+/// Origins of pages.
+pub(super) const ORIGINS: List<String> = List {
+    allowed: "\"*\" or origins such as https://tasks.example, without a path",
+    item: origin,
+};
+
+/// Names of hosts.
+pub(super) const NAMES: List<String> =
+    List { allowed: "names such as tasks.example, without a scheme and a port", item: name };
+
+/// Networks.
+pub(super) const NETWORKS: List<Network> = List {
+    allowed: "addresses or networks such as 10.0.0.1, 10.0.0.0/8 or fd00::/8",
+    item: |text| text.parse().ok(),
+};
+
+impl<T: Display> Form for List<T> {
+    type Value = Vec<T>;
 
     fn allowed(&self) -> String {
-        "\"*\" or origins such as https://tasks.example, without a path".to_owned()
+        self.allowed.to_owned()
     }
 
-    fn read(&self, raw: &Raw) -> Result<Vec<String>, String> {
-        let origins = items(raw).into_iter().map(origin);
-        origins.collect::<Option<_>>().ok_or_else(|| self.must_be())
+    fn read(&self, raw: &Raw) -> Result<Vec<T>, String> {
+        let items = items(raw).into_iter().map(self.item);
+        items.collect::<Option<_>>().ok_or_else(|| self.must_be())
     }
 
-    fn show(&self, value: &Vec<String>) -> toml::Value {
-        value.clone().into()
+    fn show(&self, value: &Vec<T>) -> toml::Value {
+        value.iter().map(ToString::to_string).collect::<Vec<_>>().into()
     }
 }
 
@@ -309,50 +328,10 @@ fn origin(text: &str) -> Option<String> {
     well_formed.then_some(text)
 }
 
-/// Names of hosts, as a list or as text with commas between them.
-pub(super) struct Names;
-
-impl Form for Names {
-    type Value = Vec<String>;
-
-    fn allowed(&self) -> String {
-        "names such as tasks.example, without a scheme and a port".to_owned()
-    }
-
-    fn read(&self, raw: &Raw) -> Result<Vec<String>, String> {
-        let is_name = |name: &&str| {
-            !name.is_empty()
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
-        };
-        let names = items(raw);
-        let all = names.iter().all(is_name);
-        let small = || names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        all.then(small).ok_or_else(|| self.must_be())
-    }
-
-    fn show(&self, value: &Vec<String>) -> toml::Value {
-        value.clone().into()
-    }
-}
-
-/// Networks, as a list or as text with commas between them.
-pub(super) struct Networks;
-
-impl Form for Networks {
-    type Value = Vec<Network>;
-
-    fn allowed(&self) -> String {
-        "addresses or networks such as 10.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned()
-    }
-
-    fn read(&self, raw: &Raw) -> Result<Vec<Network>, String> {
-        let networks = items(raw).into_iter().map(str::parse);
-        networks.collect::<Result<_, _>>().map_err(|NoNetwork| self.must_be())
-    }
-
-    fn show(&self, value: &Vec<Network>) -> toml::Value {
-        value.iter().map(ToString::to_string).collect::<Vec<_>>().into()
-    }
+/// A name of a host, in small letters.
+fn name(text: &str) -> Option<String> {
+    let is_of_it = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    (!text.is_empty() && text.bytes().all(is_of_it)).then(|| text.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use access::{AccessTable, ApiKey, JwtIssuer, JwtKey, Secret};
 pub use choice::{LogFormat, NotAChoice, Publishing, Switch, TailMode};
 use form::{
-    Addresses, Form, Level, MaybeAddress, Names, Networks, OneOf, Origins, RedisUrl, Text, Whole,
+    Addresses, Form, Level, MaybeAddress, NAMES, NETWORKS, ORIGINS, OneOf, RedisUrl, Text, Whole,
     YesOrNo,
 };
 pub use gone::Ignored;
@@ -65,7 +65,7 @@ settings! {
     admin_listen: Option<SocketAddr> = None, MaybeAddress, flag Flag::of("IP:PORT");
     /// Names under which the server is reached. A request for another one is answered 421: on a loopback
     /// listener, and on any where there are such names. Addresses and localhost always count.
-    hosts: Vec<String> = Vec::new(), Names,
+    hosts: Vec<String> = Vec::new(), NAMES,
         flag Flag { name: Some("host"), repeated: true, ..Flag::of("NAME") };
     /// redis://, rediss://, unix://, redis+unix:// or redis+sentinel://.
     redis: String = "redis://127.0.0.1:6379/0".to_owned(), RedisUrl,
@@ -93,7 +93,7 @@ settings! {
     tail: TailMode = TailMode::Auto, OneOf::<TailMode>::new(), flag Flag::of("MODE");
     /// Origins that browsers may use the server from; ["*"]: all. Where it is empty,
     /// there are no CORS headers, and any page may open a WebSocket.
-    cors_origins: Vec<String> = Vec::new(), Origins,
+    cors_origins: Vec<String> = Vec::new(), ORIGINS,
         flag Flag { name: Some("cors-origin"), repeated: true, ..Flag::of("ORIGIN") };
     /// Whether tasks may be made and published to over HTTP: on or off.
     publish: Publishing = Publishing::On, OneOf::<Publishing>::new(), flag Flag::of("SWITCH");
@@ -101,7 +101,7 @@ settings! {
     audit: bool = false, YesOrNo, flag Flag::SWITCH;
     /// Proxies, as addresses or networks: where a request comes from is what they say in Forwarded or
     /// X-Forwarded-For.
-    trusted_proxies: Vec<Network> = Vec::new(), Networks,
+    trusted_proxies: Vec<Network> = Vec::new(), NETWORKS,
         flag Flag { name: Some("trusted-proxy"), repeated: true, ..Flag::of("ADDRESS") };
     /// Whether each connection begins with a header of the PROXY protocol, version 2: from
     /// trusted_proxies, where there are any.

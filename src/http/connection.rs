@@ -210,21 +210,21 @@ impl Serving {
 impl Connection<'_> {
     async fn answer(&self, request: Request<Incoming>) -> Response {
         self.was_asked.store(true, Relaxed);
-        let (path, trusted) = (request.uri().path(), &self.api.config.trusted_proxies);
-        let caller = || Caller::of(request.headers(), self.peer, trusted);
-        let audited = self.api.config.audit.then(|| (path.to_owned(), caller().address));
-        let answer = self.answer_as_ever(request).await;
-        if let Some((path, from)) = audited
+        let config = &self.api.config;
+        let caller = Caller::of(request.headers(), self.peer, &config.trusted_proxies);
+        let audited = config.audit.then(|| request.uri().path().to_owned());
+        let answer = self.answer_as_ever(request, caller).await;
+        if let Some(path) = audited
             && let Some((_, why)) = NOT_LOOKED_AT.iter().find(|(it, _)| *it == answer.status())
         {
-            Who::of(None, from).refused(&path, why);
+            Who::of(None, caller.address).refused(&path, why);
         }
         let goes_on =
             answer.status() == StatusCode::SWITCHING_PROTOCOLS || !*self.draining.borrow();
         if goes_on { answer } else { closing(answer) }
     }
 
-    async fn answer_as_ever(&self, mut request: Request<Incoming>) -> Response {
+    async fn answer_as_ever(&self, mut request: Request<Incoming>, caller: Caller) -> Response {
         if let Some(too_much) = self.is_too_many {
             return closing(too_many(too_much));
         }
@@ -232,8 +232,6 @@ impl Connection<'_> {
         if let Err(refusal) = host::check(&request, self.door.on_loopback, hosts) {
             return closing(refusal.into());
         }
-        let trusted = &self.api.config.trusted_proxies;
-        let caller = Caller::of(request.headers(), self.peer, trusted);
         let route = Route::of(request.uri().path(), self.api.config.diagnostics);
         if self.door.is_admin {
             return api::respond_to_admin(request, self.api).await;

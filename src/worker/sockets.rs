@@ -96,9 +96,8 @@ impl Sockets {
             return Ok(());
         };
         let busy = |_| Denied::unavailable(TOO_MANY);
-        let (mut seats, of_before): (Vec<_>, Vec<_>) =
+        let (mut seats, mut of_before): (Vec<_>, Vec<_>) =
             std::mem::take(&mut guest.seats).into_iter().partition(|seat| !seat.is_of_a_subject());
-        let mut of_before = of_before;
         for subject in pass.subjects().cloned().map(Holder::Subject) {
             // One that is renewed has its place already.
             if let Some(at) = of_before.iter().position(|seat| seat.is_of(&subject)) {

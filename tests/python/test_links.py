@@ -7,7 +7,7 @@ import subprocess
 import processes
 import pytest
 from browser import Visit, chromium
-from support import Worker, closed, connect, initial, new_thread, receive, task_path
+from support import Worker, closed, connect, initial, new_thread, receive
 from tokens import API_KEY, CONFIG, SECRET, b64, bearer, by_hand
 
 LINK_SECRET = "what only the servers know, and this test"
@@ -21,13 +21,6 @@ def server(redis_server):
     server.wait_ready()
     yield server
     server.remove()
-
-
-@pytest.fixture
-def worker(redis_server):
-    worker = Worker(redis_server.client())
-    worker.redis.set(worker.key("status"), "in_progress")
-    return worker
 
 
 @pytest.fixture
