@@ -71,14 +71,6 @@ def start_server():
 
 
 @pytest.fixture
-def worker(redis_server):
-    """A worker with a task in progress."""
-    worker = support.Worker(redis_server.client())
-    worker.redis.set(worker.key("status"), "in_progress")
-    return worker
-
-
-@pytest.fixture
 def thread():
     """A thread id that no other test uses."""
     return support.new_thread()

@@ -27,6 +27,13 @@ def server(redis_server):
     server.remove()
 
 
+@pytest.fixture
+def worker(redis_server):
+    worker = Worker(redis_server.client())
+    worker.redis.set(worker.key("status"), "in_progress")
+    return worker
+
+
 # Each endpoint, with what it needs: what is not in this table is found by the test below.
 def endpoints(thread):
     task = f"/api/v1/tasks/{thread}"

@@ -21,6 +21,13 @@ FORWARDED = {"X-Forwarded-For": "198.51.100.7"}
 PROXIED = 'trusted_proxies = ["127.0.0.0/8"]\n'
 
 
+@pytest.fixture
+def worker(redis_server):
+    worker = Worker(redis_server.client())
+    worker.redis.set(worker.key("status"), "in_progress")
+    return worker
+
+
 def forwarded(address):
     return {"X-Forwarded-For": address}
 

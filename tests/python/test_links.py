@@ -24,6 +24,13 @@ def server(redis_server):
 
 
 @pytest.fixture
+def worker(redis_server):
+    worker = Worker(redis_server.client())
+    worker.redis.set(worker.key("status"), "in_progress")
+    return worker
+
+
+@pytest.fixture
 def config(tmp_path):
     path = tmp_path / "taskcast.toml"
     path.write_text(LINKS + JOBS)

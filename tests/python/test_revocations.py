@@ -9,7 +9,7 @@ import processes
 import pytest
 from processes import eventually, request
 from rawsocket import Raw
-from support import closed, connect, initial, receive
+from support import Worker, closed, connect, initial, receive
 from tokens import API_KEY, CONFIG, bearer, token
 
 WITH_LINKS = CONFIG.replace("[access]", '[access]\nsecret = "what only the servers know"')
@@ -20,6 +20,13 @@ STREAM = "sre:taskcast:revocations"
 def redis_server(start_redis):
     """Of this test alone: what is revoked stays so."""
     return start_redis()
+
+
+@pytest.fixture
+def worker(redis_server):
+    worker = Worker(redis_server.client())
+    worker.redis.set(worker.key("status"), "in_progress")
+    return worker
 
 
 def revoke(redis_server, *args):
