@@ -1,10 +1,12 @@
 //! Who comes to a worker: what HTTP knows of whoever opened a socket.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::access::Arrival;
 use crate::core::fanout::Purpose;
 use crate::holders::{Holder, Seat};
+use crate::tls::PeerCertificate;
 
 /// Who opened a socket.
 pub(crate) struct Newcomer {
@@ -25,4 +27,6 @@ pub(crate) struct Guest {
     pub(crate) seats: Vec<Seat>,
     /// As whom he was counted when he came.
     pub(crate) subjects: Vec<Holder>,
+    /// The certificate that he showed.
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
 }

@@ -1,7 +1,6 @@
 //! Whether a request may do what it asks for. What each path needs is said once, here: a path that is added
 //! has to say it (protocol §5).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -58,7 +57,7 @@ impl Route<'_> {
 pub(super) async fn check(
     parts: &Parts,
     route: Option<Route<'_>>,
-    caller: Caller,
+    caller: Caller<'_>,
     api: &Api,
 ) -> Result<Arc<Pass>, Box<Response>> {
     let refused = |error: ApiError| Err(Box::new(error.into()));
@@ -86,7 +85,7 @@ pub(super) async fn check(
         return Ok(anonymous);
     }
     let transport = if parts.method == Method::POST { Transport::Write } else { Transport::Read };
-    let carried = carried(&parts.headers, &parts.uri, transport, api);
+    let carried = carried(&parts.headers, &parts.uri, caller, transport, api);
     let admitted = api.access.admit(&carried).await;
     let why = match &admitted {
         Ok(pass) if grants(&pass.grants, need, &api.config) => {
@@ -123,16 +122,16 @@ pub(super) fn check_anew(pass: &Pass, api: &Api) -> Result<(), Box<Response>> {
 pub(super) async fn arrival(
     headers: &HeaderMap,
     uri: &Uri,
-    from: IpAddr,
+    caller: Caller<'_>,
     api: &Api,
 ) -> Result<(Arrival, Option<HeaderValue>), Box<Response>> {
-    let carried = carried(headers, uri, Transport::Socket, api);
+    let carried = carried(headers, uri, caller, Transport::Socket, api);
     if api.access.is_open() {
         return Ok((Arrival::Open, carried.protocol()));
     }
     if carried.has_foreign_cookie() {
         if api.config.audit {
-            Who::of(None, from).refused(uri.path(), FOREIGN_COOKIE);
+            Who::of(None, caller.address).refused(uri.path(), FOREIGN_COOKIE);
         }
         return Err(Box::new(told(Refused::Forbidden(FOREIGN_COOKIE))));
     }
@@ -149,12 +148,14 @@ const FOREIGN_COOKIE: &str = "a page of another site may not use this site's coo
 fn carried<'a>(
     headers: &'a HeaderMap,
     uri: &'a Uri,
+    caller: Caller<'a>,
     transport: Transport,
     api: &Api,
 ) -> Carried<'a> {
     let query = Query::of(uri.query()).get("token");
     let own_page = origin::is_own_page(headers, &api.config.cors_origins);
-    Carried::of(headers, query, own_page, transport, api.access.rules())
+    let carried = Carried::of(headers, query, own_page, transport, api.access.rules());
+    carried.certified(caller.certificate, headers, own_page)
 }
 
 fn grants(grants: &Grants, need: Need<'_>, config: &Config) -> bool {

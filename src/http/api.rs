@@ -30,6 +30,7 @@ use crate::holders::Holders;
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
+use crate::tls::Certificates;
 
 /// A body is held about so many times on its way to the log: as members, as an event, as the
 /// arguments of a command, as its bytes.
@@ -47,6 +48,8 @@ pub(crate) struct Api {
     pub(crate) gate: Arc<Gate>,
     pub(crate) access: Arc<Access>,
     pub(crate) holders: Arc<Holders>,
+    /// Where the listeners speak TLS.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// Who publishes.
@@ -78,7 +81,7 @@ pub(crate) trait Live: Send + Sync {
 
 /// Answers a request. Its body is read to the end, so that the connection can go on; where that
 /// fails, the answer closes the connection.
-pub(super) async fn respond(request: Request<Incoming>, caller: Caller, api: &Api) -> Response {
+pub(super) async fn respond(request: Request<Incoming>, caller: Caller<'_>, api: &Api) -> Response {
     let (parts, mut body) = request.into_parts();
     let route = Route::of(parts.uri.path(), api.config.diagnostics)
         .filter(|route| api.config.admin_listen.is_none() || !route.is_of_admin());

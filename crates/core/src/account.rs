@@ -32,11 +32,13 @@ pub enum Kind {
     Responses,
     /// What sockets are known by: their passes.
     Passes,
+    /// TLS sessions, and what connections hold of theirs before they are sockets.
+    Sessions,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Chunks,
         Self::Rests,
         Self::Input,
@@ -46,6 +48,7 @@ impl Kind {
         Self::Bodies,
         Self::Responses,
         Self::Passes,
+        Self::Sessions,
     ];
 
     /// The name in metrics.
@@ -60,6 +63,7 @@ impl Kind {
             Self::Bodies => "bodies",
             Self::Responses => "responses",
             Self::Passes => "passes",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -238,6 +242,8 @@ impl Inner {
             // an eighth to themselves.
             (Kind::Bodies, Priority::Last) => self.bytes_max / 8 * 3,
             (Kind::Bodies | Kind::Responses, _) => self.bytes_max / 4,
+            // So with sessions of those who do not say what they want; those of sockets only charge.
+            (Kind::Sessions, _) => self.bytes_max / 4,
             _ => self.bytes_max,
         }
     }
