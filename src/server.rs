@@ -86,10 +86,10 @@ pub async fn run(
     let for_admin = for_admin.transpose().map_err(cannot_bind)?;
     let config = Arc::new(config);
     let access = Arc::new(Access::new(&config).map_err(ServerError::Access)?);
-    let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
-    let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
     let certificates = config.tls.is_set().then(|| Certificates::new(&config.tls));
     let certificates = certificates.transpose().map_err(ServerError::Tls)?.map(Arc::new);
+    let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
+    let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
     let mut shared = Shared::new(config.clone(), log.clone(), access.clone(), lane.clone());
     shared.certificates.clone_from(&certificates);
     let shared = Arc::new(shared);

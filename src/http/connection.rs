@@ -130,7 +130,7 @@ impl Serving {
     }
 
     /// The connection with its TLS session, where this door has such.
-    async fn secured(&self, mut socket: TcpStream) -> io::Result<Stream> {
+    async fn secured(&self, socket: TcpStream) -> io::Result<Stream> {
         let Some(certificates) = self.api.certificates.as_ref().filter(|_| !self.door.is_admin)
         else {
             return Ok(Stream::Plain(socket));
@@ -138,7 +138,10 @@ impl Serving {
         let establishing = async {
             // Until something comes, there is no session.
             if !speaks_tls(&socket).await? {
-                socket.write_all(NO_TLS).await?;
+                let stall = self.api.config.limits.stall_timeout();
+                let mut plain = Paced::new(Stream::Plain(socket), stall);
+                plain.write_all(NO_TLS).await?;
+                plain.shutdown().await?;
                 return Err(io::Error::other("it does not speak TLS"));
             }
             let account = &self.api.account;

@@ -64,8 +64,8 @@ impl Session {
             let (done, goes_on) = self
                 .step(&mut came[taken.bytes..], goes, &mut says, &mut taken.ended)
                 .map_err(|error| {
-                    // The alert of an error is what is to be sent next.
-                    _ = self.step(&mut [], goes, &mut |_| {}, &mut false);
+                    // What there is to be sent still goes: the last of it is the alert.
+                    while let Ok((_, true)) = self.step(&mut [], goes, &mut |_| {}, &mut false) {}
                     broken(error)
                 })?;
             taken.bytes += done;

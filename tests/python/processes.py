@@ -260,16 +260,16 @@ class Taskcast(Process):
         raise AssertionError("no VmRSS")
 
 
-def http_connection(server, timeout):
+def http_connection(server, timeout, context=None):
     """A connection to a server, or to a proxy that stands for one, over TLS where it speaks that."""
-    if tls := getattr(server, "tls", None):
+    if tls := context or getattr(server, "tls", None):
         return http.client.HTTPSConnection("127.0.0.1", server.port, timeout=timeout, context=tls)
     return http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
 
 
-def request(server, method, path, body=None, headers=None, timeout=15):
+def request(server, method, path, body=None, headers=None, timeout=15, context=None):
     """One HTTP request: (status, headers, body as JSON where it is JSON, else as text)."""
-    connection = http_connection(server, timeout)
+    connection = http_connection(server, timeout, context)
     try:
         if isinstance(body, (dict, list)):
             body, headers = json.dumps(body), {"Content-Type": "application/json", **(headers or {})}
