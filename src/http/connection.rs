@@ -16,7 +16,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
@@ -32,13 +31,13 @@ use super::paced::Paced;
 use super::proxy_header;
 use super::response::{Response, closing};
 use super::route::Route;
+use super::secured::secured;
 use crate::access::Arrival;
 use crate::audit::Who;
-use crate::core::account::{Kind, Priority};
 use crate::core::fanout::Purpose;
 use crate::holders::{Holder, Seat, TooMuch};
 use crate::newcomer::{Guest, Newcomer};
-use crate::tls::{Bare, PeerCertificate, SESSION_BYTES, Stream};
+use crate::tls::{Bare, PeerCertificate, Stream};
 
 /// Takes a connection that became a socket, with what came along with its handshake.
 pub(crate) type HandOver = Arc<dyn Fn(Bare, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
@@ -121,44 +120,18 @@ impl Serving {
     async fn of_its_peer(self, mut stream: TcpStream, peer: IpAddr, is_last: bool) {
         let established = async {
             let peer = self.passed_on(&mut stream, peer).await?;
-            Ok::<_, io::Error>((peer, self.secured(stream).await?))
+            let api = self.api.as_ref();
+            let stream = if self.door.is_admin {
+                Stream::Plain(stream)
+            } else {
+                secured(stream, api).await?
+            };
+            Ok::<_, io::Error>((peer, stream))
         };
         match established.await {
             Ok((peer, stream)) => self.requests(stream, peer, is_last).await,
             Err(error) => tracing::debug!(%peer, %error, "connection_failed"),
         }
-    }
-
-    /// The connection with its TLS session, where this door has such.
-    async fn secured(&self, socket: TcpStream) -> io::Result<Stream> {
-        let Some(certificates) = self.api.certificates.as_ref().filter(|_| !self.door.is_admin)
-        else {
-            return Ok(Stream::Plain(socket));
-        };
-        let establishing = async {
-            // Until something comes, there is no session.
-            if !speaks_tls(&socket).await? {
-                let stall = self.api.config.limits.stall_timeout();
-                let mut plain = Paced::new(Stream::Plain(socket), stall);
-                plain.write_all(NO_TLS).await?;
-                plain.shutdown().await?;
-                return Err(io::Error::other("it does not speak TLS"));
-            }
-            let account = &self.api.account;
-            let charge = account.reserve(Kind::Sessions, SESSION_BYTES, Priority::Usual);
-            let Some(charge) = charge else {
-                account.count_refused();
-                return Err(io::ErrorKind::OutOfMemory.into());
-            };
-            Stream::accept(socket, certificates.config(), charge).await
-        };
-        let limit = self.api.config.limits.handshake_timeout();
-        let established = match timeout(limit, establishing).await {
-            Ok(established) => established,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        certificates.count(established.is_ok());
-        established
     }
 
     /// Whose connection it is, where a proxy passes it on.
@@ -367,21 +340,6 @@ impl Connection<'_> {
             *place = self.api.gate.enter();
         }
         place.is_some()
-    }
-}
-
-/// What is answered to plain HTTP where TLS is spoken.
-const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n\
-    content-length: 50\r\nconnection: close\r\n\r\n\
-    {\"detail\":\"this address speaks TLS: use https://\"}";
-
-/// Whether a connection begins as those of TLS do (RFC 8446 §5.1). Nothing is taken of it.
-async fn speaks_tls(socket: &TcpStream) -> io::Result<bool> {
-    const HANDSHAKE: u8 = 22;
-    let mut first = [0];
-    match socket.peek(&mut first).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(first == [HANDSHAKE]),
     }
 }
 

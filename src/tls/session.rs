@@ -4,9 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{Error, ServerConfig};
 
@@ -20,7 +21,14 @@ pub(crate) const RECORD_BYTES_MORE: usize = 5 + 256;
 const HEAD_BYTES: usize = 5;
 
 /// One connection's session.
-pub(crate) struct Session(UnbufferedServerConnection);
+///
+/// What the library has of a message of the handshake that came in parts is where it stands in what came: as
+/// long as there may be such, it has to see that again, and nothing else. So after an error, with which such a
+/// part may be left, it is not asked any more.
+pub(crate) struct Session {
+    connection: UnbufferedServerConnection,
+    has_failed: bool,
+}
 
 /// What was taken of what came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +43,18 @@ impl Session {
     /// # Errors
     /// The configuration does not fit.
     pub(crate) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
-        UnbufferedServerConnection::new(config).map(Self).map_err(io::Error::other)
+        let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self { connection, has_failed: false })
     }
 
     /// Whether both sides have proven what they had to.
     pub(crate) fn is_established(&self) -> bool {
-        !self.0.is_handshaking()
+        !self.connection.is_handshaking()
     }
 
     /// The certificate of the other side, where it showed one.
     pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
-        self.0.peer_certificates()?.first().map(|certificate| &**certificate)
+        self.connection.peer_certificates()?.first().map(|certificate| &**certificate)
     }
 
     /// Takes the whole records among `came`, hands on what they say, and puts behind `goes` what has to be
@@ -60,63 +69,75 @@ impl Session {
         mut says: impl FnMut(&[u8]),
     ) -> io::Result<Taken> {
         let mut taken = Taken { bytes: 0, ended: false };
+        if self.has_failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         loop {
-            let (done, goes_on) = self
-                .step(&mut came[taken.bytes..], goes, &mut says, &mut taken.ended)
-                .map_err(|error| {
-                    // What there is to be sent still goes: the last of it is the alert.
-                    while let Ok((_, true)) = self.step(&mut [], goes, &mut |_| {}, &mut false) {}
-                    broken(error)
-                })?;
+            let Step { done, what } = self.step(&mut came[taken.bytes..], goes, &mut says);
             taken.bytes += done;
-            if !goes_on {
-                break;
+            match what {
+                Ok(Next::More) => {}
+                Ok(Next::Wait) => break,
+                Ok(Next::End) => {
+                    taken.ended = true;
+                    break;
+                }
+                Err(error) => {
+                    self.take_the_last(&mut came[taken.bytes..], goes);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
             }
         }
         // A whole record is taken at once. One that would wait for another, as parts of a message of the
         // handshake do, is of no honest client here: there are no long ones behind its first.
         if self.is_established() && is_whole(&came[taken.bytes..]) {
+            self.has_failed = true;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a message in parts"));
         }
         Ok(taken)
     }
 
-    /// One step: how many bytes are done with, and whether there may be more to do.
-    fn step(
-        &mut self,
-        came: &mut [u8],
-        goes: &mut Vec<u8>,
-        says: &mut impl FnMut(&[u8]),
-        ended: &mut bool,
-    ) -> Result<(usize, bool), Error> {
-        let UnbufferedStatus { mut discard, state, .. } = self.0.process_tls_records(came);
-        let goes_on = match state? {
-            ConnectionState::ReadTraffic(mut traffic) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    says(record.payload);
+    /// After an error, puts behind `goes` what there still is to be sent: the last of it is the alert.
+    fn take_the_last(&mut self, mut came: &mut [u8], goes: &mut Vec<u8>) {
+        loop {
+            let Step { done, what } = self.step(came, goes, &mut |_| {});
+            came = &mut came[done..];
+            if !matches!(what, Ok(Next::More)) {
+                break;
+            }
+        }
+        self.has_failed = true;
+    }
+
+    fn step(&mut self, came: &mut [u8], goes: &mut Vec<u8>, says: &mut impl FnMut(&[u8])) -> Step {
+        let UnbufferedStatus { discard: mut done, state, .. } =
+            self.connection.process_tls_records(came);
+        let what = state.and_then(|state| {
+            Ok(match state {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        done += record.discard;
+                        says(record.payload);
+                    }
+                    Next::More
                 }
-                true
-            }
-            ConnectionState::EncodeTlsData(mut data) => {
-                append(goes, |room| data.encode(room))?;
-                true
-            }
-            // Whoever has what goes sends it before anything else.
-            ConnectionState::TransmitTlsData(data) => {
-                data.done();
-                true
-            }
-            ConnectionState::PeerClosed | ConnectionState::Closed => {
-                *ended = true;
-                false
-            }
-            ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => false,
-            // What is sent before the handshake could be sent again by anybody: it is never accepted.
-            _ => return Err(Error::General("an unknown state".to_owned())),
-        };
-        Ok((discard, goes_on))
+                ConnectionState::EncodeTlsData(mut data) => {
+                    append(goes, |room| data.encode(room))?;
+                    Next::More
+                }
+                // Whoever has what goes sends it before anything else.
+                ConnectionState::TransmitTlsData(data) => {
+                    data.done();
+                    Next::More
+                }
+                ConnectionState::PeerClosed | ConnectionState::Closed => Next::End,
+                ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => Next::Wait,
+                // What is sent before the handshake could be sent again by anybody: it is never accepted.
+                _ => return Err(Error::General("an unknown state".to_owned())),
+            })
+        });
+        Step { done, what }
     }
 
     /// Puts a record behind `goes`, with at most [`PLAIN_BYTES_MAX`] of plaintext.
@@ -124,35 +145,50 @@ impl Session {
     /// # Errors
     /// So much was sent that the keys are used up.
     pub(crate) fn encrypt(&mut self, plain: &[u8], goes: &mut Vec<u8>) -> io::Result<()> {
-        let UnbufferedStatus { state, .. } = self.0.process_tls_records(&mut []);
-        match state.map_err(broken)? {
-            ConnectionState::WriteTraffic(mut traffic) => {
-                let begins = goes.len();
-                // Most often it fits: nothing is asked twice.
-                goes.resize(begins + plain.len() + RECORD_BYTES_MORE, 0);
-                match traffic.encrypt(plain, &mut goes[begins..]) {
-                    Ok(written) => {
-                        goes.truncate(begins + written);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        goes.truncate(begins);
-                        Err(io::Error::other(error))
-                    }
-                }
-            }
-            _ => Err(io::ErrorKind::NotConnected.into()),
-        }
+        let mut traffic = self.writes().ok_or(io::ErrorKind::NotConnected)?;
+        let begins = goes.len();
+        // Most often it fits: nothing is asked twice.
+        goes.resize(begins + plain.len() + RECORD_BYTES_MORE, 0);
+        let written = traffic.encrypt(plain, &mut goes[begins..]);
+        goes.truncate(begins + *written.as_ref().unwrap_or(&0));
+        written.map(|_| ()).map_err(io::Error::other)
     }
 
     /// Puts behind `goes` that nothing more is sent.
     pub(crate) fn end(&mut self, goes: &mut Vec<u8>) {
-        let UnbufferedStatus { state, .. } = self.0.process_tls_records(&mut []);
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+        if let Some(mut traffic) = self.writes() {
             // Where that cannot be said, the connection ends without.
             _ = append(goes, |room| traffic.queue_close_notify(room));
         }
     }
+
+    /// What encrypts; none before the handshake is done, and after an error.
+    fn writes(&mut self) -> Option<WriteTraffic<'_, ServerConnectionData>> {
+        if self.has_failed || !self.is_established() {
+            return None;
+        }
+        match self.connection.process_tls_records(&mut []).state {
+            Ok(ConnectionState::WriteTraffic(traffic)) => Some(traffic),
+            _ => None,
+        }
+    }
+}
+
+/// What one step came to.
+struct Step {
+    /// So many bytes are done with.
+    done: usize,
+    what: Result<Next, Error>,
+}
+
+/// What comes after a step.
+enum Next {
+    /// There may be more to do.
+    More,
+    /// More has to come.
+    Wait,
+    /// Nothing comes any more.
+    End,
 }
 
 /// Appends what `write` makes, which says how much room it needs.
@@ -191,10 +227,6 @@ impl NeedsRoom for EncryptError {
             Self::EncryptExhausted => None,
         }
     }
-}
-
-fn broken(error: Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Whether a whole record stands here.

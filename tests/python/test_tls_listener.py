@@ -307,6 +307,7 @@ def test_what_is_no_tls_ends_and_leaves_others_alone(start_server, redis_server,
         assert innocent.read_json()["message"] == "still"
     eventually(lambda: server.metrics()['taskcast_memory_bytes{kind="sessions"}'] < 20_000, "sessions are given back")
     eventually(lambda: server.metrics()["taskcast_tls_handshakes_failed_total"] == 203, "those that failed")
+    assert server.metrics()["taskcast_panics_total"] == 0
 
 
 def client_hello(context):
