@@ -62,14 +62,6 @@ def shake_hands(server, context, session=None):
         raise
 
 
-class Secure(Raw):
-    """A WebSocket client on a bare socket, over TLS."""
-
-    def __init__(self, server, context, receive_bytes=None):
-        super().__init__(server, receive_bytes)
-        self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
-
-
 def fill(worker, first, count, bytes):
     """So many entries. Returns their ids."""
     with worker.redis.pipeline(transaction=False) as pipe:
@@ -166,7 +158,7 @@ def test_plain_http_is_told_to_speak_tls(server):
 def test_the_end_of_a_connection_is_told(server, worker, certificates):
     """Where it is not, a client cannot know whether somebody cut it."""
     context = trusting(certificates)
-    with Secure(server, context).open(f"/api/v1/ws/tasks/{worker.thread}") as viewer:
+    with Raw(server, context=context).open(f"/api/v1/ws/tasks/{worker.thread}") as viewer:
         viewer.read_json()
         viewer.send_frame(0x8, b"\x03\xe8")
         assert viewer.read_close() == 1000
@@ -181,7 +173,7 @@ async def test_a_slow_viewer_gets_every_byte(start_server, redis_server, certifi
     server = start_server(redis_server, "--workers", "1", "--io-uring", io_uring, tls=certificates)
     context = trusting(certificates)
     path = f"/api/v1/ws/tasks/{worker.thread}"
-    viewers = [Secure(server, context, 16_384).open(path) for _ in range(8)]
+    viewers = [Raw(server, 16_384, context).open(path) for _ in range(8)]
     async with connect(server, worker.thread, ssl=context) as beside:
         await initial(beside)
         ids = fill(worker, 2, count=300, bytes=20_000)
@@ -207,7 +199,7 @@ async def test_a_slow_viewer_gets_every_byte(start_server, redis_server, certifi
 def test_what_comes_in_parts_or_at_once(server, worker, certificates):
     """A record for each byte; and many frames in one."""
     context = trusting(certificates)
-    with Secure(server, context) as viewer:
+    with Raw(server, context=context) as viewer:
         for byte in viewer.handshake_bytes(f"/api/v1/ws/tasks/{worker.thread}"):
             viewer.send(bytes([byte]))
         assert viewer.read_head()[0] == 101 and viewer.read_json()["update_type"] == "initial_state"
@@ -220,7 +212,7 @@ def test_what_comes_in_parts_or_at_once(server, worker, certificates):
             pass
         assert json.loads(got[2]) == {"type": "pong"}
     # Frames right behind the handshake.
-    with Secure(server, context).open(f"/api/v1/ws/tasks/{worker.thread}", along=frame(PING, b"early")) as viewer:
+    with Raw(server, context=context).open(f"/api/v1/ws/tasks/{worker.thread}", along=frame(PING, b"early")) as viewer:
         kinds = [viewer.read_frame()[1:] for _ in range(2)]
         assert (PONG, b"early") in kinds
 
@@ -264,7 +256,7 @@ def test_what_is_no_tls_ends_and_leaves_others_alone(start_server, redis_server,
         redis_server, tls=certificates, config="[limits]\nhandshake_timeout_ms = 500\nmemory_bytes_max = 67108864\n"
     )
     context = trusting(certificates)
-    with Secure(server, context).open(f"/api/v1/ws/tasks/{worker.thread}") as innocent:
+    with Raw(server, context=context).open(f"/api/v1/ws/tasks/{worker.thread}") as innocent:
         innocent.read_json()
         hello = client_hello(context)
         held = []
@@ -292,7 +284,7 @@ def test_what_is_no_tls_ends_and_leaves_others_alone(start_server, redis_server,
         worker.update("goes on")
         assert innocent.read_json()["message"] == "goes on"
         # Garbage behind the handshake ends that connection alone.
-        with Secure(server, context).open(f"/api/v1/ws/tasks/{worker.thread}") as other:
+        with Raw(server, context=context).open(f"/api/v1/ws/tasks/{worker.thread}") as other:
             other.read_json()
             bare = socket.socket(fileno=other.socket.detach())
             bare.settimeout(15)
