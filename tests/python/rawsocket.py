@@ -55,6 +55,7 @@ class Raw:
                 self.socket, server_hostname="127.0.0.1", suppress_ragged_eofs=False
             )
         self.port = server.port
+        self.token = getattr(server, "token", None)
         self.buffer = b""
 
     def __enter__(self):
@@ -73,6 +74,7 @@ class Raw:
             "Upgrade": "websocket",
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
             "Sec-WebSocket-Version": "13",
+            "Authorization": self.token and f"Bearer {self.token}",
             **(headers or {}),
         }
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)

@@ -217,12 +217,19 @@ def test_what_comes_in_parts_or_at_once(server, worker, certificates):
         assert (PONG, b"early") in kinds
 
 
-@pytest.mark.parametrize("version", ["-tls1_3"])
-def test_keys_are_renewed_in_the_middle(server, worker, certificates, version):
+class At:
+    """A port, of which `Raw` says what is sent there."""
+
+    token = None
+
+    def __init__(self, port):
+        self.port = port
+
+
+def test_keys_are_renewed_in_the_middle(server, worker, certificates):
     """openssl asks for new keys, in both directions."""
-    argv = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", version, "-quiet", "-no_ign_eof",
+    argv = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-tls1_3",
             "-CAfile", certificates / "authority.crt", "-verify_return_error"]
-    argv.remove("-quiet")
     client = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = bytearray()
 
@@ -239,11 +246,11 @@ def test_keys_are_renewed_in_the_middle(server, worker, certificates, version):
     try:
         until(b"---\n")
         path = f"/api/v1/ws/tasks/{worker.thread}"
-        write(Raw.handshake_bytes(type("At", (), {"port": server.port}), path).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+        write(Raw.handshake_bytes(At(server.port), path))
         until(b"initial_state")
         for number in range(3):
             write(b"K\n")
-            until(b"KEYUPDATE\n" * (number + 1) if number == 0 else b"KEYUPDATE")
+            until(b"KEYUPDATE")
             worker.update(f"after new keys {number}")
             until(b"after new keys %d" % number)
     finally:
