@@ -8,9 +8,13 @@ use super::sockets::{Socket, Sockets};
 use crate::core::fanout::Sent;
 use crate::core::slots::Key;
 use crate::sys::send::Target;
+use crate::tls::RECORD_BYTES_MORE;
 
-/// For so many sockets at a time: what is encrypted for them is still in the cache when it is sent.
+/// For so many sockets at a time,
 const SOCKETS_AT_ONCE: usize = 256;
+
+/// and so many bytes: what is encrypted for them is still in the cache when it is sent.
+const BYTES_AT_ONCE: usize = 512 * 1024;
 
 impl Sockets {
     /// Sends the same to each of these sockets; the results in their order.
@@ -21,7 +25,9 @@ impl Sockets {
         buffers: &mut Buffers,
         results: &mut Vec<Sent>,
     ) {
-        for sockets in sockets.chunks(SOCKETS_AT_ONCE) {
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let at_once = (BYTES_AT_ONCE / (bytes + RECORD_BYTES_MORE)).clamp(1, SOCKETS_AT_ONCE);
+        for sockets in sockets.chunks(at_once) {
             let first = results.len();
             results.extend(sockets.iter().map(|_| Sent::Gone));
             let alone = self.send_together(sockets, slices, buffers, &mut results[first..]);

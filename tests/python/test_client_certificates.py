@@ -3,7 +3,9 @@
 import asyncio
 import datetime
 import json
+import socket
 import ssl
+import subprocess
 
 import pytest
 from cryptography import x509
@@ -165,6 +167,23 @@ async def test_a_page_of_another_site_cannot_use_it(server, worker, as_worker):
         await initial(ws)
 
 
+def test_who_resumes_need_not_show_it_again(server, worker, as_worker):
+    def ask(session):
+        bare = socket.create_connection(("127.0.0.1", server.port), timeout=15)
+        with as_worker.wrap_socket(bare, server_hostname="127.0.0.1", session=session) as connection:
+            path = f"/api/v1/tasks/{worker.thread}"
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+            status = connection.recv(12)
+            while connection.recv(65536):
+                pass
+            return status, connection.session_reused, connection.session
+
+    status, reused, session = ask(None)
+    assert (status, reused) == (b"HTTP/1.1 200", False)
+    for _ in range(4):
+        assert ask(session)[:2] == (b"HTTP/1.1 200", True)
+
+
 async def test_it_counts_until_it_ends(server, worker, clients, certificates):
     soon = clients.context(certificates, WORKER, ends=4)
     async with connect(server, worker.thread, ssl=soon) as ws:
@@ -188,7 +207,6 @@ async def test_one_of_a_proxy_proves_nothing_of_those_behind_it(
     ("", "must be the SHA-256"),
 ])
 def test_a_key_has_one_of_both(tmp_path, lines, why):
-    import subprocess
     config = tmp_path / "taskcast.toml"
     config.write_text(f'[[access.key]]\nname = "a"\ngrants = ["list"]\n{lines}\n')
     argv = [processes.binary(), "serve", "--embedded", "--listen", "127.0.0.1:0", "--config", config]
