@@ -4,7 +4,6 @@ import pathlib
 
 import pytest
 
-import certificates
 import processes
 import siege as sieges
 import tokens
@@ -62,12 +61,6 @@ def start_siege():
     yield start
     for end in reversed(started):
         end()
-
-
-@pytest.fixture(scope="session")
-def certified(tmp_path_factory):
-    """A directory with a certificate, its key, and the authority that vouches for it."""
-    return certificates.make(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+import certificates
 import floods
 import handshakes
 import stalls
@@ -81,6 +82,12 @@ def test_one_attack(kind, long, start_siege, figures):
     attack.check(siege, *siege.results)
     assert row.growth_mib < attack.growth_mib
     assert row.kernel_mib < attack.kernel_mib
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory):
+    """A directory with a certificate, its key, and the authority that vouches for it."""
+    return certificates.make(tmp_path_factory.mktemp("tls"))
 
 
 OF_TLS = [handshakes.HalfHandshakes, handshakes.Handshakes, handshakes.GarbageBehindHandshakes]
