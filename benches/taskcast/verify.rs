@@ -22,7 +22,7 @@ N6vfnvQeutL9G9b9sTPbG+DroX1LnwkyVUGULD8+e5la63jPqthZMR/g+Q==
 -----END PUBLIC KEY-----
 ";
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let secret = b"a secret of thirty-two bytes, or a few more";
     let of_secret = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
     let of_pair = (

@@ -129,7 +129,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        let caller = Caller::of(&map, peer.parse().unwrap(), &trusted);
+        let caller = Caller::of(&map, peer.parse().unwrap(), None, &trusted);
         let is_trusted = is_trusted(peer.parse().unwrap(), &trusted);
         assert_eq!(caller.is_proxy, is_trusted && headers.is_empty());
         caller.address.to_string()
@@ -177,7 +177,7 @@ mod tests {
         let mut map = HeaderMap::new();
         map.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 1.2.3.4").unwrap());
         let trusted = ["127.0.0.1".parse().unwrap()];
-        let caller = Caller::of(&map, "127.0.0.1".parse().unwrap(), &trusted);
+        let caller = Caller::of(&map, "127.0.0.1".parse().unwrap(), None, &trusted);
         assert_eq!(caller.address.to_string(), "1.2.3.4");
     }
 }

@@ -64,7 +64,10 @@ impl Tls {
         let host = || self.host.to_str().into_owned();
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
         let problem = match cause {
-            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            // The signature is bad where another authority has the name of one that is trusted.
+            Some(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => {
                 return ClientError::UnknownAuthority { host: host() };
             }
             Some(Error::InvalidCertificate(wrong)) => {

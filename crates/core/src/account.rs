@@ -237,13 +237,11 @@ impl Inner {
     /// How much of it may be of one kind.
     fn bound_of(&self, kind: Kind, priority: Priority) -> usize {
         match (kind, priority) {
-            // Anybody sends bodies, and takes responses, as slowly as their time allows: they leave
-            // those who watch room to attach and to be served. Small bodies that are half read have
-            // an eighth to themselves.
+            // Anybody sends bodies, takes responses and shakes hands as slowly as their time allows:
+            // they leave those who watch room to attach and to be served. Small bodies that are half
+            // read have an eighth to themselves.
             (Kind::Bodies, Priority::Last) => self.bytes_max / 8 * 3,
-            (Kind::Bodies | Kind::Responses, _) => self.bytes_max / 4,
-            // So with sessions of those who do not say what they want; those of sockets only charge.
-            (Kind::Sessions, _) => self.bytes_max / 4,
+            (Kind::Bodies | Kind::Responses | Kind::Sessions, _) => self.bytes_max / 4,
             _ => self.bytes_max,
         }
     }
@@ -366,8 +364,9 @@ mod tests {
     fn what_is_to_spare_makes_it_neither_tight_nor_counts() {
         let account = Account::new(1000);
         let spare = account.reserve(Kind::Answers, 500, Priority::Spare).unwrap();
-        assert!(!account.is_tight());
-        assert!(account.reserve(Kind::Answers, 1, Priority::Spare).is_none());
+        assert!(
+            !account.is_tight() && account.reserve(Kind::Answers, 1, Priority::Spare).is_none()
+        );
         assert_eq!((account.starved(), account.bytes()), (0, 500));
         assert!(account.reserve(Kind::Answers, 1, Priority::Usual).is_some());
         drop(spare);
