@@ -217,10 +217,7 @@ impl Account {
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account")
-            .field("bytes", &self.bytes())
-            .field("bytes_max", &self.0.bytes_max)
-            .finish()
+        write!(f, "Account({} of {} bytes)", self.bytes(), self.bytes_max())
     }
 }
 
