@@ -49,6 +49,8 @@ pub(crate) enum Action {
     Floor {
         #[arg(long)]
         coalesced: bool,
+        #[arg(long)]
+        tls: Vec<String>,
     },
     #[command(name = "__exec", hide = true)]
     Exec {
