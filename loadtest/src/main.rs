@@ -83,9 +83,10 @@ fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
     let stop = Stop::on_signals(EXIT_FAILED)?;
     report::check_paths(&common.json, &common.html)?;
     let mut report = Report::new();
-    let ended = match &common.against {
-        Some(other) => against::run(common, other, scenarios, &stop, &mut report),
-        None => one_by_one(common, scenarios, &stop, &mut report),
+    let arms = against::arms(common);
+    let ended = match arms.is_empty() {
+        false => against::run(common, &arms, scenarios, &stop, &mut report),
+        true => one_by_one(common, scenarios, &stop, &mut report),
     };
     if report.runs.is_empty() && report.comparisons.is_empty() {
         // A report of an earlier run stays.
