@@ -15,7 +15,7 @@ use rustls::ServerConfig;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use viewer::Viewer;
+use viewer::{REQUEST_BYTES_MAX, Viewer};
 
 const VIEWERS: Token = Token(usize::MAX);
 const FEEDS: Token = Token(usize::MAX - 1);
@@ -23,7 +23,6 @@ const FEED: Token = Token(usize::MAX - 2);
 const EVENTS_MAX: usize = 1024;
 /// What is taken from the feed before it is sent on.
 const FEED_BYTES_MAX: usize = 1024 * 1024;
-pub(super) const REQUEST_BYTES_MAX: usize = 4096;
 
 /// A message on the feed is this header, then the frame.
 pub(crate) const FEED_HEADER_BYTES: usize = 8;

@@ -1,12 +1,13 @@
 //! One viewer of a floor: its socket, and its session where the floor speaks TLS.
 
-use super::REQUEST_BYTES_MAX;
 use crate::tls::Session;
 use mio::net::TcpStream;
 use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+
+pub(super) const REQUEST_BYTES_MAX: usize = 4096;
 
 thread_local! {
     /// What is encrypted lies here until the socket has taken it.
