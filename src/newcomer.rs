@@ -1,8 +1,9 @@
 //! Who comes to a worker: what HTTP knows of whoever opened a socket.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::access::Arrival;
+use crate::access::{Arrival, Shown};
 use crate::core::fanout::Purpose;
 use crate::holders::{Holder, Seat};
 
@@ -25,4 +26,6 @@ pub(crate) struct Guest {
     pub(crate) seats: Vec<Seat>,
     /// As whom he was counted when he came.
     pub(crate) subjects: Vec<Holder>,
+    /// What the application is shown of him, where it is asked.
+    pub(crate) shown: Option<Arc<Shown>>,
 }

@@ -297,8 +297,8 @@ impl Connection<'_> {
         }
         let mut seats = Vec::from_iter(self.sit(caller).map_err(busy)?);
         let mut subjects = Vec::new();
-        let (arrival, protocol) =
-            allowed::arrival(request.headers(), request.uri(), caller.address, self.api).await?;
+        let (arrival, shown, protocol) =
+            allowed::arrival(request, &purpose, caller.address, self.api).await?;
         if let Arrival::Granted(pass, _) = &arrival {
             for subject in pass.subjects().cloned().map(Holder::Subject) {
                 holders.attach(&subject).map_err(busy)?;
@@ -307,7 +307,7 @@ impl Connection<'_> {
             }
         }
         seats.extend(self.seat.lock().take());
-        let guest = Guest { from: caller.address, seats, subjects };
+        let guest = Guest { from: caller.address, seats, subjects, shown };
         Ok((Newcomer { purpose, arrival, guest }, protocol))
     }
 

@@ -32,11 +32,13 @@ pub enum Kind {
     Responses,
     /// What sockets are known by: their passes.
     Passes,
+    /// What the application is asked and shown, and what it answered.
+    Questions,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Chunks,
         Self::Rests,
         Self::Input,
@@ -46,6 +48,7 @@ impl Kind {
         Self::Bodies,
         Self::Responses,
         Self::Passes,
+        Self::Questions,
     ];
 
     /// The name in metrics.
@@ -60,6 +63,7 @@ impl Kind {
             Self::Bodies => "bodies",
             Self::Responses => "responses",
             Self::Passes => "passes",
+            Self::Questions => "questions",
         }
     }
 }
@@ -141,8 +145,7 @@ impl Account {
         Charge { account: self.clone(), kind, bytes: 0, outside: 0 }
     }
 
-    /// What is held outside the account. It takes no room from anybody, but what can be read again
-    /// is let go for it.
+    /// What is held outside the account: it takes no room from anybody, but what can be read again is let go.
     pub fn hold_outside(&self, kind: Kind, bytes: usize) -> Charge {
         self.0.outside.fetch_add(bytes, Relaxed);
         Charge { account: self.clone(), kind, bytes: 0, outside: bytes }
