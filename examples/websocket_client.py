@@ -6,6 +6,9 @@
     python websocket_client.py --create-test
     python websocket_client.py ID --source NAME     # a task of another source of the server
 
+Where the server asks for a token, it shows the one in TASKCAST_TOKEN. SSL_CERT_FILE names who vouches
+for an https:// server, where the system does not.
+
 It reconnects by itself and goes on where it was, proves from the chain of stream ids that it
 missed nothing, and never prints an update twice. Exit code: 0 the task is done, 1 it failed or
 was cancelled, 2 there is no such task or the command line is wrong.
@@ -14,6 +17,7 @@ was cancelled, 2 there is no such task or the command line is wrong.
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
 import sys
@@ -28,13 +32,20 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 RETRY_FIRST_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15
-CLOSE_NO_SUCH_TASK = 4004
+# Closings after which it is of no use to come back: there is no such task, or it may not be watched.
+FINAL = {4001: "the token does not count", 4003: "the token does not grant this task", 4004: ""}
 EXIT_CODES = {"done": 0, "completed": 0, "failed": 1, "cancelled": 1}
 # How a task ended whose state has expired, by its newest entry.
 ENDS = {"turn_complete": "done", "error": "failed", "cancellation": "cancelled"}
 # What the server adds to an entry of a source.
 OF_SERVER = ("thread_id", "source", "stream_id", "prev_stream_id", "update_type", "timestamp")
 STREAM_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+
+
+def authorization():
+    """What says who this is."""
+    token = os.environ.get("TASKCAST_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class NotFound(Exception):
@@ -97,7 +108,7 @@ class Follower:
 
     async def _connection(self):
         url = self._url if self._position is None else f"{self._url}?since={self._position}"
-        async with websockets.connect(url, max_size=None) as socket:
+        async with websockets.connect(url, max_size=None, additional_headers=authorization()) as socket:
             try:
                 async for message in socket:
                     self._attempt = 0
@@ -107,8 +118,8 @@ class Follower:
                         return answer
             except ConnectionClosed:
                 pass
-            if socket.close_code == CLOSE_NO_SUCH_TASK:
-                raise NotFound
+            if socket.close_code in FINAL:
+                raise NotFound(FINAL[socket.close_code])
             say(f"-- connection closed ({socket.close_code})")
 
     def _admit(self, frame):
@@ -269,7 +280,7 @@ class Printer:
 def call(url, path, body=None):
     """One HTTP request; the answer's JSON."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url + path, data, {"Content-Type": "application/json", **authorization()})
     with urllib.request.urlopen(request, timeout=10) as reply:
         return json.load(reply)
 

@@ -102,6 +102,7 @@ mod shared;
 mod supervise;
 pub mod sys;
 mod tail;
+mod tls;
 mod topic;
 mod turn;
 mod worker;

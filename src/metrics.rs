@@ -13,7 +13,8 @@ use crate::core::gap::GapReason;
 const AGE_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000, 300_000];
 
 /// Close codes that are counted by name; others count as `other`.
-const CLOSE_CODES: [u16; 11] = [1000, 1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4004];
+const CLOSE_CODES: [u16; 13] =
+    [1000, 1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4001, 4003, 4004];
 
 /// What comes of questions to the application, in the order of their numbers.
 const OUTCOMES: [&str; 3] = ["allowed", "refused", "unanswered"];
@@ -153,6 +154,9 @@ metrics! {
         counter page_reads = "page_reads_total", "Reads of a part of a stream.";
         gauge access_questions_waiting = "access_questions_waiting", "Questions to the application of access.ask that are under way or wait for their turn.";
         counter access_answers_reused = "access_answers_reused_total", "Answers of the application that were there already, or came to an equal question.";
+        counter tls_handshakes = "tls_handshakes_total", "TLS handshakes that were done, resumed ones included.";
+        counter tls_handshakes_failed = "tls_handshakes_failed_total", "Connections that did not come to the end of their TLS handshake.";
+        gauge tls_certificate_ends = "tls_certificate_ends_seconds", "When the certificate ends, in seconds since the Unix epoch; 0 without TLS.";
         counter panics = "panics_total", "Times a part of the server panicked.";
         counter log_lines_dropped = "log_lines_dropped_total", "Lines of the server's own log that could not be written.";
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::access::{Arrival, Shown};
 use crate::core::fanout::Purpose;
 use crate::holders::{Holder, Seat};
+use crate::tls::PeerCertificate;
 
 /// Who opened a socket.
 pub(crate) struct Newcomer {
@@ -28,4 +29,6 @@ pub(crate) struct Guest {
     pub(crate) subjects: Vec<Holder>,
     /// What the application is shown of him, where it is asked.
     pub(crate) shown: Option<Arc<Shown>>,
+    /// The certificate that he showed.
+    pub(crate) certificate: Option<Arc<PeerCertificate>>,
 }

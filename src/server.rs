@@ -29,6 +29,7 @@ use crate::metrics::Gauges;
 use crate::publish::ThreadManager;
 use crate::shared::Shared;
 use crate::supervise::Part;
+use crate::tls::Certificates;
 use crate::worker::thread;
 
 /// Why the server did not run.
@@ -43,6 +44,8 @@ pub enum ServerError {
     },
     /// A key of `[access]` cannot be used.
     Access(String),
+    /// A file of `[tls]` cannot be used.
+    Tls(String),
     /// The operating system did not give something else that is needed.
     System(io::Error),
     /// A part panicked and cannot be started again.
@@ -56,7 +59,7 @@ impl fmt::Display for ServerError {
                 f,
                 "cannot listen on {address}: {error}; choose another address with --listen"
             ),
-            Self::Access(problem) => f.write_str(problem),
+            Self::Access(problem) | Self::Tls(problem) => f.write_str(problem),
             Self::System(error) => write!(f, "cannot start a worker: {error}"),
             Self::Failed(part) => {
                 write!(f, "the {part} panicked and cannot be started again; the log says where")
@@ -85,9 +88,13 @@ pub async fn run(
     let config = Arc::new(config);
     let account = Account::new(config.limits.memory_bytes_max);
     let access = Arc::new(Access::new(&config, &account).map_err(ServerError::Access)?);
+    let certificates = config.tls.is_set().then(|| Certificates::new(&config.tls));
+    let certificates = certificates.transpose().map_err(ServerError::Tls)?.map(Arc::new);
     let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
     let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
-    let shared = Shared::new(config.clone(), account, log.clone(), access.clone(), lane.clone());
+    let mut shared =
+        Shared::new(config.clone(), account, log.clone(), access.clone(), lane.clone());
+    shared.certificates.clone_from(&certificates);
     let shared = Arc::new(shared);
     let lane_thread = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
     shared.listen();
@@ -107,6 +114,7 @@ pub async fn run(
         gate: Arc::new(Gate::new(&config, files_max)),
         access: access.clone(),
         holders: shared.holders.clone(),
+        certificates: certificates.clone(),
     });
     let beyond = listening.iter().find(|it| !is_loopback(it.address));
     if let Some(Listening { address, .. }) = beyond.filter(|_| access.is_open()) {
@@ -116,8 +124,11 @@ pub async fn run(
     if let Some(listener) = for_admin {
         serve_admin(listener, api.clone()).map_err(ServerError::System)?;
     }
-    // Ends with the process.
+    // Both end with the process.
     tokio::spawn(shared.clone().follow_revocations());
+    if let Some(certificates) = certificates {
+        tokio::spawn(async move { certificates.follow().await });
+    }
     let (begin_shutdown, begun) = watch::channel(false);
     let (ended, mut all_ended) = tokio::sync::mpsc::channel(config.workers);
     let mut threads = Vec::new();
@@ -290,6 +301,10 @@ impl Live for Shared {
         gauges.memory_bytes_max = self.account.bytes_max() as u64;
         gauges.memory_refused = self.account.refused();
         gauges.redis_up = self.ready().into();
+        if let Some(certificates) = &self.certificates {
+            (gauges.tls_handshakes, gauges.tls_handshakes_failed) = certificates.handshakes();
+            gauges.tls_certificate_ends = certificates.ends_s();
+        }
         gauges.panics = self.supervisor.panics();
         gauges.log_lines_dropped = logging::lines_dropped();
         let asked = self.access.counts();

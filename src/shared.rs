@@ -24,6 +24,7 @@ use crate::log::{Log, Snapshot};
 use crate::metrics::Metrics;
 use crate::readings;
 use crate::supervise::Supervisor;
+use crate::tls::Certificates;
 use crate::topic::{Recent, Registry, Shrink, Topic};
 
 /// How often the topics are asked to hold less,
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub log: Log,
     pub access: Arc<Access>,
     pub holders: Arc<Holders>,
+    /// Where the listeners speak TLS.
+    pub certificates: Option<Arc<Certificates>>,
     pub topics: Registry,
     /// For the viewers of each worker. Bounded by topics (a worker is told once of each), by viewers
     /// (each waits for one answer of a desk and one of the application at the most), by sockets (each has one token looked
@@ -142,6 +145,7 @@ impl Shared {
         let workers = config.workers;
         Self {
             holders: Arc::new(Holders::new(&config.limits, &account)),
+            certificates: None,
             topics: Registry::new(config.keys.clone(), workers, account.clone()),
             inboxes: (0..workers).map(|_| Mailbox::default()).collect(),
             tails: (0..=workers).map(|_| Mailbox::default()).collect(),

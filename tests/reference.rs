@@ -13,7 +13,7 @@ const CONFIGURATION: &str = "# Configuration
 
 Every key of `taskcast serve --config taskcast.toml`. Flags go over the environment, the environment
 over the file. In the environment a key is `TASKCAST_<KEY>`, one of `[limits]` is
-`TASKCAST_LIMITS_<KEY>`. `redis` is `REDIS_URL` and `log_level` is `RUST_LOG` too; over these go
+`TASKCAST_LIMITS_<KEY>`, and one of `[tls]` `TASKCAST_TLS_<KEY>`. `redis` is `REDIS_URL` and `log_level` is `RUST_LOG` too; over these go
 `TASKCAST_REDIS` and `TASKCAST_LOG_LEVEL`. `--set KEY=VALUE` sets any key, one of `[limits]` as
 `limits.KEY`. `--print-config` shows what is in force, with `***` for a password; that is not taken for a
 password when it is read.

@@ -19,6 +19,7 @@ mod sample;
 mod slots;
 mod source;
 mod topic;
+mod verify;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ criterion_group! {
     name = benches;
     config = short();
     targets = encode::bench, slots::bench, topic::bench, flush::bench, handshake::bench,
-        reply::bench, resume::bench, message::bench, source::bench
+        reply::bench, resume::bench, message::bench, source::bench,
+        verify::bench
 }
 criterion_main!(benches);

@@ -1,22 +1,22 @@
-//! `--against`: another server and ours do the same work in turns, other, ours, other, …, each time
-//! on a fresh Redis and with fresh clients, so that what the machine does meanwhile is the same for
-//! both and what one process happens to be given by the kernel counts once.
+//! `--against` and `--over`: another server and ours, or ours as viewers reach it in several ways, do
+//! the same work in turns, other, ours, other, …, each time on a fresh Redis and with fresh clients,
+//! so that what the machine does meanwhile is the same for all and what one process happens to be
+//! given by the kernel counts once.
 
 use crate::clock::{now_ns, seconds};
 use crate::failure::{Failure, Result};
-use crate::options::Common;
+use crate::options::{Common, Over};
 use crate::pairs::{Allowed, Comparison, Row};
 use crate::report::columns::{labelled, number};
 use crate::report::measures::{
-    CPU_OF_REDIS, CPU_PER_DELIVERY, CPU_PER_DEPARTURE, CPU_PER_HEARTBEAT, CPU_PER_NEW_VIEWER,
-    CPU_PER_RETURN, DELIVERIES_PER_SECOND, LATENCY_P50, LATENCY_P99, MEMORY_AFTER_WORK,
-    MEMORY_OF_ALL, MEMORY_PER_VIEWER,
+    ARRIVALS_PER_SECOND, CPU_OF_CLIENTS, CPU_OF_REDIS, CPU_PER_DELIVERY, CPU_PER_DEPARTURE,
+    CPU_PER_HEARTBEAT, CPU_PER_NEW_VIEWER, CPU_PER_RETURN, DELIVERIES_PER_SECOND, LATENCY_P50,
+    LATENCY_P99, MEMORY_AFTER_WORK, MEMORY_OF_ALL, MEMORY_PER_VIEWER,
 };
 use crate::report::table::{testimony, verdict};
 use crate::report::{Report, Run};
 use crate::scenario::kind::{self, Scenario};
 use crate::stop::Stop;
-use std::path::Path;
 
 /// What a server may cost, as a part of what the other one costs, beside how much that moves.
 const COST: Allowed = Allowed::Beside(1.03);
@@ -26,7 +26,7 @@ const REDIS: Allowed = Allowed::Just(1.05);
 /// The measures that are held against each other, and what is allowed in which scenarios, where it
 /// is the work there; elsewhere it is shown only, as it moves too much. The first one that a
 /// scenario has is the one that is told while it runs.
-const COMPARED: [(&str, Allowed, &[&str]); 12] = [
+const COMPARED: [(&str, Allowed, &[&str]); 14] = [
     (CPU_PER_DELIVERY, COST, &["hot", "wide", "wide, few sockets", "burst"]),
     (CPU_PER_RETURN, COST, &["storm"]),
     (CPU_PER_NEW_VIEWER, COST, &["idle"]),
@@ -35,20 +35,26 @@ const COMPARED: [(&str, Allowed, &[&str]); 12] = [
     (MEMORY_PER_VIEWER, COST, &["idle"]),
     (MEMORY_OF_ALL, COST, &["idle"]),
     (MEMORY_AFTER_WORK, COST, &["hot", "wide", "wide, few sockets", "burst", "storm"]),
+    (ARRIVALS_PER_SECOND, Allowed::Any, &[]),
     (DELIVERIES_PER_SECOND, Allowed::Any, &[]),
     (LATENCY_P50, Allowed::Any, &[]),
     (LATENCY_P99, Allowed::Any, &[]),
     (CPU_OF_REDIS, REDIS, &["wide"]),
+    (CPU_OF_CLIENTS, Allowed::Any, &[]),
 ];
 
 /// About what a run takes beside its work: start, arrivals, memory that settles, end.
 const START_SECONDS: f64 = 6.0;
 
-/// Runs of one scenario so far, and what went wrong in them.
-#[derive(Default)]
+/// One of those that take turns.
+pub(crate) struct Arm {
+    name: &'static str,
+    common: Common,
+}
+
+/// Runs of one scenario so far, in the order of the arms, and what went wrong in them.
 struct Turns {
-    old: Vec<Run>,
-    new: Vec<Run>,
+    runs: Vec<Vec<Run>>,
     faults: Vec<String>,
 }
 
@@ -62,42 +68,70 @@ struct Plan {
     runs: usize,
 }
 
-/// Runs the scenarios with both servers and adds what was found to the report, also where it ends
+/// Those that take turns, if that is what is asked for.
+pub(crate) fn arms(common: &Common) -> Vec<Arm> {
+    let ours = Common { quiet: true, ..common.clone() };
+    if let Some(other) = &common.against {
+        let old = Common {
+            server_bin: Some(other.clone()),
+            server_args: common.against_args.clone(),
+            ..ours.clone()
+        };
+        return vec![Arm { name: "old", common: old }, Arm { name: "new", common: ours }];
+    }
+    let arm = |over: &Over| Arm {
+        name: match over {
+            Over::Plain => "plain",
+            Over::Tls => "tls",
+            Over::Nginx => "nginx",
+        },
+        common: Common { over: vec![*over], ..ours.clone() },
+    };
+    let arms: Vec<Arm> = common.over.iter().map(arm).collect();
+    if arms.len() > 1 { arms } else { Vec::new() }
+}
+
+/// Runs the scenarios with all arms and adds what was found to the report, also where it ends
 /// before its time.
 pub(crate) fn run(
     common: &Common,
-    other: &Path,
+    arms: &[Arm],
     scenarios: &[Box<dyn Scenario>],
     stop: &Stop,
     report: &mut Report,
 ) -> Result<()> {
-    let new = Common { quiet: true, ..common.clone() };
-    let old = Common {
-        server_bin: Some(other.to_path_buf()),
-        server_args: common.against_args.clone(),
-        ..new.clone()
-    };
-    let mut plan = Plan::new(scenarios, usize::from(common.pairs));
+    let each = turns(arms, common).count();
+    let mut plan = Plan::new(scenarios, each);
     for scenario in scenarios {
-        let mut turns = Turns::default();
-        let ended = turns.take([&old, &new], scenario.as_ref(), stop, &mut plan);
-        report.comparisons.extend(turns.compare(scenario.as_ref(), common));
+        let mut turns = Turns::new(arms);
+        let ended = turns.take(arms, scenario.as_ref(), stop, &mut plan);
+        report.comparisons.extend(turns.compare(arms, scenario.as_ref(), common));
         ended?;
     }
     Ok(())
 }
 
+/// Whose turn it is. Each run of a later arm is between two of each earlier one.
+fn turns(arms: &[Arm], common: &Common) -> impl Iterator<Item = usize> {
+    let runs = arms.len() * (usize::from(common.pairs) + 1) - 1;
+    let arms = arms.len();
+    (0..runs).map(move |number| number % arms)
+}
+
 impl Turns {
+    fn new(arms: &[Arm]) -> Self {
+        Self { runs: arms.iter().map(|_| Vec::new()).collect(), faults: Vec::new() }
+    }
+
     fn take(
         &mut self,
-        [old, new]: [&Common; 2],
+        arms: &[Arm],
         scenario: &dyn Scenario,
         stop: &Stop,
         plan: &mut Plan,
     ) -> Result<()> {
-        for number in 0..=2 * usize::from(new.pairs) {
-            let is_new = number % 2 == 1;
-            let (name, common) = if is_new { ("new", new) } else { ("old", old) };
+        for (number, turn) in turns(arms, &arms[0].common).enumerate() {
+            let Arm { name, common } = &arms[turn];
             let (run, ended) = kind::run(scenario, common, stop);
             ended?;
             if stop.is_set() {
@@ -116,30 +150,45 @@ impl Turns {
                     self.faults.push(format!("run {}, {name}: {}", number + 1, line.trim()));
                 }
             }
-            if is_new { self.new.push(run) } else { self.old.push(run) }
+            self.runs[turn].push(run);
         }
         Ok(())
     }
 
+    /// Each arm beside each one before it.
+    fn compare(&self, arms: &[Arm], scenario: &dyn Scenario, common: &Common) -> Vec<Comparison> {
+        let pairs = (0..arms.len()).flat_map(|new| (0..new).map(move |old| [old, new]));
+        pairs.filter_map(|pair| self.compare_two(arms, pair, scenario, common)).collect()
+    }
+
     /// None before the first pair is whole.
-    fn compare(self, scenario: &dyn Scenario, common: &Common) -> Option<Comparison> {
-        let pairs = self.old.len().saturating_sub(1);
-        let (old, new) = (&self.old, &self.new[..pairs.min(self.new.len())]);
+    fn compare_two(
+        &self,
+        arms: &[Arm],
+        [old_arm, new_arm]: [usize; 2],
+        scenario: &dyn Scenario,
+        common: &Common,
+    ) -> Option<Comparison> {
+        let (old, new) = (&self.runs[old_arm], &self.runs[new_arm]);
+        let pairs = old.len().saturating_sub(1).min(new.len());
+        let (old, new) = (&old[..old.len().min(pairs + 1)], &new[..pairs]);
         let row = |(name, allowed, scenarios): &(&str, Allowed, &[&str])| {
             let of = |runs: &[Run]| runs.iter().map(|run| value(run, name)).collect::<Vec<_>>();
             let unit = old.iter().flat_map(|run| &run.sides).flat_map(|side| &side.measures);
             let unit = unit.clone().find(|measure| measure.name == *name)?.unit.clone();
-            let counts = scenarios.contains(&scenario.name());
+            // What a way to the server may cost, nobody has said.
+            let counts = common.against.is_some() && scenarios.contains(&scenario.name());
             let allowed = if counts { *allowed } else { Allowed::Any };
             Row::new([name, &unit], of(old), of(new), allowed)
         };
         (pairs > 0).then(|| Comparison {
             scenario: scenario.name().into(),
+            names: [old_arm, new_arm].map(|arm| arms[arm].name.into()),
             settings: scenario.settings(common),
             pairs,
             pairs_wanted: usize::from(common.pairs),
             rows: COMPARED.iter().filter_map(row).collect(),
-            faults: self.faults,
+            faults: self.faults.clone(),
             notes: notes(old.iter().chain(new)),
         })
     }
@@ -158,8 +207,7 @@ fn value(run: &Run, name: &str) -> Option<f64> {
 }
 
 impl Plan {
-    fn new(scenarios: &[Box<dyn Scenario>], pairs: usize) -> Self {
-        let each = 2 * pairs + 1;
+    fn new(scenarios: &[Box<dyn Scenario>], each: usize) -> Self {
         let once: f64 = scenarios.iter().map(|scenario| estimate(scenario.as_ref())).sum();
         let plan = Self {
             start_ns: now_ns(),
@@ -223,11 +271,31 @@ mod tests {
         for (name, within) in [("wide", Some(false)), ("hot", None)] {
             let cli = Cli::parse_from(["loadtest", name, "--pairs", "1", "--against", "old"]);
             let (common, scenarios) = cli.action.scenarios().expect("a scenario");
-            let turns =
-                Turns { old: vec![run(10.0), run(10.0)], new: vec![run(10.6)], ..Turns::default() };
-            let found = turns.compare(scenarios[0].as_ref(), &common).expect("a pair");
-            assert_eq!(found.rows.first().map(|row| row.within), Some(within), "{name}");
+            let runs = vec![vec![run(10.0), run(10.0)], vec![run(10.6)]];
+            let turns = Turns { runs, faults: Vec::new() };
+            let found = turns.compare(&arms(&common), scenarios[0].as_ref(), &common);
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].rows.first().map(|row| row.within), Some(within), "{name}");
         }
+    }
+
+    #[test]
+    fn each_way_is_held_against_those_before_it() {
+        let over = ["loadtest", "hot", "--pairs", "2", "--over", "plain,nginx,tls"];
+        let (common, scenarios) = Cli::parse_from(over).action.scenarios().expect("a scenario");
+        let arms = arms(&common);
+        let order: Vec<usize> = turns(&arms, &common).collect();
+        assert_eq!(order, [0, 1, 2, 0, 1, 2, 0, 1]);
+        let runs = [(3, 1.0), (3, 2.0), (2, 3.0)];
+        let runs = runs.map(|(times, redis)| (0..times).map(|_| run(redis)).collect()).into();
+        let turns = Turns { runs, faults: Vec::new() };
+        let found = turns.compare(&arms, scenarios[0].as_ref(), &common);
+        let found: Vec<_> = found
+            .iter()
+            .map(|two| (two.names.join(" "), two.pairs, two.rows[0].ratio, two.rows[0].bound))
+            .collect();
+        let expected = [("plain nginx", 2.0), ("plain tls", 3.0), ("nginx tls", 1.5)];
+        assert_eq!(found, expected.map(|(names, ratio)| (names.into(), 2, ratio, None)));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use crate::child::{Child, Program, own_binary};
 use crate::cores::Cores;
 use crate::failure::{Context, Failure, Result};
-use crate::options::Common;
+use crate::front::Front;
+use crate::options::{Common, Over};
 use crate::sample;
+use crate::tls::{Certificate, Trust};
 use crate::url::Url;
 use redis::Connection;
 use std::collections::BTreeMap;
@@ -27,9 +29,14 @@ pub(crate) struct Redis {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) host: String,
-    /// Empty when it runs where we cannot look.
+    /// None where it speaks no TLS.
+    pub(crate) tls: Option<Trust>,
+    /// What shows that the viewers may watch.
+    pub(crate) token: Option<String>,
+    /// With what stands before it; empty when it runs where we cannot look.
     pub(crate) pids: Vec<u32>,
     child: Option<Child>,
+    front: Option<Front>,
 }
 
 impl Redis {
@@ -105,18 +112,25 @@ fn connect(url: &str) -> Result<Connection> {
 }
 
 impl Server {
-    pub(crate) fn start(common: &Common, redis: &Redis, cores: &Cores) -> Result<Self> {
-        if let Some(Url { host, address }) = common.url.clone() {
-            let pids = common.pid.clone();
-            if let Some(pid) = pids.iter().find(|pid| !sample::exists(**pid)) {
-                return Err(Failure::new(format!("--pid {pid}: there is no such process here")));
-            }
-            return Ok(Self { address, host, pids, child: None });
+    pub(crate) fn start(
+        common: &Common,
+        redis: &Redis,
+        cores: &Cores,
+        certificate: Option<&Certificate>,
+        viewers: u64,
+    ) -> Result<Self> {
+        if let Some(url) = &common.url {
+            return Self::given(common, url);
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let host = address.to_string();
         let workers = common.workers.to_string();
-        let args = ["serve", "--listen", &host, "--redis", &redis.url, "--workers", &workers];
+        let mut args =
+            vec!["serve", "--listen", &host, "--redis", &redis.url, "--workers", &workers];
+        let files = certificate.map(Certificate::paths);
+        if let (Over::Tls, Some([certificate, key])) = (common.over(), &files) {
+            args.extend(["--tls-certificate", certificate, "--tls-key", key]);
+        }
         let child = Child::start(Program {
             name: "server",
             program: &server_binary(common)?,
@@ -124,21 +138,67 @@ impl Server {
             cores: &cores.server,
             piped: false,
         })?;
-        let mut server = Self { address, host, pids: vec![child.pid()], child: Some(child) };
+        let tls = files.as_ref().map(|_| Trust::in_ours(common.resume));
+        let mut server = Self::of(child, address, tls);
+        if let (Over::Nginx, Some(files)) = (common.over(), files) {
+            server.put_behind(Front::start(free_port()?, address, files, viewers, &cores.server)?);
+        }
         server.wait_until_ready()?;
         Ok(server)
     }
 
+    /// One that runs already.
+    fn given(common: &Common, url: &Url) -> Result<Self> {
+        let pids = common.pid.clone();
+        if let Some(pid) = pids.iter().find(|pid| !sample::exists(**pid)) {
+            return Err(Failure::new(format!("--pid {pid}: there is no such process here")));
+        }
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).while_doing(|| format!("cannot read {}", path.display()))
+        };
+        let tls = match (url.tls, &common.ca) {
+            (false, _) => None,
+            (true, Some(ca)) => Some(Trust::in_authorities(url.name(), read(ca)?, common.resume)),
+            (true, None) => return Err(Failure::new("an https --url needs --ca")),
+        };
+        let token = match &common.token_file {
+            Some(path) => Some(read(path)?),
+            None => std::env::var("TASKCAST_TOKEN").ok(),
+        };
+        let token = token.map(|token| token.trim().to_string());
+        let (host, address) = (url.host.clone(), url.address);
+        Ok(Self { address, host, tls, token, pids, child: None, front: None })
+    }
+
+    fn of(child: Child, address: SocketAddr, tls: Option<Trust>) -> Self {
+        let (host, pids) = (address.to_string(), vec![child.pid()]);
+        Self { address, host, tls, token: None, pids, child: Some(child), front: None }
+    }
+
+    /// Viewers come to what stands before it, and what both cost counts.
+    fn put_behind(&mut self, front: Front) {
+        self.address = front.address;
+        self.host = front.address.to_string();
+        self.pids.push(front.child.pid());
+        self.front = Some(front);
+    }
+
     /// Starts a floor; what is written to the returned feed goes to its viewers.
-    pub(crate) fn start_floor(coalesced: bool, cores: &Cores) -> Result<(Self, TcpStream)> {
+    pub(crate) fn start_floor(
+        coalesced: bool,
+        common: &Common,
+        cores: &Cores,
+        certificate: Option<&Certificate>,
+    ) -> Result<(Self, TcpStream)> {
+        let files = certificate.map(Certificate::paths);
+        let tls = files.as_ref().map(|_| Trust::in_ours(common.resume));
+        let mut args = vec!["__floor".to_string()];
+        args.extend(coalesced.then(|| "--coalesced".to_string()));
+        args.extend(files.iter().flatten().map(|path| format!("--tls={path}")));
         let mut child = Child::start(Program {
             name: if coalesced { "floor-coalesced" } else { "floor" },
             program: &own_binary()?,
-            args: [&["__floor"][..], if coalesced { &["--coalesced"] } else { &[] }]
-                .concat()
-                .iter()
-                .map(Into::into)
-                .collect(),
+            args: args.into_iter().map(Into::into).collect(),
             cores: &cores.server[..cores.server.len().min(1)],
             piped: true,
         })?;
@@ -155,13 +215,15 @@ impl Server {
         let feed = feed.while_doing(|| "cannot reach the floor".into())?;
         feed.set_nodelay(true).while_doing(|| "cannot set up the floor's feed".into())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let pids = vec![child.pid()];
-        Ok((Self { address, host: address.to_string(), pids, child: Some(child) }, feed))
+        Ok((Self::of(child, address, tls), feed))
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WAIT;
-        while !is_ready(self.address) {
+        while !is_ready(self.address, self.tls.as_ref()) {
+            if let Some(front) = &mut self.front {
+                still_starting(&mut front.child, deadline, "nginx (is it installed?)")?;
+            }
             if let Some(child) = &mut self.child {
                 still_starting(child, deadline, "the server")?;
             }
@@ -171,6 +233,7 @@ impl Server {
 
     /// An error when a server of ours has ended; its last words are in it.
     pub(crate) fn check(&mut self) -> Result<()> {
+        still_there(self.front.as_mut().map(|front| &mut front.child), "nginx")?;
         still_there(self.child.as_mut(), "the server")
     }
 }
@@ -198,16 +261,23 @@ fn still_starting(child: &mut Child, deadline: Instant, name: &str) -> Result<()
 }
 
 /// Whether `GET /readyz` is answered with 200.
-fn is_ready(address: SocketAddr) -> bool {
+fn is_ready(address: SocketAddr, tls: Option<&Trust>) -> bool {
     let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect(address)?;
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer)?;
-        Ok(answer.ends_with(b" 200"))
+        match tls {
+            None => answers(stream, address),
+            Some(trust) => answers(trust.over(stream).map_err(std::io::Error::other)?, address),
+        }
     };
     ask().unwrap_or(false)
+}
+
+fn answers(mut stream: impl Read + Write, address: SocketAddr) -> std::io::Result<bool> {
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer)?;
+    Ok(answer.ends_with(b" 200"))
 }
 
 fn server_binary(common: &Common) -> Result<PathBuf> {

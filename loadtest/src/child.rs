@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -41,7 +41,7 @@ impl Child {
     /// Starts a program. Call this on the main thread only: a child ends with the thread that
     /// started it.
     pub(crate) fn start(what: Program<'_>) -> Result<Self> {
-        let log = log_file().while_doing(|| format!("cannot make a log for {}", what.name))?;
+        let log = unnamed_file().while_doing(|| format!("cannot make a log for {}", what.name))?;
         let output = || log.try_clone().while_doing(|| "cannot log".into());
         let mut command = Command::new(own_binary()?);
         command.arg("__exec");
@@ -117,10 +117,10 @@ impl Drop for Child {
     }
 }
 
-/// A file without a name: nothing of it stays, however the harness ends.
-fn log_file() -> std::io::Result<File> {
+/// A file without a name, and nobody else's: nothing of it stays, however the harness ends.
+pub(crate) fn unnamed_file() -> std::io::Result<File> {
     let path = std::env::temp_dir().join(format!("loadtest-{}-{:x}", std::process::id(), now_ns()));
-    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    let file = File::options().read(true).append(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }

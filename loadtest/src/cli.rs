@@ -2,7 +2,7 @@
 
 use crate::options::Common;
 use crate::scenario::kind::Scenario;
-use crate::scenario::{all, burst, churn, hot, idle, mixed, slow, storm, wide};
+use crate::scenario::{all, burst, churn, hot, idle, mixed, slow, storm, tls, wide};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Mixed(With<mixed::Mixed>),
     /// A short form of every scenario
     All(With<all::All>),
+    /// What TLS costs: a few scenarios over TCP, over nginx and over TLS in turns
+    Tls(With<tls::Tls>),
     /// Prints how B's figures relate to A's
     Compare {
         /// The report to compare with
@@ -49,6 +51,8 @@ pub(crate) enum Action {
     Floor {
         #[arg(long)]
         coalesced: bool,
+        #[arg(long)]
+        tls: Vec<String>,
     },
     #[command(name = "__exec", hide = true)]
     Exec {
@@ -89,6 +93,7 @@ impl Action {
                 let against = common.against.is_some();
                 (common, if against { what.against() } else { what.scenarios() })
             }
+            Self::Tls(With { common, what }) => (tls::ways(common), what.scenarios()),
             Self::Compare { .. } | Self::Client | Self::Floor { .. } | Self::Exec { .. } => {
                 return None;
             }

@@ -9,11 +9,12 @@ use crate::clock::{SECOND_NS, now_ns, sleep_until};
 use crate::cores::{self, Cores};
 use crate::failure::{Context, Failure, Result};
 use crate::fleet::{Fleet, OTHER_FILES};
-use crate::options::{Common, FloorKind};
+use crate::options::{Common, FloorKind, Over};
 use crate::progress::{Progress, Watched};
 use crate::publish::{self, Feed, Publisher};
 use crate::sample;
 use crate::stop::Stop;
+use crate::tls::Certificate;
 use crate::wire::Shape;
 use std::net::TcpStream;
 use std::ops::Range;
@@ -34,6 +35,8 @@ pub(crate) struct Lab {
     pub(crate) prefix: String,
     shape: Shape,
     tasks: u32,
+    /// What the server and the floors show, where they speak TLS.
+    _certificate: Option<Certificate>,
 }
 
 /// One of those that do the same work in turns.
@@ -68,6 +71,9 @@ pub(crate) struct Needs {
 impl Lab {
     pub(crate) fn start(common: &Common, stop: &Stop, needs: &Needs) -> Result<Self> {
         check_file_limit(common, needs.sockets)?;
+        let is_secure =
+            common.over() != Over::Plain || common.url.as_ref().is_some_and(|url| url.tls);
+        let certificate = is_secure.then(Certificate::new).transpose()?;
         let prefix = format!("lt-{:x}-", now_ns() >> 16);
         let shape = Shape::of_size(common.size as usize, &prefix)?;
         let cores = match common.pin {
@@ -76,11 +82,12 @@ impl Lab {
         };
         child::pin(&cores.others)?;
         let redis = Redis::start(common, &cores)?;
-        let server = Server::start(common, &redis, &cores)?;
+        let server = Server::start(common, &redis, &cores, certificate.as_ref(), needs.sockets)?;
         let mut sides = vec![Side { name: "server", server, feed: None }];
         for kind in common.floor.iter().filter(|_| needs.floors) {
             let coalesced = *kind == FloorKind::Coalesced;
-            let (server, feed) = Server::start_floor(coalesced, &cores)?;
+            let (server, feed) =
+                Server::start_floor(coalesced, common, &cores, certificate.as_ref())?;
             let name = if coalesced { "coalesced floor" } else { "floor" };
             sides.push(Side { name, server, feed: Some(feed) });
         }
@@ -104,6 +111,7 @@ impl Lab {
             prefix,
             shape,
             tasks: needs.tasks,
+            _certificate: certificate,
         })
     }
 
@@ -180,12 +188,14 @@ fn check(sides: &mut [Side], redis: &mut Redis) -> Result<()> {
 
 /// How many files the server will have open, if it is ours.
 fn check_file_limit(common: &Common, sockets: u64) -> Result<()> {
-    let (needed, limit) = (sockets + OTHER_FILES, file_limit());
+    // Who stands before the server has two for each viewer.
+    let each = if common.over() == Over::Nginx { 2 } else { 1 };
+    let (needed, limit) = (each * sockets + OTHER_FILES, file_limit());
     if common.url.is_some() || needed <= limit {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "the server would have {needed} files open, and a process may open {limit} here: take fewer \
+        "the server, or what stands before it, would have {needed} files open, and a process may open {limit} here: take fewer \
          viewers, or raise the limit (`ulimit -Hn`)"
     )))
 }

@@ -12,6 +12,7 @@ mod cores;
 mod failure;
 mod fleet;
 mod floor;
+mod front;
 mod lab;
 mod latency;
 mod options;
@@ -22,6 +23,7 @@ mod report;
 mod sample;
 mod scenario;
 mod stop;
+mod tls;
 mod url;
 mod wire;
 mod witness;
@@ -44,7 +46,7 @@ const EXIT_FAILED: u8 = 2;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().action {
         Action::Client => client::run().map(|()| true),
-        Action::Floor { coalesced } => floor::run(coalesced).map(|()| true),
+        Action::Floor { coalesced, tls } => floor::run(coalesced, &tls).map(|()| true),
         Action::Exec { cores, command } => Err(child::exec(&cores, &command)),
         Action::Compare { a, b } => compare(&a, &b).map(|()| true),
         action => match action.scenarios() {
@@ -81,9 +83,10 @@ fn run(common: &Common, scenarios: &[Box<dyn Scenario>]) -> Result<bool> {
     let stop = Stop::on_signals(EXIT_FAILED)?;
     report::check_paths(&common.json, &common.html)?;
     let mut report = Report::new();
-    let ended = match &common.against {
-        Some(other) => against::run(common, other, scenarios, &stop, &mut report),
-        None => one_by_one(common, scenarios, &stop, &mut report),
+    let arms = against::arms(common);
+    let ended = match arms.is_empty() {
+        false => against::run(common, &arms, scenarios, &stop, &mut report),
+        true => one_by_one(common, scenarios, &stop, &mut report),
     };
     if report.runs.is_empty() && report.comparisons.is_empty() {
         // A report of an earlier run stays.

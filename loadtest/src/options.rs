@@ -17,6 +17,17 @@ pub(crate) enum FloorKind {
     Coalesced,
 }
 
+/// How viewers reach a server that the harness starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Over {
+    /// Over TCP alone
+    Plain,
+    /// Over TLS that the server itself speaks
+    Tls,
+    /// Over TLS to an nginx on the server's cores, which asks the server over TCP
+    Nginx,
+}
+
 /// A rate per second, or a length of time in seconds.
 pub(crate) fn some(text: &str) -> Result<f64, String> {
     at_most(1e6, text)
@@ -37,7 +48,7 @@ fn at_most(most: f64, text: &str) -> Result<f64, String> {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// A running server, as http://HOST:PORT, instead of starting one
+    /// A running server, as http://HOST:PORT or https://HOST:PORT, instead of starting one
     #[arg(
         long,
         requires = "redis",
@@ -51,6 +62,12 @@ pub(crate) struct Common {
     /// The processes of the server at --url, to sample their CPU and memory
     #[arg(long, value_delimiter = ',', requires = "url", help_heading = "Server and Redis")]
     pub(crate) pid: Vec<u32>,
+    /// Who vouches for the server at an https --url: certificates in PEM
+    #[arg(long, value_name = "FILE", requires = "url", help_heading = "Server and Redis")]
+    pub(crate) ca: Option<PathBuf>,
+    /// What the viewers of --url show so that they may watch [default: TASKCAST_TOKEN]
+    #[arg(long, value_name = "FILE", requires = "url", help_heading = "Server and Redis")]
+    pub(crate) token_file: Option<PathBuf>,
     /// The server to start [default: taskcast beside this binary]
     #[arg(long, conflicts_with = "url", help_heading = "Server and Redis")]
     pub(crate) server_bin: Option<PathBuf>,
@@ -66,11 +83,26 @@ pub(crate) struct Common {
     /// The server's workers
     #[arg(long, default_value_t = 1, help_heading = "Server and Redis")]
     pub(crate) workers: usize,
+    /// The same as --over tls
+    #[arg(long, conflicts_with = "url", help_heading = "TLS")]
+    pub(crate) tls: bool,
+    /// How viewers reach the server; several take turns and are held against each other
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        conflicts_with_all = ["url", "tls"],
+        help_heading = "TLS"
+    )]
+    pub(crate) over: Vec<Over>,
+    /// Viewers resume an earlier session, so that the handshake is a short one
+    #[arg(long, help_heading = "TLS")]
+    pub(crate) resume: bool,
     /// Another server to hold this one against: both do the same work in turns
     #[arg(
         long,
         value_name = "BINARY",
-        conflicts_with_all = ["url", "floor"],
+        conflicts_with_all = ["url", "floor", "over"],
         help_heading = "Old against new"
     )]
     pub(crate) against: Option<PathBuf>,
@@ -83,7 +115,7 @@ pub(crate) struct Common {
         help_heading = "Old against new"
     )]
     pub(crate) against_args: Vec<OsString>,
-    /// How many pairs of old and new
+    /// How many pairs of old and new, or rounds of what --over names
     #[arg(
         long,
         default_value_t = 7,
@@ -132,4 +164,14 @@ pub(crate) struct Common {
     /// Write the report as a page with plots
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) html: Option<PathBuf>,
+}
+
+impl Common {
+    /// How viewers reach the server, where that is one way.
+    pub(crate) fn over(&self) -> Over {
+        match (self.tls, self.over.first()) {
+            (true, _) => Over::Tls,
+            (false, over) => over.copied().unwrap_or(Over::Plain),
+        }
+    }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Comparison {
     pub(crate) scenario: String,
+    /// Of the one, and of the one that is held against it.
+    #[serde(default = "old_and_new")]
+    pub(crate) names: [String; 2],
     pub(crate) settings: Settings,
     /// Whole pairs, and how many there should have been.
     pub(crate) pairs: usize,
@@ -21,6 +24,10 @@ pub(crate) struct Comparison {
     pub(crate) faults: Vec<String>,
     /// What the reader must know to trust the figures.
     pub(crate) notes: Vec<String>,
+}
+
+fn old_and_new() -> [String; 2] {
+    ["old", "new"].map(String::from)
 }
 
 /// One figure.

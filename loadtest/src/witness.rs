@@ -4,6 +4,7 @@
 //!
 //! It is one thread of the harness, which shares the clients' cores, and knows nothing of them.
 
+use crate::backend::Server;
 use crate::checks::{Checks, Testimony};
 use crate::client::counters::Counters;
 use crate::client::fields::Fields;
@@ -57,17 +58,22 @@ struct Account {
 
 impl Witness {
     /// Follows some of the tasks and waits until it has their state. There is none for a server
-    /// that gives viewers no position.
+    /// that gives viewers no position, nor for one with TLS, which the client does not speak.
     pub(crate) fn start(
-        host: &str,
+        server: &Server,
         prefix: &str,
         tasks: Range<u32>,
         stop: &Stop,
     ) -> Result<Option<Self>> {
+        if server.tls.is_some() {
+            return Ok(None);
+        }
         let timing = Timing { retry_max: RETRY_MAX, ..Timing::default() };
-        let client = Client::new(&format!("http://{host}"))
-            .while_doing(|| "the witness cannot use the server".into())?
-            .with_timing(timing);
+        let client = Client::new(&format!("http://{}", server.host)).and_then(|client| {
+            let client = client.with_timing(timing);
+            server.token.iter().try_fold(client, |client, token| client.with_token(token))
+        });
+        let client = client.while_doing(|| "the witness cannot use the server".into())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.while_doing(|| "cannot start the witness".into())?;
         let (returns, orders) = watch::channel(0);

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::config::AccessTable;
+use crate::tls::PeerCertificate;
 
 /// The subprotocol that this server speaks,
 const OURS: &str = "taskcast.v2";
@@ -63,6 +64,8 @@ pub(crate) struct Carried<'a> {
     foreign_cookie: bool,
     /// It comes from a page that may use this site's cookies.
     may_use_cookie: bool,
+    /// The certificate of the other side.
+    certificate: Option<&'a PeerCertificate>,
 }
 
 impl Rules {
@@ -76,9 +79,9 @@ impl Rules {
 }
 
 impl<'a> Carried<'a> {
-    /// A token alone.
-    pub(super) fn token(token: &'a str) -> Self {
-        Self { tokens: vec![(Way::Bearer, token.into())], ..Self::default() }
+    /// A token alone, over a connection with a certificate.
+    pub(super) fn token(token: &'a str, certificate: Option<&'a PeerCertificate>) -> Self {
+        Self { tokens: vec![(Way::Bearer, token.into())], certificate, ..Self::default() }
     }
 
     /// What a request carries. `query` is its parameter `token`; `own_page` says whether a page of this
@@ -109,6 +112,26 @@ impl<'a> Carried<'a> {
             }
         }
         carried
+    }
+
+    /// The same with a certificate. A browser shows it on behalf of every page: it does not count for that
+    /// of another site.
+    pub(crate) fn certified(
+        self,
+        certificate: Option<&'a PeerCertificate>,
+        headers: &HeaderMap,
+        own_page: Option<bool>,
+    ) -> Self {
+        let is_foreign = match own_page {
+            Some(own) => !own,
+            None => !matches!(site(headers), None | Some(b"same-origin" | b"none")),
+        };
+        Self { certificate: certificate.filter(|_| !is_foreign), ..self }
+    }
+
+    /// The certificate of the other side.
+    pub(super) fn certificate(&self) -> Option<&PeerCertificate> {
+        self.certificate
     }
 
     /// The tokens.
@@ -188,8 +211,13 @@ fn may_use_cookie(headers: &HeaderMap, own_page: Option<bool>, transport: Transp
     match own_page {
         Some(own) => own,
         None => {
-            let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-            transport == Transport::Read && matches!(site, None | Some(b"same-origin" | b"none"))
+            transport == Transport::Read
+                && matches!(site(headers), None | Some(b"same-origin" | b"none"))
         }
     }
+}
+
+/// How the page that asks is related to this server, as a browser says it.
+fn site(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get("sec-fetch-site").map(HeaderValue::as_bytes)
 }

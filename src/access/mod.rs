@@ -36,11 +36,12 @@ use jwt::{Issuer, Unverified};
 pub(crate) use links::{Link, Links};
 
 use crate::clock;
-use crate::config::{ApiKey, Config};
+use crate::config::{ApiKey, Config, KeyProof};
 use crate::core::access::{Grants, Identity, Pass};
 use crate::core::account::Account;
 use crate::id::ThreadId;
 use crate::log::Log;
+use crate::tls::PeerCertificate;
 use revocations::Revocations;
 
 /// The longest token, in bytes.
@@ -159,11 +160,15 @@ impl Access {
     /// # Errors
     /// Why a token does not count.
     pub(crate) async fn admit(&self, carried: &Carried<'_>) -> Result<Arc<Pass>, Refused> {
-        let Some(credentials) = self.credentials.as_ref().filter(|_| !carried.tokens().is_empty())
-        else {
+        let Some(credentials) = &self.credentials else { return Ok(self.anonymous.clone()) };
+        let certified = carried.certificate().and_then(|it| credentials.pass_of_certificate(it));
+        if carried.tokens().is_empty() && certified.is_none() {
             return Ok(self.anonymous.clone());
-        };
+        }
         let mut sum = Pass::clone(&self.anonymous);
+        if let Some(pass) = certified {
+            sum = sum.and(pass);
+        }
         for (way, token) in carried.tokens() {
             match credentials.pass_of(token).await {
                 Ok(pass) => sum = sum.and(pass),
@@ -249,17 +254,18 @@ impl Access {
         Some(self.credentials.as_ref()?.links.as_ref()?.make(thread, lasts))
     }
 
-    /// What a token grants that a socket sends, with what everybody may; and what the application is shown of
-    /// that socket from then on.
+    /// What a token grants that a socket sends, with what the certificate of its connection does and what
+    /// everybody may; and what the application is shown of that socket from then on.
     ///
     /// # Errors
     /// Why it does not count.
     pub(crate) async fn admit_token(
         &self,
         token: &str,
+        certificate: Option<&PeerCertificate>,
         shown: Option<&Arc<Shown>>,
     ) -> Result<(Arc<Pass>, Option<Arc<Shown>>), Refused> {
-        let pass = self.admit(&Carried::token(token)).await?;
+        let pass = self.admit(&Carried::token(token, certificate)).await?;
         let asked = self.asker.as_ref().zip(shown);
         let shown = asked.map(|(asker, shown)| asker.show_token(shown, token));
         let shown = shown.map(|shown| shown.ok_or(Refused::Unavailable(NO_MEMORY))).transpose()?;
@@ -304,14 +310,7 @@ impl Credentials {
             return Err(Refused::Invalid("the token is too long"));
         }
         if let Some(key) = self.key(token) {
-            return Ok(Pass {
-                grants: key.grants.clone(),
-                identities: vec![Identity {
-                    subject: Some(key.name.as_str().into()),
-                    ..Identity::default()
-                }],
-                ..Pass::default()
-            });
+            return Ok(pass_of_key(key));
         }
         let now_ms = clock::now_ms();
         if let Some(pass) = self.links.as_ref().and_then(|links| links.pass_of(token, now_ms)) {
@@ -341,12 +340,27 @@ impl Credentials {
         let hash = Sha256::digest(given);
         let mut found = None;
         for key in &self.keys {
-            if bool::from(key.sha256.ct_eq(hash.as_slice())) {
+            if let KeyProof::Sha256(sha256) = &key.proof
+                && bool::from(sha256.ct_eq(hash.as_slice()))
+            {
                 found = Some(key);
             }
         }
         found
     }
+
+    /// What the keys grant that stand for a client's certificate, as long as it counts.
+    fn pass_of_certificate(&self, certificate: &PeerCertificate) -> Option<Pass> {
+        let is_it = |key: &&ApiKey| matches!(&key.proof, KeyProof::Subject(subject) if *subject == certificate.subject);
+        let passes = self.keys.iter().filter(is_it).map(pass_of_key);
+        let pass = passes.reduce(Pass::and)?;
+        Some(Pass { ends_ms: Some(certificate.ends_s.saturating_mul(1000)), ..pass })
+    }
+}
+
+fn pass_of_key(key: &ApiKey) -> Pass {
+    let identity = Identity { subject: Some(key.name.as_str().into()), ..Identity::default() };
+    Pass { grants: key.grants.clone(), identities: vec![identity], ends_ms: None }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `taskcast health`: asks a server whether it lives, for what starts it again or sends it viewers.
 
+mod unverified;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -52,30 +54,64 @@ pub(super) async fn run(args: HealthArgs) -> ExitCode {
     };
     // A flag says where to ask, whatever the file has beside it.
     let named = args.listen.is_some().then(|| config.listen.first().copied()).flatten();
-    let address = reachable(named.unwrap_or_else(|| config.health_address()));
-    let is_admin = named.is_none() && config.admin_listen.is_some();
-    let is_proxied = config.proxy_protocol && !is_admin;
-    let header = if is_proxied { LOCAL_HEADER } else { b"" };
+    let asked = named.unwrap_or_else(|| config.health_address());
+    let is_admin = config.admin_listen == Some(asked);
+    let door = Door {
+        address: reachable(asked),
+        is_proxied: config.proxy_protocol && !is_admin,
+        is_tls: config.tls.is_set() && !is_admin,
+    };
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let asked = timeout(ANSWER_TIMEOUT, get(address, path, header)).await;
-    match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    let answer = timeout(ANSWER_TIMEOUT, door.get(path)).await;
+    match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => {
             print(body(&answer)).err().unwrap_or_else(|| Outcome::Done.into())
         }
         Ok(answer) => fail(Outcome::Failed, body(&answer)),
-        Err(error) => fail(Outcome::Failed, &format!("http://{address}{path}: {error}")),
+        Err(error) => fail(Outcome::Failed, &format!("{}: {error}", door.url(path))),
     }
 }
 
-/// The answer of a server, whole.
-async fn get(address: SocketAddr, path: &str, header: &[u8]) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(header).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+/// Where a server is asked, and what it expects there.
+struct Door {
+    address: SocketAddr,
+    is_proxied: bool,
+    is_tls: bool,
+}
+
+impl Door {
+    fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", if self.is_tls { "https" } else { "http" }, self.address)
+    }
+
+    /// The answer of the server, whole.
+    async fn get(&self, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        if self.is_proxied {
+            stream.write_all(LOCAL_HEADER).await?;
+        }
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        let request = format!("{head}Connection: close\r\n\r\n");
+        match self.is_tls {
+            true => exchange(unverified::connect(stream).await?, &request).await,
+            false => exchange(stream, &request).await,
+        }
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> io::Result<String> {
     stream.write_all(request.as_bytes()).await?;
+    // TLS may keep what the socket did not take.
+    stream.flush().await?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await {
+        Err(error) if answer.is_empty() => Err(error),
+        // What breaks off behind an answer takes nothing from it.
+        _ => Ok(String::from_utf8_lossy(&answer).into_owned()),
+    }
 }
 
 fn body(answer: &str) -> &str {

@@ -90,7 +90,9 @@ pub(super) async fn serve(config: Config, log: Log) -> ExitCode {
     match server::run(config, log, shutdown).await {
         Ok(()) => Outcome::Done.into(),
         Err(error @ ServerError::Bind { .. }) => fail(Outcome::CannotListen, &error.to_string()),
-        Err(error @ ServerError::Access(_)) => fail(Outcome::Usage, &error.to_string()),
+        Err(error @ (ServerError::Access(_) | ServerError::Tls(_))) => {
+            fail(Outcome::Usage, &error.to_string())
+        }
         Err(error @ ServerError::Failed(_)) => fail(Outcome::PartFailed, &error.to_string()),
         Err(error) => fail(Outcome::Failed, &error.to_string()),
     }

@@ -53,7 +53,7 @@ pub(super) struct WatchArgs {
     /// The source that the task is of, as the server's configuration names it
     #[arg(long, value_name = "NAME", default_value = AGENT, hide_default_value = true)]
     source: String,
-    /// The server
+    /// The server; https:// and wss:// are with TLS
     #[arg(long, default_value = "http://127.0.0.1:8000")]
     url: String,
     /// Begin after this entry instead of with the present state; 0 is everything retained
@@ -71,11 +71,15 @@ pub(super) struct WatchArgs {
     /// The file with the token to show, where the server asks for one; else that of TASKCAST_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The file with the authorities (PEM) that vouch for a server with TLS; else those of the system, or of
+    /// SSL_CERT_FILE
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// Watches the task until it ends. `WatchArgs` says what the exit code means.
 pub(super) async fn run(args: WatchArgs) -> ExitCode {
-    let client = match token::client(&args.url, args.token_file.as_deref()) {
+    let client = match token::client(&args.url, args.token_file.as_deref(), args.ca.as_deref()) {
         Ok(client) => client,
         Err(problem) => return fail(Outcome::Usage, &problem),
     };
@@ -334,6 +338,7 @@ mod tests {
             all: false,
             json: false,
             token_file: None,
+            ca: None,
         };
         let end = watch(&client, task, &args, &mut screen).await.unwrap();
         screen.leave().unwrap();

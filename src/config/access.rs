@@ -13,10 +13,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::tables::{Table, Value, Wrong, shown};
 use crate::core::access::Grants;
+use crate::tls::subject;
 use ask::ASK_KEYS;
 pub use ask::AskTable;
 pub use secrets::Secret;
-use secrets::{SECRETS, secrets_of};
+use secrets::{SECRETS, hash_of_hex, secrets_of};
 
 /// The name of the table.
 pub(super) const NAME: &str = "access";
@@ -46,7 +47,7 @@ const JWT_KEYS: [&str; 9] = [
     "claim",
     "leeway_s",
 ];
-const KEY_KEYS: [&str; 3] = ["name", "sha256", "grants"];
+const KEY_KEYS: [&str; 4] = ["name", "sha256", "subject", "grants"];
 /// The variables of the environment with what signs links; they go over the file.
 pub(super) const VARIABLES: [&str; 2] =
     ["TASKCAST_ACCESS_SECRET", "TASKCAST_ACCESS_SECRET_PREVIOUS"];
@@ -125,15 +126,24 @@ pub enum JwtKey {
     JwksUrl(String),
 }
 
-/// An API key: nothing is known of it but its hash.
+/// An API key, or a client's certificate that stands for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// Whose it is.
     pub name: String,
-    /// The SHA-256 of the key.
-    pub sha256: [u8; 32],
+    /// By what it is known.
+    pub proof: KeyProof,
     /// What it grants.
     pub grants: Grants,
+}
+
+/// By what an API key is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyProof {
+    /// The SHA-256 of the key: nothing else is known of it.
+    Sha256([u8; 32]),
+    /// The subject of a client's certificate, in the form of RFC 4514.
+    Subject(String),
 }
 
 impl Default for AccessTable {
@@ -286,13 +296,27 @@ impl ApiKey {
         table.check_keys(&KEY_KEYS)?;
         let name = table.text("name")?.filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| table.wrong("name", "must say whose it is"))?;
-        let sha256 = table.text("sha256")?.and_then(|text| hash_of_hex(&text));
-        let form = "must be the SHA-256 of the key in hex: printf %s KEY | sha256sum";
-        Ok(Self {
-            name,
-            sha256: sha256.ok_or_else(|| table.wrong("sha256", form))?,
-            grants: table.grants("grants")?,
-        })
+        Ok(Self { name, proof: KeyProof::read(table)?, grants: table.grants("grants")? })
+    }
+}
+
+impl KeyProof {
+    fn read(table: Table<'_>) -> Result<Self, Wrong> {
+        match (table.text("sha256")?, table.text("subject")?) {
+            (Some(_), Some(_)) => {
+                Err(table.wrong("subject", "stands instead of sha256, not beside it"))
+            }
+            (None, Some(subject)) => {
+                let form = "must be the subject of a certificate, such as CN=worker-1,O=Example";
+                let subject = subject::written(&subject);
+                subject.map(Self::Subject).ok_or_else(|| table.wrong("subject", form))
+            }
+            (hash, None) => {
+                let form = "must be the SHA-256 of the key in hex: printf %s KEY | sha256sum";
+                let hash = hash.and_then(|text| hash_of_hex(&text));
+                hash.map(Self::Sha256).ok_or_else(|| table.wrong("sha256", form))
+            }
+        }
     }
 }
 
@@ -343,17 +367,6 @@ impl<'a> Table<'a> {
 fn is_token(text: &str) -> bool {
     let is_of_it = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_of_it)
-}
-
-fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 /// The table and those in it, as a file has them.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::keys::{Key, LIMITS, keys};
-use super::layers::{Raw, Setting, Tables};
+use super::layers::{Raw, Setting, Tables, others_may_read};
 use super::{Config, ConfigError, Ignored, redis_url};
 
 /// The longest name of a key that is shown though there is no such key.
@@ -80,6 +81,7 @@ impl Draft {
             )));
         }
         self.check_addresses()?;
+        self.check_tls()?;
         // Pings wait for the flush of what is before them.
         if self.config.flush_interval_ms >= limits.ping_interval_ms {
             return Err(ConfigError::new(format!(
@@ -99,7 +101,24 @@ impl Draft {
                 self.in_force("redis"),
             )));
         }
-        Ok(self.config)
+        let mut config = self.config;
+        if config.tls.is_set() && others_may_read(Path::new(&config.tls.key)) {
+            config.exposed.push(config.tls.key.clone());
+        }
+        Ok(config)
+    }
+
+    /// One half of what TLS needs would be taken for TLS.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let tls = &self.config.tls;
+        let missing = match (tls.is_set(), tls.key.is_empty(), tls.client_ca.is_empty()) {
+            (true, true, _) => ("tls.certificate", "tls.key"),
+            (false, false, _) => ("tls.key", "tls.certificate"),
+            (false, _, false) => ("tls.client_ca", "tls.certificate"),
+            _ => return Ok(()),
+        };
+        let (given, missing) = missing;
+        Err(ConfigError::new(format!("{} needs {missing} beside it", self.in_force(given))))
     }
 
     /// Connections to an address that is there twice would be shared out by chance.
@@ -142,7 +161,7 @@ fn unknown(name: &str, place: &str) -> ConfigError {
         true => ("limits", known.join(", ")),
         false => (
             "keys",
-            format!("{} and the tables [limits], [access] and [[source]]", known.join(", ")),
+            format!("{} and the tables [limits], [tls], [access] and [[source]]", known.join(", ")),
         ),
     };
     if name.starts_with("access.") || name.starts_with("access_") {

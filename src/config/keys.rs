@@ -3,7 +3,7 @@
 use super::form::{Form as _, Prefix, Text};
 use super::layers::Raw;
 use super::table::{Flag, Row};
-use super::{Config, Limits};
+use super::{Config, Limits, tls};
 use crate::id::Keys;
 
 /// The name of the one table, with the dot behind it.
@@ -50,7 +50,7 @@ pub(crate) enum Key {
 
 /// Every key, in the order in which they are printed.
 pub(crate) fn keys() -> impl Iterator<Item = Key> {
-    let top = Config::ROWS.iter().chain(KEYS_IN_REDIS).map(Key::Top);
+    let top = Config::ROWS.iter().chain(KEYS_IN_REDIS).chain(tls::KEYS).map(Key::Top);
     top.chain(Limits::ROWS.iter().map(Key::Limit))
 }
 

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{Key, LIMITS, keys};
 use super::source::{self, SourceTables};
+use super::tls::TLS;
 use super::{AccessTable, ConfigError, access, redis_url};
 
 /// The prefix of the environment's variables.
@@ -90,7 +91,7 @@ pub(super) fn file(path: &Path) -> Result<(Vec<Setting>, Tables), ConfigError> {
 }
 
 /// Whether everybody on this machine may read a file.
-fn others_may_read(path: &Path) -> bool {
+pub(super) fn others_may_read(path: &Path) -> bool {
     const READABLE_BY_OTHERS: u32 = 0o004;
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
@@ -182,10 +183,10 @@ fn key_of_variable(name: &str) -> Option<String> {
         return None;
     }
     let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
-    Some(match key.strip_prefix("limits_") {
-        Some(limit) => format!("{LIMITS}{limit}"),
-        None => key,
-    })
+    let in_table = [("limits_", LIMITS), ("tls_", TLS)]
+        .into_iter()
+        .find_map(|(prefix, table)| key.strip_prefix(prefix).map(|key| format!("{table}{key}")));
+    Some(in_table.unwrap_or(key))
 }
 
 /// Kubernetes sets `TASKCAST_PORT=tcp://…`, `TASKCAST_PORT_8000_TCP…` and `TASKCAST_SERVICE_…` in

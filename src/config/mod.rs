@@ -20,6 +20,7 @@ pub mod redis_url;
 mod source;
 mod table;
 mod tables;
+mod tls;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -27,7 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-pub use access::{AccessTable, ApiKey, AskTable, JwtIssuer, JwtKey, Secret};
+pub use access::{AccessTable, ApiKey, AskTable, JwtIssuer, JwtKey, KeyProof, Secret};
 pub use choice::{LogFormat, NotAChoice, Publishing, Switch, TailMode};
 use form::{
     Addresses, Form, Level, MaybeAddress, NAMES, NETWORKS, ORIGINS, OneOf, RedisUrl, Text, Whole,
@@ -42,6 +43,7 @@ pub use print::reference;
 pub use source::SourceTables;
 pub(crate) use table::Flag;
 use table::{Row, settings};
+pub use tls::TlsFiles;
 
 use crate::id::Keys;
 
@@ -118,6 +120,8 @@ settings! {
     beside {
         /// The keys in Redis.
         keys: Keys = Keys::default();
+        /// With what the listeners speak TLS.
+        tls: TlsFiles = TlsFiles::default();
         /// Every bound on memory, time and number.
         limits: Limits = Limits::default();
         /// Who may what.

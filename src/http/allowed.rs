@@ -1,7 +1,6 @@
 //! Whether a request may do what it asks for. What each path needs is said once, here: a path that is added
 //! has to say it (protocol §5).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -82,7 +81,7 @@ impl Route<'_> {
 pub(super) async fn check(
     parts: &Parts,
     route: Option<Route<'_>>,
-    caller: Caller,
+    caller: Caller<'_>,
     api: &Api,
 ) -> Result<Right, Box<Response>> {
     let refused = |error: ApiError| Err(Box::new(error.into()));
@@ -109,7 +108,7 @@ pub(super) async fn check(
     if need == Need::Nothing || need == Need::Socket || api.access.is_open() {
         return Ok(Right::of(anonymous));
     }
-    let carried = carried_by(parts, api);
+    let carried = carried_by(parts, caller, api);
     let admitted = api.access.admit(&carried).await;
     let right = match &admitted {
         Ok(pass) if grants(&pass.grants, need, api) => Ok(Right::of(pass.clone())),
@@ -180,6 +179,7 @@ pub(super) async fn check_anew(
     right: &Right,
     parts: &Parts,
     route: Option<Route<'_>>,
+    caller: Caller<'_>,
     api: &Api,
 ) -> Result<(), Box<Response>> {
     let pass = &right.pass;
@@ -193,7 +193,7 @@ pub(super) async fn check_anew(
     if let (Some(before), Some(route)) = (&right.leave, route)
         && before.ends <= Instant::now()
     {
-        let again = leave(route.needs(), parts, &carried_by(parts, api), api).await;
+        let again = leave(route.needs(), parts, &carried_by(parts, caller, api), api).await;
         again.map_err(|why| Box::new(told(why)))?;
     }
     Ok(())
@@ -207,11 +207,11 @@ pub(super) async fn check_anew(
 pub(super) async fn arrival<B>(
     request: &Request<B>,
     purpose: &Purpose,
-    from: IpAddr,
+    caller: Caller<'_>,
     api: &Api,
 ) -> Result<(Arrival, Option<Arc<Shown>>, Option<HeaderValue>), Box<Response>> {
     let (headers, uri) = (request.headers(), request.uri());
-    let carried = carried(headers, uri, Transport::Socket, api);
+    let carried = carried(headers, uri, caller, Transport::Socket, api);
     let protocol = carried.protocol();
     if api.access.is_open() {
         return Ok((Arrival::Open, None, protocol));
@@ -224,7 +224,7 @@ pub(super) async fn arrival<B>(
     let needs_more = admitted.as_ref().is_ok_and(|pass| !lets_in(pass, purpose));
     if carried.has_foreign_cookie() || is_foreign && needs_more {
         if api.config.audit {
-            Who::of(None, from).refused(uri.path(), FOREIGN_COOKIE);
+            Who::of(None, caller.address).refused(uri.path(), FOREIGN_COOKIE);
         }
         return Err(Box::new(told(Refused::Forbidden(FOREIGN_COOKIE))));
     }
@@ -250,20 +250,22 @@ fn lets_in(pass: &Pass, purpose: &Purpose) -> bool {
 const FOREIGN_COOKIE: &str = "a page of another site may not use this site's cookie";
 
 /// What a request carries that reads or writes something.
-fn carried_by<'a>(parts: &'a Parts, api: &Api) -> Carried<'a> {
+fn carried_by<'a>(parts: &'a Parts, caller: Caller<'a>, api: &Api) -> Carried<'a> {
     let transport = if parts.method == Method::POST { Transport::Write } else { Transport::Read };
-    carried(&parts.headers, &parts.uri, transport, api)
+    carried(&parts.headers, &parts.uri, caller, transport, api)
 }
 
 fn carried<'a>(
     headers: &'a HeaderMap,
     uri: &'a Uri,
+    caller: Caller<'a>,
     transport: Transport,
     api: &Api,
 ) -> Carried<'a> {
     let query = Query::of(uri.query()).get("token");
     let own_page = origin::is_own_page(headers, &api.config.cors_origins);
-    Carried::of(headers, query, own_page, transport, api.access.rules())
+    let carried = Carried::of(headers, query, own_page, transport, api.access.rules());
+    carried.certified(caller.certificate, headers, own_page)
 }
 
 fn grants(grants: &Grants, need: Need<'_>, api: &Api) -> bool {

@@ -31,6 +31,7 @@ use crate::holders::Holders;
 use crate::id::ThreadId;
 use crate::log::Log;
 use crate::publish::ThreadManager;
+use crate::tls::Certificates;
 
 /// A body is held about so many times on its way to the log: as members, as an event, as the
 /// arguments of a command, as its bytes.
@@ -48,6 +49,8 @@ pub(crate) struct Api {
     pub(crate) gate: Arc<Gate>,
     pub(crate) access: Arc<Access>,
     pub(crate) holders: Arc<Holders>,
+    /// Where the listeners speak TLS.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// Who publishes.
@@ -98,7 +101,7 @@ pub(crate) trait Live: Send + Sync {
 
 /// Answers a request. Its body is read to the end, so that the connection can go on; where that
 /// fails, the answer closes the connection.
-pub(super) async fn respond(request: Request<Incoming>, caller: Caller, api: &Api) -> Response {
+pub(super) async fn respond(request: Request<Incoming>, caller: Caller<'_>, api: &Api) -> Response {
     let (parts, mut body) = request.into_parts();
     let route = Route::of(parts.uri.path(), api.config.diagnostics)
         .filter(|route| api.config.admin_listen.is_none() || !route.is_of_admin());
@@ -111,13 +114,17 @@ pub(super) async fn respond(request: Request<Incoming>, caller: Caller, api: &Ap
     let mut answer = match (allowed, body) {
         (Err(refusal), Ok(_)) => *refusal,
         (Err(refusal), Err(_)) => closing(*refusal),
-        (Ok(right), Ok(body)) => match allowed::check_anew(&right, &parts, route, api).await {
-            Ok(()) => {
-                let by = By { right: &right, from: caller.address };
-                dispatch(&parts, route, body, Some(by), api).await.unwrap_or_else(Response::from)
+        (Ok(right), Ok(body)) => {
+            match allowed::check_anew(&right, &parts, route, caller, api).await {
+                Ok(()) => {
+                    let by = By { right: &right, from: caller.address };
+                    dispatch(&parts, route, body, Some(by), api)
+                        .await
+                        .unwrap_or_else(Response::from)
+                }
+                Err(refusal) => *refusal,
             }
-            Err(refusal) => *refusal,
-        },
+        }
         (Ok(_), Err(unread)) => closing(unread.into()),
     };
     cors.mark(&mut answer);

@@ -8,6 +8,7 @@ use hyper::header::{FORWARDED, HeaderName, HeaderValue};
 
 use crate::config::Network;
 use crate::holders::Holder;
+use crate::tls::PeerCertificate;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -18,40 +19,47 @@ pub(super) fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Caller {
+pub(super) struct Caller<'a> {
     /// From where.
     pub(super) address: IpAddr,
+    /// The certificate that he showed. One of a proxy proves nothing of those who come through it.
+    pub(super) certificate: Option<&'a PeerCertificate>,
     /// A proxy asks that is trusted, and for nobody: it looks whether the server lives, for example.
     pub(super) is_proxy: bool,
 }
 
-impl Caller {
+impl<'a> Caller<'a> {
     /// Who asks over a connection from `peer`.
     ///
     /// Each proxy adds whom it was asked by behind what it was told, so what is told counts from its end on, as
     /// long as those who told it are trusted. What a proxy does not know it passes on as a client sent it:
     /// `Forwarded` counts only where there is no `X-Forwarded-For`, which most proxies write.
-    pub(super) fn of(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
+    pub(super) fn of(
+        headers: &HeaderMap,
+        peer: IpAddr,
+        certificate: Option<&'a PeerCertificate>,
+        trusted: &[Network],
+    ) -> Self {
         if !is_trusted(peer, trusted) {
-            return Self { address: peer, is_proxy: false };
+            return Self { address: peer, certificate, is_proxy: false };
         }
         let mut told = headers.get_all(X_FORWARDED_FOR).iter().peekable();
         if told.peek().is_some() {
             let items = told.rev().flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
             let address = walk(items.map(of_list), peer, trusted);
-            return Self { address, is_proxy: false };
+            return Self { address, certificate: None, is_proxy: false };
         }
         let mut told = headers.get_all(FORWARDED).iter().peekable();
         if told.peek().is_some() {
             let items = told.rev().flat_map(|line| split(line, ',').into_iter().rev());
             let address = walk(items.map(of_forwarded), peer, trusted);
-            return Self { address, is_proxy: false };
+            return Self { address, certificate: None, is_proxy: false };
         }
-        Self { address: peer, is_proxy: true }
+        Self { address: peer, certificate: None, is_proxy: true }
     }
 }
 
-impl Caller {
+impl Caller<'_> {
     /// Whose requests count together; a proxy's own are not limited.
     pub(super) fn holder(self) -> Option<Holder> {
         (!self.is_proxy).then(|| Holder::at(self.address))
@@ -121,7 +129,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        let caller = Caller::of(&map, peer.parse().unwrap(), &trusted);
+        let caller = Caller::of(&map, peer.parse().unwrap(), None, &trusted);
         let is_trusted = is_trusted(peer.parse().unwrap(), &trusted);
         assert_eq!(caller.is_proxy, is_trusted && headers.is_empty());
         caller.address.to_string()
@@ -169,7 +177,7 @@ mod tests {
         let mut map = HeaderMap::new();
         map.append(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff, 1.2.3.4").unwrap());
         let trusted = ["127.0.0.1".parse().unwrap()];
-        let caller = Caller::of(&map, "127.0.0.1".parse().unwrap(), &trusted);
+        let caller = Caller::of(&map, "127.0.0.1".parse().unwrap(), None, &trusted);
         assert_eq!(caller.address.to_string(), "1.2.3.4");
     }
 }

@@ -31,15 +31,16 @@ use super::paced::Paced;
 use super::proxy_header;
 use super::response::{Response, closing};
 use super::route::Route;
+use super::secured::secured;
 use crate::access::Arrival;
 use crate::audit::Who;
 use crate::core::fanout::Purpose;
 use crate::holders::{Holder, Seat, TooMuch};
 use crate::newcomer::{Guest, Newcomer};
+use crate::tls::{Bare, PeerCertificate, Stream};
 
 /// Takes a connection that became a socket, with what came along with its handshake.
-pub(crate) type HandOver =
-    Arc<dyn Fn(std::net::TcpStream, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
+pub(crate) type HandOver = Arc<dyn Fn(Bare, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
 
 /// How long one of the last files has for its head.
 pub(super) const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -82,6 +83,8 @@ struct Connection<'a> {
     door: Door,
     /// The other side.
     peer: IpAddr,
+    /// The certificate that it showed.
+    certificate: Option<Arc<PeerCertificate>>,
     /// Its place among those of its address; a proxy has none, those who come through it have.
     seat: Mutex<Option<Seat>>,
     /// It is one more than its address may have.
@@ -115,8 +118,18 @@ impl Serving {
     }
 
     async fn of_its_peer(self, mut stream: TcpStream, peer: IpAddr, is_last: bool) {
-        match self.passed_on(&mut stream, peer).await {
-            Ok(peer) => self.requests(stream, peer, is_last).await,
+        let established = async {
+            let peer = self.passed_on(&mut stream, peer).await?;
+            let api = self.api.as_ref();
+            let stream = if self.door.is_admin {
+                Stream::Plain(stream)
+            } else {
+                secured(stream, api).await?
+            };
+            Ok::<_, io::Error>((peer, stream))
+        };
+        match established.await {
+            Ok((peer, stream)) => self.requests(stream, peer, is_last).await,
             Err(error) => tracing::debug!(%peer, %error, "connection_failed"),
         }
     }
@@ -135,16 +148,18 @@ impl Serving {
         Ok(timeout(config.limits.handshake_timeout(), header).await??.unwrap_or(peer))
     }
 
-    async fn requests(mut self, stream: TcpStream, peer: IpAddr, is_last: bool) {
+    async fn requests(mut self, stream: Stream, peer: IpAddr, is_last: bool) {
         let api = self.api.clone();
         let limits = &api.config.limits;
         let is_none = self.door.is_admin || caller::is_trusted(peer, &api.config.trusted_proxies);
         let seat = if is_none { Ok(None) } else { api.holders.sit(Holder::at(peer)) };
         let is_in_short = is_last || seat.is_err();
+        let certificate = stream.peer_certificate().and_then(PeerCertificate::of).map(Arc::new);
         let connection = Connection {
             api: &api,
             door: self.door,
             peer,
+            certificate,
             is_too_many: seat.as_ref().err().copied(),
             seat: Mutex::new(seat.ok().flatten()),
             is_last,
@@ -190,20 +205,23 @@ impl Serving {
         let becomes = connection.becomes.lock().take();
         let Some((upgrade, newcomer)) = becomes else { return };
         if let Ok(upgraded) = upgrade.await
-            && let Err(error) = self.hand_over(upgraded, newcomer)
+            && let Err(error) = self.hand_over(upgraded, newcomer).await
         {
             tracing::debug!(%peer, %error, "hand_over_failed");
         }
     }
 
     /// Gives the bare socket away; nothing of the HTTP connection stays behind.
-    fn hand_over(&self, upgraded: Upgraded, newcomer: Newcomer) -> io::Result<()> {
+    async fn hand_over(&self, upgraded: Upgraded, newcomer: Newcomer) -> io::Result<()> {
         let Ok(parts) = upgraded.downcast::<TokioIo<Paced>>() else {
             return Err(io::Error::other("the connection is of another type"));
         };
-        let stream = parts.io.into_inner().into_inner().into_std()?;
         // A client may send frames along with its handshake.
-        (self.hand_over)(stream, parts.read_buf.to_vec(), newcomer)
+        let mut early = parts.read_buf.to_vec();
+        let stream = parts.io.into_inner().into_inner();
+        let limit = self.api.config.limits.handshake_timeout();
+        let bare = timeout(limit, stream.into_bare(&mut early)).await??;
+        (self.hand_over)(bare, early, newcomer)
     }
 }
 
@@ -211,7 +229,9 @@ impl Connection<'_> {
     async fn answer(&self, request: Request<Incoming>) -> Response {
         self.was_asked.store(true, Relaxed);
         let config = &self.api.config;
-        let caller = Caller::of(request.headers(), self.peer, &config.trusted_proxies);
+        let certificate = self.certificate.as_deref();
+        let trusted = &config.trusted_proxies;
+        let caller = Caller::of(request.headers(), self.peer, certificate, trusted);
         let audited = config.audit.then(|| request.uri().path().to_owned());
         let answer = self.answer_as_ever(request, caller).await;
         if let Some(path) = audited
@@ -224,7 +244,7 @@ impl Connection<'_> {
         if goes_on { answer } else { closing(answer) }
     }
 
-    async fn answer_as_ever(&self, mut request: Request<Incoming>, caller: Caller) -> Response {
+    async fn answer_as_ever(&self, mut request: Request<Incoming>, caller: Caller<'_>) -> Response {
         if let Some(too_much) = self.is_too_many {
             return closing(too_many(too_much));
         }
@@ -272,7 +292,7 @@ impl Connection<'_> {
 
     /// A place for who comes through a proxy: others have it for their connection, and the proxy itself
     /// needs none.
-    fn sit(&self, caller: Caller) -> Result<Option<Seat>, TooMuch> {
+    fn sit(&self, caller: Caller<'_>) -> Result<Option<Seat>, TooMuch> {
         let is_passed_on = caller::is_trusted(self.peer, &self.api.config.trusted_proxies);
         match caller.holder() {
             Some(holder) if is_passed_on => self.api.holders.sit(holder),
@@ -287,7 +307,7 @@ impl Connection<'_> {
     async fn comes(
         &self,
         request: &Request<Incoming>,
-        caller: Caller,
+        caller: Caller<'_>,
         purpose: Purpose,
     ) -> Result<(Newcomer, Option<HeaderValue>), Box<Response>> {
         let holders = &self.api.holders;
@@ -298,7 +318,7 @@ impl Connection<'_> {
         let mut seats = Vec::from_iter(self.sit(caller).map_err(busy)?);
         let mut subjects = Vec::new();
         let (arrival, shown, protocol) =
-            allowed::arrival(request, &purpose, caller.address, self.api).await?;
+            allowed::arrival(request, &purpose, caller, self.api).await?;
         if let Arrival::Granted(pass, _) = &arrival {
             for subject in pass.subjects().cloned().map(Holder::Subject) {
                 holders.attach(&subject).map_err(busy)?;
@@ -307,7 +327,8 @@ impl Connection<'_> {
             }
         }
         seats.extend(self.seat.lock().take());
-        let guest = Guest { from: caller.address, seats, subjects, shown };
+        let certificate = self.certificate.clone().filter(|_| caller.certificate.is_some());
+        let guest = Guest { from: caller.address, seats, subjects, certificate, shown };
         Ok((Newcomer { purpose, arrival, guest }, protocol))
     }
 

@@ -26,6 +26,7 @@ pub(crate) mod reads;
 mod receive;
 mod response;
 mod route;
+mod secured;
 mod tasks;
 
 #[cfg(test)]

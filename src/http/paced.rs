@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::sys::unsent;
+use crate::tls::Stream;
 
 /// How long the end of a connection waits for the other side's: until then what it still sends is
 /// thrown away. A socket that is closed with something unread would take our answer back (RFC 9112
@@ -23,7 +23,7 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 
 /// The socket.
 pub(super) struct Paced {
-    stream: TcpStream,
+    stream: Stream,
     stall: Duration,
     /// Set while the socket takes no more: when that is too long, and what it had not taken then.
     stalled: Option<(Pin<Box<Sleep>>, usize)>,
@@ -36,12 +36,12 @@ pub(super) struct Paced {
 
 impl Paced {
     /// Over a socket whose other side has to take some byte of what is written every `stall`.
-    pub(super) fn new(stream: TcpStream, stall: Duration) -> Self {
+    pub(super) fn new(stream: Stream, stall: Duration) -> Self {
         Self { stream, stall, stalled: None, refusal: Vec::new(), ending: None }
     }
 
     /// The socket, to be used for something else.
-    pub(super) fn into_inner(self) -> TcpStream {
+    pub(super) fn into_inner(self) -> Stream {
         self.stream
     }
 
@@ -62,15 +62,15 @@ impl Paced {
     /// Resolves when the other side has taken nothing for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            let (timer, left) = self
-                .stalled
-                .get_or_insert_with(|| (Box::pin(sleep(self.stall)), unsent::bytes(&self.stream)));
+            let (timer, left) = self.stalled.get_or_insert_with(|| {
+                (Box::pin(sleep(self.stall)), unsent::bytes(self.stream.socket()))
+            });
             ready!(timer.as_mut().poll(cx));
             // A slow client takes something long before the kernel wants more from us.
-            let now_left = unsent::bytes(&self.stream);
+            let now_left = unsent::bytes(self.stream.socket());
             if now_left >= *left {
                 // What the kernel still holds for it goes as well.
-                _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
             *left = now_left;
@@ -153,14 +153,26 @@ impl AsyncWrite for Paced {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_refusal(cx)
+        let this = self.get_mut();
+        ready!(this.poll_refusal(cx))?;
+        // What is encrypted may still wait for the socket.
+        match Pin::new(&mut this.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                this.stalled = None;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => this.poll_stall(cx).map(Err),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ending.is_none() {
             ready!(this.poll_refusal(cx))?;
-            ready!(pin!(&mut this.stream).poll_shutdown(cx))?;
+            match pin!(&mut this.stream).poll_shutdown(cx) {
+                Poll::Ready(shut) => shut?,
+                Poll::Pending => return this.poll_stall(cx).map(Err),
+            }
         }
         this.poll_ending(cx)
     }

@@ -84,8 +84,18 @@ impl Server {
         let access = Arc::new(Access::new(&config, &account).unwrap());
         let holders = Arc::new(Holders::new(&config.limits, &account));
         let live_here = live.clone();
-        let api =
-            Api { log, threads, config, live: live_here, reads, account, gate, access, holders };
+        let api = Api {
+            log,
+            threads,
+            config,
+            live: live_here,
+            reads,
+            account,
+            gate,
+            access,
+            holders,
+            certificates: None,
+        };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || runtime.block_on(serve(listener, api)));

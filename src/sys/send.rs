@@ -83,6 +83,26 @@ impl Sender {
     }
 }
 
+impl Sender {
+    /// Sends to each socket a slice of its own; the results in the order of the sockets.
+    pub fn send_each_its_own(
+        &mut self,
+        targets: &[Target<'_>],
+        slices: &[IoSlice<'_>],
+        results: &mut Vec<io::Result<usize>>,
+    ) {
+        if let Some(ring) = &mut self.ring
+            && targets.len() >= RING_SOCKETS_MIN
+        {
+            let slots: Vec<u32> = targets.iter().map(|target| target.slot).collect();
+            return ring.send_each_its_own(&slots, slices, results);
+        }
+        let each = targets.iter().zip(slices);
+        results
+            .extend(each.map(|(target, slice)| send(target.socket, std::slice::from_ref(slice))));
+    }
+}
+
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Sender").field(&self.name()).finish()

@@ -21,6 +21,14 @@ pub(super) struct Ring {
     files: u32,
 }
 
+/// What goes to the sockets of a batch.
+enum What<'a> {
+    /// The same to each.
+    Same(&'a [IoSlice<'a>]),
+    /// To each a slice of its own.
+    Own(&'a [IoSlice<'a>]),
+}
+
 impl Ring {
     /// Sets a ring up and proves that a send over it works.
     pub(super) fn new() -> io::Result<Self> {
@@ -76,31 +84,50 @@ impl Ring {
         results: &mut Vec<io::Result<usize>>,
     ) {
         for batch in slots.chunks(BATCH as usize) {
-            self.send_batch(batch, slices, results);
+            self.send_batch(batch, &What::Same(slices), results);
         }
     }
 
-    #[allow(unsafe_code, reason = "the kernel is handed pointers; see each use")]
-    fn send_batch(
+    /// Sends to the socket in each of these slots a slice of its own.
+    pub(super) fn send_each_its_own(
         &mut self,
         slots: &[u32],
         slices: &[IoSlice<'_>],
         results: &mut Vec<io::Result<usize>>,
     ) {
+        for (batch, own) in slots.chunks(BATCH as usize).zip(slices.chunks(BATCH as usize)) {
+            self.send_batch(batch, &What::Own(own), results);
+        }
+    }
+
+    #[allow(unsafe_code, reason = "the kernel is handed pointers; see each use")]
+    fn send_batch(&mut self, slots: &[u32], what: &What<'_>, results: &mut Vec<io::Result<usize>>) {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: all zeroes is a valid `msghdr`: no name, no buffers, no control data.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         // `IoSlice` has the layout of `iovec`, which is what its documentation promises.
-        message.msg_iov = slices.as_ptr().cast_mut().cast();
-        message.msg_iovlen = slices.len();
+        if let What::Same(slices) = what {
+            message.msg_iov = slices.as_ptr().cast_mut().cast();
+            message.msg_iovlen = slices.len();
+        }
         {
             let mut queue = self.ring.submission();
             for (number, slot) in slots.iter().enumerate() {
-                let entry: squeue::Entry = match slices {
-                    [one] => opcode::Send::new(Fixed(*slot), one.as_ptr(), one.len() as u32)
-                        .flags(flags)
-                        .build(),
-                    _ => opcode::SendMsg::new(Fixed(*slot), &message).flags(flags as u32).build(),
+                let entry: squeue::Entry = match what {
+                    What::Same([one]) => {
+                        opcode::Send::new(Fixed(*slot), one.as_ptr(), one.len() as u32)
+                            .flags(flags)
+                            .build()
+                    }
+                    What::Own(own) => {
+                        let own = &own[number];
+                        opcode::Send::new(Fixed(*slot), own.as_ptr(), own.len() as u32)
+                            .flags(flags)
+                            .build()
+                    }
+                    What::Same(_) => {
+                        opcode::SendMsg::new(Fixed(*slot), &message).flags(flags as u32).build()
+                    }
                 };
                 // SAFETY: the slices and the message live until this function returns, and it
                 // returns only when every entry has its result.

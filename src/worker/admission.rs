@@ -34,9 +34,12 @@ impl Worker {
     /// Finds what a token grants, beside the viewers.
     pub(super) fn authenticate(&mut self, socket: Key, token: Box<str>, charge: Charge) {
         let (shared, number) = (self.shared.clone(), self.number);
-        let shown = self.sockets.shown_of(socket);
+        let (certificate, shown) =
+            (self.sockets.certificate_of(socket), self.sockets.shown_of(socket));
         tokio::spawn(async move {
-            let result = shared.access.admit_token(&token, shown.as_ref()).await;
+            let admitted =
+                shared.access.admit_token(&token, certificate.as_deref(), shown.as_ref());
+            let result = admitted.await;
             drop((token, charge));
             shared.inboxes[number].put(WorkerMessage::Authenticated(socket, result));
         });

@@ -6,8 +6,10 @@
 mod admission;
 mod followed;
 mod lag;
+mod secured;
 mod sockets;
 pub(crate) mod thread;
+mod together;
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,10 +28,11 @@ use crate::desk::{self, Waiter};
 use crate::newcomer::Newcomer;
 use crate::readings;
 use crate::shared::{Shared, WorkerMessage};
+use crate::tls::Bare;
 use crate::topic::Topic;
 use admission::denied;
 use followed::Followed;
-use sockets::Sockets;
+use sockets::{Received, Sockets};
 
 /// Bytes that are read from a socket at a time, into a buffer that all sockets share,
 const READ_BYTES: usize = 16 * 1024;
@@ -59,7 +62,7 @@ pub(crate) struct Worker {
     sockets: Sockets,
     /// Sockets to be read, in the order of their turns.
     readable: VecDeque<Key>,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     lag: lag::LagWatch,
     started: Instant,
 }
@@ -73,7 +76,7 @@ impl Worker {
             fanout: Fanout::new(settings(&shared.config), shared.account.clone(), 0),
             sockets: Sockets::new(shared.clone(), number, poll.registry().try_clone()?)?,
             readable: VecDeque::new(),
-            buffer: vec![0; READ_BYTES].into(),
+            buffer: vec![0; READ_BYTES],
             lag: lag::LagWatch::new(),
             started: Instant::now(),
             poll,
@@ -94,7 +97,7 @@ impl Worker {
     /// Takes a socket over after its handshake, with what came along with the handshake.
     pub(crate) fn adopt(
         &mut self,
-        stream: std::net::TcpStream,
+        bare: Bare,
         mut early: Vec<u8>,
         newcomer: Newcomer,
     ) -> io::Result<()> {
@@ -110,7 +113,7 @@ impl Worker {
             Arrival::Refused(refused) => Admission::Refused(denied(refused)),
         };
         let key = self.fanout.connect(&mut self.sockets);
-        let registered = self.sockets.insert(key, stream, guest);
+        let registered = self.sockets.insert(key, bare, guest);
         if registered.is_err() {
             self.fanout.drop_socket(key, 1006, &mut self.sockets);
         } else {
@@ -173,6 +176,7 @@ impl Worker {
                 number += 1;
                 let key = Key::from_bits(event.token().0 as u64);
                 if event.is_writable() {
+                    self.sockets.flush(key);
                     self.fanout.writable(key, &mut self.sockets);
                 }
                 let ends = event.is_read_closed() || event.is_error();
@@ -273,21 +277,17 @@ impl Worker {
         }
         let full = self.shared.account.is_full_of_input();
         let bytes_max = if full { READ_BYTES_FULL } else { READ_BYTES };
-        let buffer = &mut self.buffer[..bytes_max];
-        match self.sockets.read(key, buffer) {
-            Ok(0) => {
+        match self.sockets.read(key, &mut self.buffer, bytes_max) {
+            Ok(Received { ended: true, .. }) => {
                 self.fanout.ended(key, &mut self.sockets);
                 0
             }
-            Ok(read) => {
-                self.fanout.received(key, &mut buffer[..read], &mut self.sockets);
-                // Less than there was room for: the kernel will tell of more. But not of an end
-                // that it has told of already.
-                let more = read == bytes_max || self.sockets.is_hung_up(key);
+            Ok(Received { bytes, more, .. }) => {
+                self.fanout.received(key, &mut self.buffer[..bytes], &mut self.sockets);
                 if more || self.fanout.appetite(key) == Appetite::Unread {
                     self.queue(key);
                 }
-                read
+                bytes
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {

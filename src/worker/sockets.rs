@@ -19,7 +19,9 @@ use crate::metrics::{WorkerMetrics, add, subtract};
 use crate::newcomer::Guest;
 use crate::shared::Shared;
 use crate::sys::send::{Sender, Target, send};
+use crate::tls::{Bare, PeerCertificate};
 use crate::worker::followed::Followed;
+use crate::worker::secured::{Buffers, Secured};
 
 /// What somebody is told who has as many sockets as he may.
 const TOO_MANY: &str = "the token has as many connections as it may, or opens them too fast";
@@ -28,26 +30,43 @@ const TOO_MANY: &str = "the token has as many connections as it may, or opens th
 pub(super) struct Sockets {
     shared: Arc<Shared>,
     number: usize,
-    slots: Vec<Option<Socket>>,
-    sender: Sender,
+    pub(super) slots: Vec<Option<Socket>>,
+    pub(super) sender: Sender,
     registry: Registry,
+    /// Where the listeners speak TLS: then each socket has a session.
+    buffers: Option<Box<Buffers>>,
 }
 
-struct Socket {
+/// What was read of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Received {
+    /// So many bytes stand in the buffer.
+    pub(super) bytes: usize,
+    /// The other side sends no more.
+    pub(super) ended: bool,
+    /// There may be more, of which the kernel does not tell again.
+    pub(super) more: bool,
+}
+
+pub(super) struct Socket {
     key: Key,
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     /// It is among those to be read.
     queued: bool,
     /// The other side will send no more than what is there.
     hung_up: bool,
     /// Whose it is, where anybody wants to know.
     guest: Option<Box<Guest>>,
+    /// Its TLS session.
+    pub(super) secured: Option<Box<Secured>>,
 }
 
 impl Sockets {
     pub(super) fn new(shared: Arc<Shared>, number: usize, registry: Registry) -> io::Result<Self> {
         let sender = Sender::new(shared.config.io_uring)?;
-        Ok(Self { shared, number, slots: Vec::new(), sender, registry })
+        let secured = shared.certificates.is_some();
+        let buffers = secured.then(|| Box::new(Buffers::new(shared.account.clone())));
+        Ok(Self { shared, number, slots: Vec::new(), sender, registry, buffers })
     }
 
     /// How it sends to many sockets.
@@ -56,13 +75,10 @@ impl Sockets {
     }
 
     /// A socket is to be sent to under this key.
-    pub(super) fn insert(
-        &mut self,
-        key: Key,
-        stream: std::net::TcpStream,
-        guest: Guest,
-    ) -> io::Result<()> {
-        let mut stream = TcpStream::from_std(stream);
+    pub(super) fn insert(&mut self, key: Key, bare: Bare, guest: Guest) -> io::Result<()> {
+        let mut stream = TcpStream::from_std(bare.socket);
+        let account = &self.shared.account;
+        let secured = bare.session.map(|session| Box::new(Secured::new(session, account)));
         self.sender.register(Target { slot: key.index() as u32, socket: stream.as_fd() });
         let token = Token(key.to_bits() as usize);
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -75,10 +91,11 @@ impl Sockets {
         let counts = !guest.seats.is_empty()
             || limits.subject_connections_max > 0
             || limits.subject_attaches_per_second_max > 0
-            || guest.shown.is_some();
+            || guest.shown.is_some()
+            || guest.certificate.is_some();
         let guest = (counts || config.audit).then(|| Box::new(guest));
         self.slots[key.index()] =
-            Some(Socket { key, stream, queued: false, hung_up: false, guest });
+            Some(Socket { key, stream, queued: false, hung_up: false, guest, secured });
         registered
     }
 
@@ -130,6 +147,9 @@ impl Sockets {
     pub(super) fn remove(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key.index()) else { return };
         let Some(mut socket) = slot.take_if(|socket| socket.key == key) else { return };
+        if let Some(secured) = &mut socket.secured {
+            secured.end(&socket.stream);
+        }
         self.sender.forget(key.index() as u32);
         // An error leaves nothing to be done: the socket is closed with the value.
         _ = self.registry.deregister(&mut socket.stream);
@@ -139,6 +159,9 @@ impl Sockets {
     /// something, and could take our Close away from it.
     pub(super) fn shut(&mut self, key: Key) {
         if let Some(socket) = self.get(key) {
+            if let Some(secured) = &mut socket.secured {
+                secured.end(&socket.stream);
+            }
             // An error means that it is gone.
             _ = socket.stream.shutdown(Shutdown::Write);
         }
@@ -167,18 +190,53 @@ impl Sockets {
         self.get(key).is_some_and(|socket| socket.hung_up)
     }
 
-    /// Reads what there is, as much as there is room for.
-    pub(super) fn read(&mut self, key: Key, into: &mut [u8]) -> io::Result<usize> {
-        let Some(socket) = self.get(key) else { return Err(io::ErrorKind::NotFound.into()) };
+    /// Reads what there is: up to a bound, or what stands in one record of TLS.
+    pub(super) fn read(
+        &mut self,
+        key: Key,
+        into: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> io::Result<Received> {
+        let slot = self.slots.get_mut(key.index()).and_then(Option::as_mut);
+        let Some(socket) = slot.filter(|socket| socket.key == key) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if let (Some(secured), Some(buffers)) = (&mut socket.secured, &mut self.buffers) {
+            let mut received = secured.read(&mut socket.stream, into, buffers)?;
+            // What is left of a record does not come any more.
+            received.ended |= socket.hung_up && received.bytes == 0;
+            received.more |= socket.hung_up;
+            return Ok(received);
+        }
+        into.resize(into.len().max(bytes_max), 0);
         loop {
-            match socket.stream.read(into) {
+            match socket.stream.read(&mut into[..bytes_max]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
+                Err(error) => return Err(error),
+                Ok(bytes) => {
+                    // Less than there was room for: the kernel will tell of more. But not of an end
+                    // that it has told of already.
+                    let more = bytes == bytes_max || socket.hung_up;
+                    return Ok(Received { bytes, ended: bytes == 0, more });
+                }
             }
         }
     }
 
-    fn get(&mut self, key: Key) -> Option<&mut Socket> {
+    /// The kernel says that a socket takes more: what is encrypted already goes first.
+    pub(super) fn flush(&mut self, key: Key) {
+        if let Some(Socket { stream, secured: Some(secured), .. }) = self.get(key) {
+            // Where it is broken, that is told when it is read.
+            _ = secured.flush(stream);
+        }
+    }
+
+    /// The certificate that the other side showed.
+    pub(super) fn certificate_of(&mut self, key: Key) -> Option<Arc<PeerCertificate>> {
+        self.get(key)?.guest.as_ref()?.certificate.clone()
+    }
+
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut Socket> {
         self.slots.get_mut(key.index())?.as_mut().filter(|socket| socket.key == key)
     }
 
@@ -190,14 +248,24 @@ impl Sockets {
 impl Io for Sockets {
     type Topic = Followed;
 
-    fn send(&mut self, socket: Key, slices: &[IoSlice<'_>]) -> Sent {
-        match self.get(socket) {
+    fn send(&mut self, key: Key, slices: &[IoSlice<'_>]) -> Sent {
+        if let Some(mut buffers) = self.buffers.take() {
+            let sent = self.send_encrypted(key, slices, &mut buffers);
+            self.buffers = Some(buffers);
+            return sent;
+        }
+        match self.get(key) {
             Some(socket) => told(send(socket.stream.as_fd(), slices)),
             None => Sent::Gone,
         }
     }
 
     fn send_each(&mut self, sockets: &[Key], slices: &[IoSlice<'_>], results: &mut Vec<Sent>) {
+        if let Some(mut buffers) = self.buffers.take() {
+            self.send_each_encrypted(sockets, slices, &mut buffers, results);
+            self.buffers = Some(buffers);
+            return;
+        }
         let target = |key: &Key| {
             let socket = self.slots.get(key.index())?.as_ref()?;
             Some(Target { slot: key.index() as u32, socket: socket.stream.as_fd() })

@@ -12,7 +12,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -26,6 +25,7 @@ use crate::supervise::{self, Part};
 use crate::sys::memory;
 use crate::sys::queue::Queue;
 use crate::tail::Tail;
+use crate::tls::Bare;
 
 /// The worker, as its thread's tasks share it, for a moment at a time and never over an await. Only
 /// one thread ever takes the lock, so it is always free: it is there because the runtime wakes a
@@ -33,7 +33,7 @@ use crate::tail::Tail;
 pub(crate) type SharedWorker = Arc<Mutex<Worker>>;
 
 /// Takes a socket over after its handshake, with what came along with that.
-pub(crate) type Adopt = Arc<dyn Fn(TcpStream, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
+pub(crate) type Adopt = Arc<dyn Fn(Bare, Vec<u8>, Newcomer) -> io::Result<()> + Send + Sync>;
 
 /// Runs a worker until the drain that `shutdown` begins is over. `front` is what hands sockets over
 /// to it, and ends when it has handed over the last.
@@ -57,10 +57,10 @@ where
         let worker = Arc::new(Mutex::new(worker));
         let supervisor = shared.supervisor.clone();
         let (adopting, of_adopting) = (worker.clone(), supervisor.clone());
-        let adopt: Adopt = Arc::new(move |stream, early, newcomer| {
+        let adopt: Adopt = Arc::new(move |bare, early, newcomer| {
             // The task that hands over is of one connection, but this is the worker.
             let _vital = of_adopting.vital_scope(Part::Worker);
-            adopting.lock().adopt(stream, early, newcomer)
+            adopting.lock().adopt(bare, early, newcomer)
         });
         let front = tokio::spawn(supervisor.clone().vital(Part::Worker, front(adopt)));
         tokio::spawn(supervisor.clone().restarting(Part::Tail, {

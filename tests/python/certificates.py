@@ -1,9 +1,9 @@
-"""Certificates of 127.0.0.1, for a day: made by openssl for one test run."""
+"""Certificates, of 127.0.0.1 where no other names are given, for a day: made by openssl for one test run."""
 
 import subprocess
 
 
-def make(directory):
+def make(directory, names="IP:127.0.0.1"):
     """Puts an authority and what it vouches for into the directory: authority.crt, server.crt, server.key."""
 
     def certify(name, *words):
@@ -14,6 +14,6 @@ def make(directory):
     certify("authority")
     certify(
         "server", "-CA", "authority.crt", "-CAkey", "authority.key",
-        "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
+        "-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE",
     )
     return directory

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -182,13 +183,19 @@ class Sentinel(Process):
 
 
 class Taskcast(Process):
-    """`taskcast serve` on a free port. `config` is the text of its taskcast.toml."""
+    """`taskcast serve` on a free port. `config` is the text of its taskcast.toml.
 
-    def __init__(self, redis_server=None, *args, config=None, port=None, redis_url=None, wait=True):
+    With `tls`, a directory of `certificates.make`, it speaks TLS, as does whoever asks it.
+    """
+
+    def __init__(self, redis_server=None, *args, config=None, port=None, redis_url=None, tls=None, wait=True):
         super().__init__("server")
         self.port = port or free_port()
         self.redis_server = redis_server
         self.args = list(args)
+        self.tls = tls and ssl.create_default_context(cafile=tls / "authority.crt")
+        if tls:
+            self.args += ["--tls-certificate", str(tls / "server.crt"), "--tls-key", str(tls / "server.key")]
         if url := redis_url or (redis_server and redis_server.url):
             self.args += ["--redis", url]
         if config is not None:
@@ -199,11 +206,11 @@ class Taskcast(Process):
 
     @property
     def http(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def ws(self):
-        return f"ws://127.0.0.1:{self.port}"
+        return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}"
 
     @property
     def redis(self):
@@ -229,7 +236,7 @@ class Taskcast(Process):
 
     def status(self, path):
         """The HTTP status of a GET; none where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http_connection(self, 5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status
@@ -240,7 +247,7 @@ class Taskcast(Process):
 
     def metrics(self):
         """The samples of /metrics: name with labels -> value."""
-        with urllib.request.urlopen(f"{self.http}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"{self.http}/metrics", timeout=5, context=self.tls) as reply:
             lines = reply.read().decode().splitlines()
         rows = [line.rsplit(" ", 1) for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, value in rows}
@@ -253,9 +260,16 @@ class Taskcast(Process):
         raise AssertionError("no VmRSS")
 
 
-def request(server, method, path, body=None, headers=None, timeout=15):
+def http_connection(server, timeout, context=None):
+    """A connection to a server, or to a proxy that stands for one, over TLS where it speaks that."""
+    if tls := context or getattr(server, "tls", None):
+        return http.client.HTTPSConnection("127.0.0.1", server.port, timeout=timeout, context=tls)
+    return http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+
+
+def request(server, method, path, body=None, headers=None, timeout=15, context=None):
     """One HTTP request: (status, headers, body as JSON where it is JSON, else as text)."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
+    connection = http_connection(server, timeout, context)
     try:
         if isinstance(body, (dict, list)):
             body, headers = json.dumps(body), {"Content-Type": "application/json", **(headers or {})}

@@ -36,19 +36,26 @@ def close_payload(code, reason=b""):
 
 
 class Raw:
-    """One TCP connection. Reading gives frames as (fin, opcode, payload).
+    """One connection. Reading gives frames as (fin, opcode, payload).
 
-    `receive_bytes` bounds what the kernel takes for one who does not read.
+    `receive_bytes` bounds what the kernel takes for one who does not read. With a context, or to a server
+    that speaks it, it is one over TLS.
     """
 
-    def __init__(self, server, receive_bytes=None):
+    def __init__(self, server, receive_bytes=None, context=None):
         self.socket = socket.socket()
         self.socket.settimeout(TIMEOUT_SECONDS)
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(("127.0.0.1", server.port))
+        if context := context or getattr(server, "tls", None):
+            # An end without a word of it is an error.
+            self.socket = context.wrap_socket(
+                self.socket, server_hostname="127.0.0.1", suppress_ragged_eofs=False
+            )
         self.port = server.port
+        self.token = getattr(server, "token", None)
         self.buffer = b""
 
     def __enter__(self):
@@ -67,6 +74,7 @@ class Raw:
             "Upgrade": "websocket",
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
             "Sec-WebSocket-Version": "13",
+            "Authorization": self.token and f"Bearer {self.token}",
             **(headers or {}),
         }
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)

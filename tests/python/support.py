@@ -114,7 +114,8 @@ def task_path(thread, since=None):
 
 def connect(server, thread=None, since=None, path=None, **options):
     """A viewer of a task, on Python's websockets: `async with connect(server, thread) as ws`."""
-    options = {"max_size": None, "compression": None, "proxy": None, **options}
+    tls = getattr(server, "tls", None)
+    options = {"max_size": None, "compression": None, "proxy": None, "ssl": tls, **options}
     return ws_connect(server.ws + (path or task_path(thread, since)), **options)
 
 

@@ -9,7 +9,9 @@ import sys
 import time
 from urllib.parse import parse_qs, urlparse
 
+import certificates as authority
 import pytest
+import tokens
 import websockets
 from browser import Visit, chromium
 from jobs import CONFIG, Job
@@ -41,6 +43,11 @@ class Client(Process):
         return re.findall(r"^[\d:-]{8}  (?: *\d+%|    )   (.*)$", self.log, re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return authority.make(tmp_path_factory.mktemp("tls"))
+
+
 @pytest.fixture
 def client():
     clients = []
@@ -52,6 +59,23 @@ def client():
     yield start
     for one in clients:
         one.remove()
+
+
+def test_it_shows_its_token_over_tls(client, start_server, redis_server, certificates, monkeypatch):
+    server = start_server(redis_server, tls=certificates, config=tokens.CONFIG)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "authority.crt"))
+    worker = Worker(redis_server.client())
+    for shown, code, said in (
+        (None, 2, "the token does not count"),
+        (tokens.token({"watch": ["another"]}), 2, "does not grant this task"),
+        (tokens.API_KEY, 0, "over TLS"),
+    ):
+        monkeypatch.setenv("TASKCAST_TOKEN", shown or "")
+        if code == 0:
+            worker.update("over TLS")
+            worker.status("done")
+        one = client(server.http, worker.thread)
+        assert one.exit_code() == code and said in one.log, one.log
 
 
 def test_the_test_task_is_created_and_followed_to_its_end(client, server):

@@ -10,7 +10,7 @@ class Watching:
     """`taskcast watch --json` of a task, with its frames."""
 
     def __init__(self, server, thread, *options):
-        command = [binary(), "watch", "--url", f"http://127.0.0.1:{server.port}", "--json", *options, thread]
+        command = [binary(), "watch", "--url", server.http, "--json", *options, thread]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
         self.frames = [json.loads(self.process.stdout.readline())]
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import select
+import ssl
 import time
 
 from rawsocket import TEXT, Raw
@@ -74,14 +75,20 @@ class Peer:
     def write(self):
         """Sends what goes; frames stay whole."""
         self.rest = self.rest or memoryview(next(self.blocks))
-        sent = self.raw.socket.send(self.rest)
+        try:
+            sent = self.raw.socket.send(self.rest)
+        except ssl.SSLWantWriteError:
+            raise BlockingIOError from None
         self.rest = self.rest[sent:]
         return sent
 
     def read(self):
         """Reads and forgets; the end is an error."""
-        if not self.raw.socket.recv(1 << 20):
-            raise EOFError
+        try:
+            if not self.raw.socket.recv(1 << 20):
+                raise EOFError
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
         return 0
 
 

@@ -6,6 +6,10 @@ import pytest
 
 import processes
 import siege as sieges
+import tokens
+
+# The attacks ask `/metrics` what they came to.
+ACCESS = tokens.CONFIG.replace('anonymous = ["watch:public-*"]', 'anonymous = ["metrics"]')
 
 FIGURES = pytest.StashKey[list]()
 
@@ -31,18 +35,26 @@ def a_release_build():
 
 @pytest.fixture
 def start_siege():
-    """`start_siege(attacks, *options)`: a server under its own Redis, with what the attacks need."""
+    """`start_siege(attacks, *options)`: a server under its own Redis, with what the attacks need.
+
+    `secured` is the directory of its certificate: then it speaks TLS, and lets nobody watch without a token.
+    """
     started = []
 
-    def start(attacks, *options):
+    def start(attacks, *options, secured=None):
         redis = processes.RedisServer()
         started.append(redis.remove)
         with redis.client() as client:
             for attack in attacks:
                 attack.prepare(client)
-        server = processes.Taskcast(redis, *options)
-        started.append(server.remove)
-        siege = sieges.Siege(redis, server)
+        if not secured:
+            server = processes.Taskcast(redis, *options)
+            started.append(server.remove)
+            siege = sieges.Siege(redis, server)
+        else:
+            server = processes.Taskcast(redis, *options, tls=secured, config=ACCESS)
+            started.append(server.remove)
+            siege = sieges.Siege(redis, server, str(secured), tokens.API_KEY)
         started.append(siege.kill)
         return siege
 

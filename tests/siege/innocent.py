@@ -5,8 +5,10 @@ answers Pings and comes back with its last position whenever it is closed. A new
 other tasks, again and again.
 """
 
+import functools
 import json
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -46,14 +48,26 @@ def percentile(values, percent):
 
 @dataclass
 class Server:
-    """An address, for `Raw`."""
+    """An address, for `Raw`; and with what one comes there."""
 
     port: int
+    #: The directory with the authority of a server that speaks TLS.
+    authority: str | None = None
+    token: str | None = None
+
+    @property
+    def tls(self):
+        return self.authority and trusting(self.authority)
 
 
-def follow_the_rules(port, redis_port, thread, others, ready, stop):
+@functools.cache
+def trusting(directory):
+    return ssl.create_default_context(cafile=f"{directory}/authority.crt")
+
+
+def follow_the_rules(server, redis_port, thread, others, ready, stop):
     """The three of them until they are told to stop; a `Report`."""
-    server, report = Server(port), Report()
+    report = Report()
     viewer = Viewer(server, thread, report)
     eventually(lambda: viewer.position, "the innocent viewer's first state")
     newcomer = Newcomer(server, others, report)

@@ -49,13 +49,14 @@ HEAD = (
 class Siege:
     """The innocent of one server, and what they and its memory come to.
 
-    `redis` and `server` are processes of this siege alone.
+    `redis` and `server` are processes of this siege alone. Over TLS and with a token, where both are given;
+    then those who attack have none.
     """
 
-    def __init__(self, redis, server):
+    def __init__(self, redis, server, authority=None, token=None):
         self.redis = redis
         self.server = server
-        self.address = Server(server.port)
+        self.address = Server(server.port, authority)
         self.attackers = []
         self.results = []
         self.failures = []
@@ -65,7 +66,7 @@ class Siege:
             others = tasks(client, "newcomer", 10)
         ready = SPAWN.Event()
         self.innocent = Apart(
-            follow_the_rules, server.port, redis.port, thread, others, ready, nice=INNOCENT_NICE
+            follow_the_rules, Server(server.port, authority, token), redis.port, thread, others, ready, nice=INNOCENT_NICE
         )
         assert ready.wait(30), self.innocent.result(0)
         time.sleep(WARM_UP_SECONDS)

@@ -2,7 +2,9 @@
 
 import pytest
 
+import certificates
 import floods
+import handshakes
 import stalls
 import states
 import weights
@@ -78,5 +80,42 @@ def test_one_attack(kind, long, start_siege, figures):
     assert_all_was_delivered(siege)
     assert not attack.redis_answers or not siege.report.refused, siege.report.refused[:5]
     attack.check(siege, *siege.results)
+    assert row.growth_mib < attack.growth_mib
+    assert row.kernel_mib < attack.kernel_mib
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory):
+    """A directory with a certificate, its key, and the authority that vouches for it."""
+    return certificates.make(tmp_path_factory.mktemp("tls"))
+
+
+OF_TLS = [handshakes.HalfHandshakes, handshakes.Handshakes, handshakes.GarbageBehindHandshakes]
+
+# One of each sort, in the short form.
+SECURED_SHORT = [*OF_TLS, floods.UnreadPings, stalls.UnreadViewers, states.UnreadStates, states.SlowBodies]
+
+
+def secured_forms():
+    for kind in [*OF_TLS, *ATTACKS]:
+        marks = () if kind in SECURED_SHORT else pytest.mark.long
+        yield pytest.param(kind, id=kind.__name__, marks=marks)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", list(secured_forms()))
+def test_one_attack_over_tls_without_a_token(kind, start_siege, certified, figures):
+    """Who has no token gets nothing, so what an attack needs to come of it does not count."""
+    attack = kind()
+    siege = start_siege([attack], *attack.options, secured=certified)
+    siege.attack(attack)
+    siege.wait(attack.seconds[False])
+    siege.leave()
+    siege.end()
+    siege.failures.clear()
+    row = siege.figures(f"{attack.name}, TLS", attack.growth_mib, attack.p99_ms)
+    figures(row)
+    assert_all_was_delivered(siege)
+    assert not siege.report.refused, siege.report.refused[:5]
     assert row.growth_mib < attack.growth_mib
     assert row.kernel_mib < attack.kernel_mib

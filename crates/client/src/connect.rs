@@ -1,4 +1,4 @@
-//! From a server's URL to an open WebSocket: parsing, TCP, and the HTTP upgrade.
+//! From a server's URL to an open WebSocket: parsing, TCP, TLS where it is asked for, and the HTTP upgrade.
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -8,10 +8,12 @@ use hyper::header::{
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::error::ClientError;
 use super::task::Task;
+use super::tls::Tls;
 use taskcast_core::since::Since;
 
 /// How much of a refusal's body is read for its explanation.
@@ -26,6 +28,8 @@ pub(super) struct Server {
     base: String,
     /// What proves who this is; it is not shown.
     authorization: Option<HeaderValue>,
+    /// None where the URL asks for none.
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -37,16 +41,23 @@ impl Server {
         Ok(Self { authorization: Some(value), ..self })
     }
 
+    /// The same, where the authorities in `pem` vouch for the server.
+    pub(super) fn with_authorities(self, pem: &[u8]) -> Result<Self, ClientError> {
+        let Some(tls) = self.tls else {
+            let problem = "they are of use with https:// and wss:// only";
+            return Err(ClientError::Authorities(problem.to_owned()));
+        };
+        Ok(Self { tls: Some(tls.with_authorities(pem)?), ..self })
+    }
+
     pub(super) fn parse(url: &str) -> Result<Self, ClientError> {
         let wrong = |problem| ClientError::Url { url: url.to_owned(), problem };
         let uri: Uri = url.parse().map_err(|_| wrong("it is not a valid URL"))?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
-            Some("https" | "wss") => {
-                return Err(wrong("TLS is not supported; connect to the server without its proxy"));
-            }
-            _ => return Err(wrong("it has to begin with http:// or ws://")),
-        }
+        let (is_tls, usual_port) = match uri.scheme_str() {
+            Some("http" | "ws") => (false, 80),
+            Some("https" | "wss") => (true, 443),
+            _ => return Err(wrong("it has to begin with http://, https://, ws:// or wss://")),
+        };
         let authority = uri.authority().ok_or_else(|| wrong("the host is missing"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("a user or password is not supported"));
@@ -54,10 +65,14 @@ impl Server {
         if uri.query().is_some() {
             return Err(wrong("it must not have a query"));
         }
+        let host = authority.host();
+        let tls = is_tls
+            .then(|| Tls::with(host).ok_or_else(|| wrong("no certificate names such a host")));
         Ok(Self {
-            address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+            address: format!("{host}:{}", authority.port_u16().unwrap_or(usual_port)),
             base: uri.path().trim_end_matches('/').to_owned(),
             authorization: None,
+            tls: tls.transpose()?,
         })
     }
 
@@ -73,15 +88,10 @@ impl Server {
         // Small frames must not wait for one another. Where it cannot be set, they do.
         let _ = socket.set_nodelay(true);
         let request = self.request(task, since)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(handshake)?;
-        let exchange = async move {
-            let response = sender.send_request(request).await.map_err(handshake)?;
-            upgrade(response).await
-        };
-        // The connection moves the bytes of the exchange; what fails in it fails there too.
-        let (upgraded, _) = tokio::join!(exchange, connection.with_upgrades());
-        upgraded.map(TokioIo::new)
+        match &self.tls {
+            None => ask(socket, request).await,
+            Some(tls) => ask(tls.connect(socket).await?, request).await,
+        }
     }
 
     fn request(
@@ -103,6 +113,22 @@ impl Server {
             .body(Empty::new())
             .map_err(|error| ClientError::Handshake(error.to_string()))
     }
+}
+
+/// Asks over a connection for a WebSocket.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+) -> Result<TokioIo<Upgraded>, ClientError> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(handshake)?;
+    let exchange = async move {
+        let response = sender.send_request(request).await.map_err(handshake)?;
+        upgrade(response).await
+    };
+    // The connection moves the bytes of the exchange; what fails in it fails there too.
+    let (upgraded, _) = tokio::join!(exchange, connection.with_upgrades());
+    upgraded.map(TokioIo::new)
 }
 
 async fn upgrade(response: Response<Incoming>) -> Result<Upgraded, ClientError> {
@@ -144,12 +170,15 @@ mod tests {
             ("http://127.0.0.1:8000", "127.0.0.1:8000", ""),
             ("ws://localhost/", "localhost:80", ""),
             ("http://[::1]:8000/tasks//", "[::1]:8000", "/tasks"),
+            ("https://tasks.example/", "tasks.example:443", ""),
+            ("wss://[::1]/tasks", "[::1]:443", "/tasks"),
+            ("https://127.0.0.1:8443", "127.0.0.1:8443", ""),
         ] {
             let server = Server::parse(url).unwrap();
             assert_eq!((server.address.as_str(), server.base.as_str()), (address, base));
         }
         for url in
-            ["", "localhost:8000", "/a", "wss://a", "https://a", "http://u:p@a", "http://a?b"]
+            ["", "localhost:8000", "/a", "ftp://a", "https://-", "http://u:p@a", "http://a?b"]
         {
             let error = Server::parse(url).unwrap_err();
             assert!(error.is_final(), "{url}");

@@ -40,6 +40,24 @@ pub enum ClientError {
     },
     /// A message is larger than the client takes; it would be so again. Final.
     TooLarge,
+    /// These authorities of certificates cannot be used, or the system has none. Final.
+    Authorities(String),
+    /// No authority that is trusted vouches for the server's certificate. Final: waiting does not make one
+    /// trusted.
+    UnknownAuthority {
+        /// The host of the URL.
+        host: String,
+    },
+    /// The server's certificate is for another host, of another time, or no good. Final, so that a mistake
+    /// is noticed and nobody gets a second try at deceiving; who renews a certificate does it in time.
+    Certificate {
+        /// The host of the URL.
+        host: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No TLS with the server, but for other reasons than its certificate.
+    Tls(String),
     /// No TCP connection to the server.
     Connect {
         /// Host and port.
@@ -72,6 +90,7 @@ impl ClientError {
         match self {
             Self::Url { .. } | Self::NotFound | Self::TooLarge | Self::Token => true,
             Self::Denied { .. } => true,
+            Self::Authorities(_) | Self::UnknownAuthority { .. } | Self::Certificate { .. } => true,
             Self::Refused { status, .. } => {
                 (400..500).contains(status) && *status != 408 && *status != 429
             }
@@ -105,6 +124,21 @@ impl fmt::Display for ClientError {
                 f,
                 "the server sent a message of more than {MESSAGE_BYTES_MAX} bytes; \
                  read this task's stream from Redis instead"
+            ),
+            Self::Authorities(problem) => {
+                write!(f, "cannot use the authorities that vouch for certificates: {problem}")
+            }
+            Self::UnknownAuthority { host } => write!(
+                f,
+                "no trusted authority vouches for the certificate of {host}; \
+                 if it is yours, say that you trust the one that does"
+            ),
+            Self::Certificate { host, problem } => {
+                write!(f, "cannot trust the certificate that {host} shows: {problem}")
+            }
+            Self::Tls(problem) => write!(
+                f,
+                "no TLS with the server: {problem}; check the scheme and the port of the URL"
             ),
             Self::Connect { address, source } => {
                 write!(f, "cannot connect to {address}: {source}; is the server running?")

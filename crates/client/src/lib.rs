@@ -22,9 +22,9 @@
 //! [`Standing`] folds the frames to what the task has come to: the thread's turn, its status, how it ended.
 //! Entries of a source that tell several things at once are taken apart by [`events`].
 //!
-//! The parts, from the wire inwards: `connect` opens a WebSocket, `socket` makes messages of its
-//! frames and notices when it is dead, [`Chain`] proves that no entry is missing, `drive` connects
-//! again where that proof ended.
+//! The parts, from the wire inwards: `connect` opens a WebSocket, over `tls` where the URL asks for that,
+//! `socket` makes messages of its frames and notices when it is dead, [`Chain`] proves that no entry is
+//! missing, `drive` connects again where that proof ended.
 
 mod chain;
 mod connect;
@@ -34,6 +34,7 @@ mod frame;
 mod socket;
 mod standing;
 mod task;
+mod tls;
 
 use std::time::Duration;
 
@@ -60,11 +61,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the server at `url`: `http://` or `ws://`, a host, and where needed a port and
-    /// a path before `/api`.
+    /// A client for the server at `url`: `http://` or `ws://`, with TLS `https://` or `wss://`, a host, and
+    /// where needed a port and a path before `/api`.
     ///
     /// # Errors
-    /// [`ClientError::Url`] says what the client cannot use, such as TLS.
+    /// [`ClientError::Url`] says what the client cannot use.
     pub fn new(url: &str) -> Result<Self, ClientError> {
         Ok(Self { server: Server::parse(url)?, timing: Timing::default() })
     }
@@ -75,6 +76,15 @@ impl Client {
     /// [`ClientError::Token`] where it cannot be sent.
     pub fn with_token(self, token: &str) -> Result<Self, ClientError> {
         Ok(Self { server: self.server.with_token(token)?, ..self })
+    }
+
+    /// Trusts these authorities (certificates in PEM) to vouch for the server, instead of the system's:
+    /// those, or where it is set those of the file `SSL_CERT_FILE`, are read when they are needed.
+    ///
+    /// # Errors
+    /// [`ClientError::Authorities`] where they cannot be used, or the URL asks for no TLS.
+    pub fn with_authorities(self, pem: &[u8]) -> Result<Self, ClientError> {
+        Ok(Self { server: self.server.with_authorities(pem)?, ..self })
     }
 
     /// Waits as `timing` says.
@@ -143,7 +153,7 @@ pub enum Event {
 /// How long the client waits for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// For a connection to be ready.
+    /// For a connection to be ready, with TLS where it is asked for.
     pub connect_within: Duration,
     /// In silence before a ping.
     pub ping_after: Duration,

@@ -1,6 +1,7 @@
 //! One open WebSocket: whole text messages out of frames, pings answered, silence noticed.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,7 +139,12 @@ async fn write(
     frame: Frame<'_>,
     limit: Duration,
 ) -> Result<(), ClientError> {
-    match timeout(limit, half.write_frame(frame)).await {
+    let written = async {
+        half.write_frame(frame).await?;
+        // TLS may keep what the socket did not take.
+        half.flush().await
+    };
+    match timeout(limit, written).await {
         Ok(written) => written.map_err(broken_off),
         Err(_) => Err(ClientError::Silent(limit)),
     }
@@ -152,14 +158,18 @@ fn text(message: Vec<u8>) -> Result<String, ClientError> {
 fn broken_off(error: WebSocketError) -> ClientError {
     match error {
         WebSocketError::FrameTooLarge => ClientError::TooLarge,
-        WebSocketError::UnexpectedEOF => {
-            ClientError::Closed { code: None, reason: "the server hung up".to_owned() }
-        }
+        WebSocketError::UnexpectedEOF => hung_up(),
+        // So says TLS, where the other side did not say that it ends.
+        WebSocketError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => hung_up(),
         WebSocketError::IoError(error) => {
             ClientError::Closed { code: None, reason: error.to_string() }
         }
         error => ClientError::Protocol(error.to_string()),
     }
+}
+
+fn hung_up() -> ClientError {
+    ClientError::Closed { code: None, reason: "the server hung up".to_owned() }
 }
 
 /// A stream that notes that bytes came.

@@ -34,11 +34,13 @@ pub enum Kind {
     Passes,
     /// What the application is asked and shown, and what it answered.
     Questions,
+    /// TLS sessions, and what connections hold of theirs before they are sockets.
+    Sessions,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Chunks,
         Self::Rests,
         Self::Input,
@@ -49,6 +51,7 @@ impl Kind {
         Self::Responses,
         Self::Passes,
         Self::Questions,
+        Self::Sessions,
     ];
 
     /// The name in metrics.
@@ -64,6 +67,7 @@ impl Kind {
             Self::Responses => "responses",
             Self::Passes => "passes",
             Self::Questions => "questions",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -216,10 +220,7 @@ impl Account {
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account")
-            .field("bytes", &self.bytes())
-            .field("bytes_max", &self.0.bytes_max)
-            .finish()
+        write!(f, "Account({} of {} bytes)", self.bytes(), self.bytes_max())
     }
 }
 
@@ -236,11 +237,11 @@ impl Inner {
     /// How much of it may be of one kind.
     fn bound_of(&self, kind: Kind, priority: Priority) -> usize {
         match (kind, priority) {
-            // Anybody sends bodies, and takes responses, as slowly as their time allows: they leave
-            // those who watch room to attach and to be served. Small bodies that are half read have
-            // an eighth to themselves.
+            // Anybody sends bodies, takes responses and shakes hands as slowly as their time allows:
+            // they leave those who watch room to attach and to be served. Small bodies that are half
+            // read have an eighth to themselves.
             (Kind::Bodies, Priority::Last) => self.bytes_max / 8 * 3,
-            (Kind::Bodies | Kind::Responses, _) => self.bytes_max / 4,
+            (Kind::Bodies | Kind::Responses | Kind::Sessions, _) => self.bytes_max / 4,
             _ => self.bytes_max,
         }
     }
@@ -363,8 +364,9 @@ mod tests {
     fn what_is_to_spare_makes_it_neither_tight_nor_counts() {
         let account = Account::new(1000);
         let spare = account.reserve(Kind::Answers, 500, Priority::Spare).unwrap();
-        assert!(!account.is_tight());
-        assert!(account.reserve(Kind::Answers, 1, Priority::Spare).is_none());
+        assert!(
+            !account.is_tight() && account.reserve(Kind::Answers, 1, Priority::Spare).is_none()
+        );
         assert_eq!((account.starved(), account.bytes()), (0, 500));
         assert!(account.reserve(Kind::Answers, 1, Priority::Usual).is_some());
         drop(spare);

@@ -1,6 +1,7 @@
 //! What the parent and a client process say to each other: one JSON object per line.
 
 use super::counters::Counters;
+use crate::tls::Trust;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -41,6 +42,10 @@ pub(crate) struct Connect {
     pub(crate) group: GroupId,
     pub(crate) server: SocketAddr,
     pub(crate) host: String,
+    /// None where it speaks no TLS.
+    pub(crate) tls: Option<Trust>,
+    /// What shows that the viewers may watch.
+    pub(crate) token: Option<String>,
     /// Task ids are this, then the number of the task.
     pub(crate) prefix: String,
     pub(crate) first_task: u32,

@@ -9,6 +9,8 @@ use std::ops::AddAssign;
 pub(crate) struct Counters {
     /// Connections that were begun.
     pub(crate) connects: u64,
+    /// Sessions that went on from an earlier one.
+    pub(crate) resumed: u64,
     /// `initial_state` frames: one per viewer and task that attached without a position.
     pub(crate) attached: u64,
     pub(crate) caught_up: u64,
@@ -63,6 +65,7 @@ impl Counters {
 impl AddAssign for Counters {
     fn add_assign(&mut self, other: Self) {
         self.connects += other.connects;
+        self.resumed += other.resumed;
         self.attached += other.attached;
         self.caught_up += other.caught_up;
         self.gaps += other.gaps;

@@ -19,10 +19,14 @@ pub(crate) fn accept(key: &str) -> String {
     base64(&sha1.digest().bytes())
 }
 
-pub(crate) fn request(host: &str, path: &str, key: &str) -> String {
+pub(crate) fn request(host: &str, path: &str, key: &str, token: Option<&str>) -> String {
+    let authorization = match token {
+        None => String::new(),
+        Some(token) => format!("Authorization: Bearer {token}\r\n"),
+    };
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{authorization}\r\n"
     )
 }
 

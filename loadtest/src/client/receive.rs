@@ -5,7 +5,7 @@ use super::fields::StreamId;
 use super::frames::{self, Next};
 use super::handshake;
 use super::sequence::Track;
-use super::socket::Phase;
+use super::socket::{Buffer, Phase};
 use super::viewers::{End, Viewers};
 use crate::clock::now_ns;
 use crate::wire::thread_id;
@@ -35,22 +35,21 @@ impl Viewers {
             if self.groups[socket.group as usize].is_paused() && socket.phase == Phase::Open {
                 return;
             }
-            let end = match socket.read(&mut self.buffer) {
-                Ok(Some(end)) => end,
+            let came = match socket.read(&mut self.buffer) {
+                Ok(Some(came)) => came,
                 Ok(None) => return,
                 Err(error) => return self.lose(index, error.to_string()),
             };
             // The buffer is taken out for as long as its frames are looked at.
-            let buffer = std::mem::take(&mut self.buffer);
-            let taken = self.take(index, &buffer[..end]);
+            let buffer = std::mem::replace(&mut self.buffer, Buffer::none());
+            let bytes = buffer.bytes(came);
+            let taken = self.take(index, bytes);
             if let Ok(taken) = taken {
-                self.sockets[index].tail = buffer[taken..end].to_vec();
+                self.sockets[index].keep(&bytes[taken..]);
             }
-            let drained = end < buffer.len();
             self.buffer = buffer;
             match taken {
-                // A short read has emptied the socket; what comes later is an event again.
-                Ok(_) if drained && !closed => return,
+                Ok(_) if came.drained && !closed => return,
                 Ok(_) => {}
                 Err(why) => return self.lose(index, why),
             }
@@ -60,6 +59,15 @@ impl Viewers {
     /// Takes in what came; how many bytes of it are done with.
     fn take(&mut self, index: usize, bytes: &[u8]) -> Result<usize, End> {
         let mut taken = 0;
+        if self.sockets[index].phase == Phase::Securing {
+            let socket = &self.sockets[index];
+            if let Some(session) = socket.established() {
+                let counters = &mut self.groups[socket.group as usize].counters;
+                counters.resumed += u64::from(session.is_resumed());
+                self.ask(index)?;
+            }
+            return Ok(0);
+        }
         if self.sockets[index].phase == Phase::Handshaking {
             let key = self.sockets[index].key(self.seed);
             let Some(length) = handshake::check_answer(bytes, &key)? else { return Ok(0) };

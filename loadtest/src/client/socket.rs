@@ -2,6 +2,7 @@
 
 use super::control::Connect;
 use super::{frames, handshake};
+use crate::tls::Session;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use std::io::{self, Read, Write};
@@ -14,6 +15,9 @@ const SOURCE_ADDRESSES: u32 = 64;
 pub(crate) enum Phase {
     Down,
     Connecting,
+    /// The handshake of TLS,
+    Securing,
+    /// and that of the WebSocket.
     Handshaking,
     Open,
 }
@@ -32,9 +36,49 @@ pub(crate) struct Socket {
     pub(crate) first_task: u32,
     attempt: u32,
     /// The beginning of a frame whose rest has not come yet.
-    pub(crate) tail: Vec<u8>,
+    tail: Vec<u8>,
     /// What the kernel did not take yet.
     out: Vec<u8>,
+    secure: Option<Box<Secure>>,
+}
+
+/// What TLS adds to a socket.
+struct Secure {
+    session: Session,
+    /// The beginning of a record whose rest has not come yet.
+    tail: Vec<u8>,
+}
+
+/// All sockets of a process are read into this one.
+pub(crate) struct Buffer {
+    /// What came,
+    came: Vec<u8>,
+    /// and what it says, where it was encrypted.
+    says: Vec<u8>,
+}
+
+/// What a read brought: so many bytes in the buffer, with the tail that was kept before them.
+#[derive(Clone, Copy)]
+pub(crate) struct Came {
+    end: usize,
+    is_secure: bool,
+    /// Whether the socket is empty now; what comes later is an event again.
+    pub(crate) drained: bool,
+}
+
+impl Buffer {
+    pub(crate) fn new() -> Self {
+        Self { came: vec![0; READ_BYTES_MIN], says: Vec::new() }
+    }
+
+    /// Nothing, for as long as another one is used.
+    pub(crate) fn none() -> Self {
+        Self { came: Vec::new(), says: Vec::new() }
+    }
+
+    pub(crate) fn bytes(&self, came: Came) -> &[u8] {
+        if came.is_secure { &self.says } else { &self.came[..came.end] }
+    }
 }
 
 impl Socket {
@@ -52,6 +96,7 @@ impl Socket {
             attempt: 0,
             tail: Vec::new(),
             out: Vec::new(),
+            secure: None,
         }
     }
 
@@ -102,9 +147,26 @@ impl Socket {
         self.send(&frames::masked(opcode, payload, mask))
     }
 
+    /// Begins the handshake of a session.
+    pub(crate) fn begin(&mut self, session: Session) -> io::Result<()> {
+        let secure = self.secure.insert(Box::new(Secure { session, tail: Vec::new() }));
+        secure.session.take(&mut [], &mut Vec::new(), &mut self.out)?;
+        self.phase = Phase::Securing;
+        self.flush()
+    }
+
+    /// The session, once its handshake is done.
+    pub(crate) fn established(&self) -> Option<&Session> {
+        let session = &self.secure.as_ref()?.session;
+        session.is_established().then_some(session)
+    }
+
     /// Sends, and keeps what the kernel does not take.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.extend_from_slice(bytes);
+        match &mut self.secure {
+            None => self.out.extend_from_slice(bytes),
+            Some(secure) => secure.session.encrypt(bytes, &mut self.out)?,
+        }
         self.flush()
     }
 
@@ -126,23 +188,28 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads behind the kept tail: the end of what lies in `buffer` now, `None` when nothing came.
-    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    /// Reads behind the kept tail: what lies in `buffer` now, `None` when nothing came.
+    pub(crate) fn read(&mut self, Buffer { came, says }: &mut Buffer) -> io::Result<Option<Came>> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let kept = self.tail.len();
-        if buffer.len() < kept + READ_BYTES_MIN {
-            buffer.resize(2 * kept + READ_BYTES_MIN, 0);
+        let Some(secure) = &mut self.secure else {
+            let Some(end) = read_behind(stream, &mut self.tail, came)? else { return Ok(None) };
+            return Ok(Some(Came { end, is_secure: false, drained: end < came.len() }));
+        };
+        let Some(end) = read_behind(stream, &mut secure.tail, came)? else { return Ok(None) };
+        says.clear();
+        says.append(&mut self.tail);
+        self.tail = Vec::new();
+        let taken = secure.session.take(&mut came[..end], says, &mut self.out)?;
+        secure.tail = came[taken..end].to_vec();
+        if !self.out.is_empty() {
+            self.flush()?;
         }
-        match stream.read(&mut buffer[kept..]) {
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
-            Ok(n) => {
-                buffer[..kept].copy_from_slice(&self.tail);
-                self.tail = Vec::new();
-                Ok(Some(kept + n))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(Some(Came { end: says.len(), is_secure: true, drained: end < came.len() }))
+    }
+
+    /// Keeps what was not taken of what came.
+    pub(crate) fn keep(&mut self, rest: &[u8]) {
+        self.tail = rest.to_vec();
     }
 
     pub(crate) fn close(&mut self) {
@@ -150,11 +217,34 @@ impl Socket {
         self.phase = Phase::Down;
         self.tail = Vec::new();
         self.out = Vec::new();
+        self.secure = None;
+    }
+}
+
+/// Reads behind the kept tail, which lies in the buffer then: the end of it all.
+fn read_behind(
+    stream: &mut TcpStream,
+    tail: &mut Vec<u8>,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<usize>> {
+    let kept = tail.len();
+    if buffer.len() < kept + READ_BYTES_MIN {
+        buffer.resize(2 * kept + READ_BYTES_MIN, 0);
+    }
+    match stream.read(&mut buffer[kept..]) {
+        Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
+        Ok(n) => {
+            buffer[..kept].copy_from_slice(tail);
+            *tail = Vec::new();
+            Ok(Some(kept + n))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Free space in the buffer before a read: large, so that what gathered comes in one call.
-pub(crate) const READ_BYTES_MIN: usize = 256 * 1024;
+const READ_BYTES_MIN: usize = 256 * 1024;
 
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 

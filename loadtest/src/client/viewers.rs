@@ -6,11 +6,16 @@ use super::frames;
 use super::group::Group;
 use super::handshake;
 use super::sequence::Track;
-use super::socket::{Phase, READ_BYTES_MIN, Socket};
+use super::socket::{Buffer, Phase, Socket};
 use crate::clock::now_ns;
+use crate::tls::Session;
 use crate::wire::thread_id;
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
+use rustls::ClientConfig;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Connections begun in one turn of the loop, so that those that are open get their turn.
 const CONNECTS_PER_TURN: usize = 64;
@@ -21,8 +26,10 @@ pub(crate) struct Viewers {
     pub(super) sockets: Vec<Socket>,
     pub(super) tracks: Vec<Track>,
     pub(super) fields: Fields,
-    /// All sockets are read into this one.
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: Buffer,
+    /// What the sessions with each server share; what could not be made of it is told where one
+    /// would begin.
+    configs: BTreeMap<SocketAddr, Result<Arc<ClientConfig>, String>>,
     pub(super) seed: u64,
 }
 
@@ -37,7 +44,8 @@ impl Viewers {
             sockets: Vec::new(),
             tracks: Vec::new(),
             fields: Fields::new(),
-            buffer: vec![0; READ_BYTES_MIN],
+            buffer: Buffer::new(),
+            configs: BTreeMap::new(),
             seed: now_ns() ^ u64::from(std::process::id()) << 32,
         }
     }
@@ -45,6 +53,9 @@ impl Viewers {
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
             Command::Connect(spec) => {
+                if let Some(trust) = &spec.tls {
+                    self.configs.entry(spec.server).or_insert_with(|| trust.config());
+                }
                 let index = self.groups.len() as u32;
                 let group = Group::new(spec, index, &mut self.sockets, &mut self.tracks);
                 self.groups.push(group);
@@ -186,6 +197,19 @@ impl Viewers {
             return Ok(());
         }
         let spec = &self.groups[socket.group as usize].spec;
+        let (Some(trust), Some(config)) = (&spec.tls, self.configs.get(&spec.server)) else {
+            return self.ask(index);
+        };
+        let session = Session::of_viewer(config.clone()?, trust.name()?);
+        session
+            .and_then(|session| socket.begin(session))
+            .map_err(|error| format!("cannot begin TLS: {error}"))
+    }
+
+    /// Asks for the WebSocket.
+    pub(super) fn ask(&mut self, index: usize) -> Result<(), End> {
+        let socket = &mut self.sockets[index];
+        let spec = &self.groups[socket.group as usize].spec;
         let track = &self.tracks[socket.first_track as usize];
         let path = if spec.viewers_per_socket > 1 {
             "/api/v1/ws".to_string()
@@ -196,7 +220,8 @@ impl Viewers {
             };
             format!("/api/v1/ws/tasks/{}{since}", thread_id(&spec.prefix, socket.first_task))
         };
-        let request = handshake::request(&spec.host, &path, &socket.key(self.seed));
+        let key = socket.key(self.seed);
+        let request = handshake::request(&spec.host, &path, &key, spec.token.as_deref());
         socket.phase = Phase::Handshaking;
         socket.send(request.as_bytes()).map_err(|error| format!("cannot send: {error}"))
     }

@@ -5,7 +5,9 @@ use crate::pairs::{Comparison, Row, median};
 
 /// A header, and a row per figure.
 pub(super) fn rows(comparison: &Comparison) -> Vec<Vec<String>> {
-    let header = ["", "old", "new", "new / old", "old / old", "allowed", ""];
+    let [old, new] = &comparison.names;
+    let (over, moves) = (format!("{new} / {old}"), format!("{old} / {old}"));
+    let header = ["", old, new, &over, &moves, "allowed", ""];
     let mut rows = vec![header.map(String::from).to_vec()];
     rows.extend(comparison.rows.iter().map(row));
     rows
@@ -42,6 +44,7 @@ pub(super) fn verdicts(comparison: &Comparison) -> Vec<String> {
     let over = rows.iter().filter(|row| row.within == Some(false)).count();
     let mut lines = vec![match (pairs < pairs_wanted, over) {
         (true, _) => format!("ended after {pairs} of {pairs_wanted} pairs"),
+        _ if rows.iter().all(|row| row.bound.is_none()) => format!("{pairs} pairs"),
         (false, 0) => format!("{pairs} pairs: nothing is over what is allowed"),
         (false, over) => format!("{pairs} pairs: {over} OVER what is allowed"),
     }];

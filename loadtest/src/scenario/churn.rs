@@ -8,6 +8,7 @@ use crate::failure::Result;
 use crate::lab::{Lab, Needs};
 use crate::options::{self, Common, Settings};
 use crate::publish::Pace;
+use crate::report::measures::ARRIVALS_PER_SECOND;
 use crate::report::{Run, Side};
 use crate::stop::Stop;
 use clap::Args;
@@ -108,7 +109,7 @@ impl Churn {
         let came = lab.fleet.totals(pass_by.id(0)).attached - first;
         let seconds = cpu.at_ns as f64 / 1e9;
         side.measure("viewers who came and went", "", came as f64);
-        side.measure("arrivals per second", "", came as f64 / seconds);
+        side.measure(ARRIVALS_PER_SECOND, "", came as f64 / seconds);
         side.measure(
             "CPU per arrival and departure",
             "us",

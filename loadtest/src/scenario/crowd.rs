@@ -7,7 +7,9 @@ use crate::failure::{Failure, Result};
 use crate::fleet::GROUPS_PER_SIDE;
 use crate::lab::Lab;
 use crate::report::Side;
-use crate::report::measures::{CPU_PER_NEW_VIEWER, MEMORY_OF_ALL, MEMORY_PER_VIEWER};
+use crate::report::measures::{
+    ARRIVALS_PER_SECOND, CPU_PER_NEW_VIEWER, MEMORY_OF_ALL, MEMORY_PER_VIEWER,
+};
 use std::ops::Range;
 
 /// Viewers who come and go before anything is measured: a process' first ones cost it pages of
@@ -39,6 +41,8 @@ pub(crate) struct Arrival {
     pub(crate) resident_kib: [u64; 2],
     pub(crate) viewers: u32,
     pub(crate) seconds: f64,
+    pub(crate) clients_ns: u64,
+    pub(crate) resumed: u64,
 }
 
 impl Crowd {
@@ -56,6 +60,8 @@ impl Crowd {
             group: self.id(side),
             server: server.address,
             host: server.host.clone(),
+            tls: server.tls.clone(),
+            token: server.token.clone(),
             prefix: lab.prefix.clone(),
             first_task: self.tasks.start,
             first_viewer: 0,
@@ -94,6 +100,8 @@ impl Crowd {
             resident_kib: [resident_before, settled_kib(lab, side)],
             viewers: self.viewers,
             seconds: seconds(totals.last_attach_ns.saturating_sub(before.at_ns)),
+            clients_ns: cpu.clients,
+            resumed: totals.resumed,
         })
     }
 
@@ -125,10 +133,12 @@ impl Crowd {
 
 /// Lets a few viewers of the first task come and go.
 pub(crate) fn warm_up(lab: &mut Lab, side: usize) -> Result<()> {
+    // Each one leaves two tickets, and all who come next shall have one.
+    let tickets = if lab.common.resume { lab.common.in_flight.div_ceil(2) } else { 0 };
     let few = Crowd {
         group: WARM_UP_GROUP,
         tasks: 0..1,
-        viewers: WARM_UP_VIEWERS,
+        viewers: WARM_UP_VIEWERS.max(tickets),
         viewers_per_socket: 1,
     };
     few.come(lab, side)?;
@@ -164,5 +174,12 @@ impl Arrival {
             side.measure(MEMORY_OF_ALL, "MiB", after / 1024.0);
         }
         side.measure("arrival of all", "s", self.seconds);
+        let seconds = self.seconds.max(1e-9);
+        side.measure(ARRIVALS_PER_SECOND, "", f64::from(self.viewers) / seconds);
+        if self.resumed > 0 {
+            side.measure("handshakes that resumed", "", self.resumed as f64);
+        }
+        let clients = self.clients_ns as f64 / 1e9 / seconds;
+        side.measure("CPU of the clients at arrival", "% of a core", 100.0 * clients);
     }
 }

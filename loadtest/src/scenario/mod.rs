@@ -9,6 +9,7 @@ pub(crate) mod kind;
 pub(crate) mod mixed;
 pub(crate) mod slow;
 pub(crate) mod storm;
+pub(crate) mod tls;
 pub(crate) mod wide;
 
 mod crowd;

@@ -8,7 +8,7 @@ use crate::lab::{Cpu, Lab};
 use crate::publish::{Pace, Published, Publisher};
 use crate::report::Side;
 use crate::report::measures::{
-    CPU_OF_REDIS, CPU_PER_DELIVERY, DELIVERIES_PER_SECOND, MEMORY_AFTER_WORK,
+    CPU_OF_CLIENTS, CPU_OF_REDIS, CPU_PER_DELIVERY, DELIVERIES_PER_SECOND, MEMORY_AFTER_WORK,
 };
 use crate::witness::Witness;
 
@@ -43,7 +43,7 @@ impl Work {
             true => None,
             false => {
                 let tasks = crowd.tasks.clone();
-                Witness::start(&server.server.host, &lab.prefix, tasks, &lab.stop)?
+                Witness::start(&server.server, &lab.prefix, tasks, &lab.stop)?
             }
         };
         Ok(Self { side, crowd, publisher, tally: Tally::default(), witness })
@@ -128,7 +128,7 @@ impl Work {
         if self.side == 0 && cpu.redis > 0 {
             side.measure(CPU_OF_REDIS, "% of a core", percent(cpu.redis, cpu));
         }
-        side.measure("CPU of the clients", "% of a core", percent(cpu.clients, cpu));
+        side.measure(CPU_OF_CLIENTS, "% of a core", percent(cpu.clients, cpu));
         side.latency("", &lab.fleet.take_latencies(self.crowd.id(self.side)));
         side.measure("publisher late by at most", "ms", self.tally.late_ns_max as f64 / 1e6);
         self.judge(lab, side);

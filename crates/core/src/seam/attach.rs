@@ -54,6 +54,9 @@ pub(super) struct Other {
     pub(super) said: Said,
     /// It is older than those that are shown, and its entry may come in time as well.
     pub(super) may_come: bool,
+    /// It is old. Of it and a withheld one that is equal in all, a viewer has both with one entry,
+    /// whosever that is.
+    pub(super) is_shown: bool,
 }
 
 impl<'a> Read<'a> {
@@ -117,7 +120,11 @@ pub fn attach(read: &Read<'_>, memory: &Memory, limits: Limits) -> Attach {
     let is_other = |at: &usize| !exact[*at] && !found.withheld.contains(at);
     found.others = (0..len)
         .filter(|at| is_other(at) && says_the_same(&updates[*at]))
-        .map(|at| Other { said: updates[at], may_come: at < walked && at >= old && !settled[at] })
+        .map(|at| Other {
+            said: updates[at],
+            may_come: at < walked && at >= old && !settled[at],
+            is_shown: at >= walked,
+        })
         .collect();
     found.updates_total = list.total.saturating_sub(found.withheld.len() as u64);
     let has_more = list.has_more() || (read.entries.len() as u64) < read.entries_total;

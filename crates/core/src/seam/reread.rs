@@ -193,12 +193,15 @@ pub fn reread(batch: &Batch, read: &Reread<'_>, entries: &[Told], limits: Limits
     let is_new = |told: &&Told| told.id > behind && told.id <= up_to;
     let is_ours = |told: &&Told| told.is_of(batch.task_id.as_deref());
     let came: Vec<Told> = entries.iter().filter(is_new).filter(is_ours).copied().collect();
-    // Of those that have the same time as well, the new ones and those that were not withheld come
-    // first: what they leave is of the withheld.
+    // Of those that have the same time as well, the new ones and those that nobody was given come
+    // first: what they leave is of the withheld, and only then of those that were shown.
     let pushed = (pushed_from..read.list.updates.len()).map(|at| (read.said_at(at), true));
-    let others = batch.others.iter().map(|other| (other.said, other.may_come));
-    let (mut updates, may_come): (Vec<Said>, Vec<bool>) = pushed.chain(others).unzip();
+    let others = |are_shown| batch.others.iter().filter(move |other| other.is_shown == are_shown);
+    let first = others(false).map(|other| (other.said, other.may_come));
+    let (mut updates, may_come): (Vec<Said>, Vec<bool>) = pushed.chain(first).unzip();
     updates.extend(batch.withheld.iter().map(|withheld| withheld.said));
+    let withheld = may_come.len()..updates.len();
+    updates.extend(others(true).map(|other| other.said));
     let (partners, taken) = exact(&updates, &came);
 
     // Of a class, entries beyond one for each of the others are of the withheld.
@@ -220,7 +223,7 @@ pub fn reread(batch: &Batch, read: &Reread<'_>, entries: &[Told], limits: Limits
     }
     let mut told = Vec::new();
     let mut in_doubt = 0;
-    for at in (may_come.len()..updates.len()).filter(|&at| partners[at].is_none()) {
+    for at in withheld.filter(|&at| partners[at].is_none()) {
         let Said { class, at_us } = updates[at];
         if class.is_some_and(|class| take(&mut surplus, class)) {
             in_doubt += 1;

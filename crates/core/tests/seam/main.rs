@@ -12,7 +12,7 @@ mod plan;
 mod run;
 mod world;
 
-use plan::Time::{Another, None, Same};
+use plan::Time::{Another, Equal, None, Same};
 use run::{Found, Run};
 use taskcast_core::seam::Limits;
 
@@ -28,7 +28,7 @@ fn are_large() -> bool {
 fn every_update_once() {
     assert_once(&Run::default().all("mixed times"));
     if are_large() {
-        for times in [&[Same], &[Another], &[None]] {
+        for times in [&[Same], &[Another], &[Equal], &[None]] {
             let run = Run { updates: 4, times, ..Run::default() };
             assert_once(&run.all(&format!("of 4, {times:?}")));
         }
@@ -87,6 +87,8 @@ fn who_saw_a_list_before_knows_what_is_old() {
     let run = Run { seen: true, trim: are_large(), ..Run::default() };
     assert_once(&Run { times: &[Same, None], pause: are_large(), ..run }.all("seen before"));
     assert_once(&Run { times: &[None], ..run }.all("seen before, with a pause"));
+    let equal = Run { times: &[Equal], trim: true, ..run };
+    assert_once(&equal.all("seen before, equal times"));
     let limits = Limits { loose_max: 1, ..Limits::default() };
     let run = Run { times: &[None], updates_read: 2, limits, ..run };
     assert_once(&run.all("seen before, a cut list"));
@@ -100,6 +102,8 @@ fn the_newest_are_shown_and_told() {
         assert_once(&run.all(&format!("at most {shown_max}")));
         let run = Run { updates: 4, pause: are_large(), ..run };
         assert_once(&run.all(&format!("at most {shown_max}, of 4")));
+        let equal = Run { times: &[Equal], ..run };
+        assert_once(&equal.all(&format!("at most {shown_max}, equal times")));
         // Without a pause: an entry that comes later than the wait, of an update that was too old to
         // be shown, cancels an equal one that is withheld, unless its time tells.
         let times = &[Same, Another, None];

@@ -7,6 +7,8 @@ pub(crate) enum Time {
     Same,
     /// Taken anew when the entry is written.
     Another,
+    /// The same text in both, and in all others.
+    Equal,
     /// Neither has one.
     None,
 }

@@ -127,7 +127,7 @@ impl<'a> World<'a> {
         let id = StreamId { ms: self.now_ms, seq: 0 };
         let written_ms = match self.plan[number].time {
             Time::Another => self.now_ms,
-            Time::Same | Time::None => self.pushed_ms[number],
+            Time::Same | Time::Equal | Time::None => self.pushed_ms[number],
         };
         let mut fields: Vec<(Bytes, Bytes)> = vec![
             ("update_type".into(), "thread_update".into()),
@@ -148,8 +148,13 @@ impl<'a> World<'a> {
 
     fn time_of(&self, number: usize, ms: u64) -> Option<String> {
         let Update { time, worker, .. } = self.plan[number];
-        let by_worker = || timestamp::from_ms(ms.saturating_add_signed(CLOCKS_OFF_MS[worker]));
-        (time != Time::None).then(by_worker)
+        match time {
+            Time::None => None,
+            Time::Equal => Some(timestamp::from_ms(BEGIN_MS)),
+            Time::Same | Time::Another => {
+                Some(timestamp::from_ms(ms.saturating_add_signed(CLOCKS_OFF_MS[worker])))
+            }
+        }
     }
 
     /// Everybody waits.

@@ -68,6 +68,17 @@ fn of_updates_that_are_equal_in_all_nothing_tells_which_has_its_entry() {
 }
 
 #[test]
+fn an_entry_that_may_be_of_one_that_is_shown_is_of_a_withheld_one_that_is_equal_in_all() {
+    let tick = update("tick", 2100);
+    let updates = [tick.clone(), update("b", 2050), tick.clone(), tick];
+    let entries = [entry("b", 2000, Some(2050)), entry("tick", 9, Some(2100))];
+    // The first one is old; its entry may have been trimmed away, or come too late.
+    assert_eq!(attached(&updates, &entries), (vec![0, 1], vec![2, 3]));
+    let told = |came| told_later(&updates, &entries, &[], &vec![coming("tick", Some(2100)); came]);
+    assert_eq!([told(0).len(), told(1).len(), told(2).len(), told(3).len()], [2, 1, 0, 0]);
+}
+
+#[test]
 fn entries_that_came_are_first_of_all_those_of_new_updates() {
     let updates = [update_without_time("a")];
     let pushed = [update_without_time("a")];

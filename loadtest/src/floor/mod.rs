@@ -1,14 +1,21 @@
 //! The kernel's floor: the least that any server must do to bring the same bytes to the same
 //! viewers. An epoll loop that gets finished frames and calls `send`, once per message and viewer
-//! (or, coalesced, once per viewer for everything new). It knows no Redis and makes no frames.
+//! (or, coalesced, once per viewer for everything new). It knows no Redis and makes no frames. With
+//! TLS it encrypts each of them for each viewer, in the buffer from which it is sent.
+
+mod viewer;
 
 use crate::client::handshake;
-use crate::failure::{Context, Result};
+use crate::failure::{Context, Failure, Result};
+use crate::tls;
 use crate::wire::text_frame;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use std::io::{self, Read, Write};
+use rustls::ServerConfig;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use viewer::Viewer;
 
 const VIEWERS: Token = Token(usize::MAX);
 const FEEDS: Token = Token(usize::MAX - 1);
@@ -16,7 +23,7 @@ const FEED: Token = Token(usize::MAX - 2);
 const EVENTS_MAX: usize = 1024;
 /// What is taken from the feed before it is sent on.
 const FEED_BYTES_MAX: usize = 1024 * 1024;
-const REQUEST_BYTES_MAX: usize = 4096;
+pub(super) const REQUEST_BYTES_MAX: usize = 4096;
 
 /// A message on the feed is this header, then the frame.
 pub(crate) const FEED_HEADER_BYTES: usize = 8;
@@ -38,16 +45,9 @@ struct Task {
     unsent_from: Option<usize>,
 }
 
-struct Viewer {
-    stream: TcpStream,
-    task: Option<usize>,
-    request: Vec<u8>,
-    /// The position in the task's log of a viewer that is blocked.
-    blocked_at: Option<usize>,
-}
-
 struct Floor {
     coalesced: bool,
+    tls: Option<Arc<ServerConfig>>,
     poll: Poll,
     listener: TcpListener,
     feeds: TcpListener,
@@ -58,13 +58,19 @@ struct Floor {
 }
 
 /// Runs until the parent closes the feed. Prints the ports of the viewers and of the feed.
-pub(crate) fn run(coalesced: bool) -> Result<()> {
-    let floor = Floor::new(coalesced).while_doing(|| "the floor cannot start".into());
+/// With the files of a certificate and its key, it speaks TLS.
+pub(crate) fn run(coalesced: bool, files: &[String]) -> Result<()> {
+    let tls = match files {
+        [] => None,
+        [certificate, key] => Some(tls::server_config([certificate, key])?),
+        _ => return Err(Failure::new("TLS takes a certificate and its key")),
+    };
+    let floor = Floor::new(coalesced, tls).while_doing(|| "the floor cannot start".into());
     floor?.serve().while_doing(|| "the floor failed".into())
 }
 
 impl Floor {
-    fn new(coalesced: bool) -> io::Result<Self> {
+    fn new(coalesced: bool, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (mut listener, mut feeds) = (listen(any)?, TcpListener::bind(any)?);
         let poll = Poll::new()?;
@@ -73,6 +79,7 @@ impl Floor {
         println!("{} {}", listener.local_addr()?.port(), feeds.local_addr()?.port());
         Ok(Self {
             coalesced,
+            tls,
             poll,
             listener,
             feeds,
@@ -128,8 +135,7 @@ impl Floor {
             let token = Token(self.viewers.len());
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, token, interest)?;
-            let request = Vec::new();
-            self.viewers.push(Viewer { stream, task: None, request, blocked_at: None });
+            self.viewers.push(Viewer::new(stream, self.tls.clone())?);
         }
     }
 
@@ -144,11 +150,10 @@ impl Floor {
     /// Reads a viewer's handshake; later only its end is of interest.
     fn read(&mut self, index: usize) {
         let viewer = &mut self.viewers[index];
-        let mut bytes = [0; REQUEST_BYTES_MAX];
-        match viewer.stream.read(&mut bytes) {
-            Ok(n) if n > 0 => viewer.request.extend_from_slice(&bytes[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            _ => return self.part(index),
+        match viewer.read() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => return self.part(index),
         }
         if viewer.task.is_some() || viewer.request.len() > REQUEST_BYTES_MAX {
             viewer.request = Vec::new();
@@ -157,9 +162,7 @@ impl Floor {
         let Some((task, answer)) = answer(&viewer.request) else { return };
         viewer.request = Vec::new();
         viewer.task = Some(task);
-        if viewer.stream.write(&answer).is_err() {
-            return self.part(index);
-        }
+        viewer.send(&answer);
         self.task(task).viewers.push(index);
     }
 
@@ -232,7 +235,7 @@ impl Floor {
             if viewer.blocked_at.is_some() {
                 continue;
             }
-            let sent = send(&mut viewer.stream, &log[start..]);
+            let sent = viewer.send(&log[start..]);
             if start + sent < log.len() {
                 viewer.blocked_at = Some(start + sent);
                 *blocked += 1;
@@ -243,6 +246,9 @@ impl Floor {
     /// Sends a viewer that was behind what it lacks, in the floor's manner.
     fn unblock(&mut self, index: usize) {
         let viewer = &mut self.viewers[index];
+        if !viewer.flush() {
+            return;
+        }
         let (Some(mut at), Some(task)) = (viewer.blocked_at, viewer.task) else { return };
         let task = &mut self.tasks[task];
         while at < task.log.len() {
@@ -250,7 +256,7 @@ impl Floor {
                 true => task.log.len(),
                 false => task.ends[task.ends.partition_point(|end| *end <= at)],
             };
-            let sent = send(&mut viewer.stream, &task.log[at..end]);
+            let sent = viewer.send(&task.log[at..end]);
             at += sent;
             if at < end {
                 viewer.blocked_at = Some(at);
@@ -275,11 +281,6 @@ impl Task {
         self.ends.push(self.log.len());
         first
     }
-}
-
-/// How much the socket took. A broken one takes nothing and is found by its read.
-fn send(stream: &mut TcpStream, bytes: &[u8]) -> usize {
-    stream.write(bytes).unwrap_or(0)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
