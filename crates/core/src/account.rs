@@ -170,8 +170,7 @@ impl Account {
         self.bytes() + self.bytes_outside() >= self.0.bound(Priority::Usual)
     }
 
-    /// Whether more is held than all of it, by an eighth: what those who are live are given is
-    /// charged as it comes. Only what brings next to nothing is read then.
+    /// Whether an eighth more is held than all of it. Only what brings next to nothing is read then.
     pub fn is_spent(&self) -> bool {
         self.bytes() > self.0.bytes_max / 8 * 9
     }
@@ -181,8 +180,7 @@ impl Account {
         self.0.bound_of(kind, Priority::Usual)
     }
 
-    /// Whether nothing more is taken of messages that are not complete: all is full, or they hold an
-    /// eighth by themselves.
+    /// Whether nothing more is taken of messages that are not complete: all is full, or they hold an eighth.
     pub fn is_full_of_input(&self) -> bool {
         self.is_full() || self.bytes_of(Kind::Input) > self.0.bytes_max / 8
     }
