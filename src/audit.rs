@@ -36,7 +36,13 @@ impl Who {
             None => "unknown".to_owned(),
             Some(pass) => pass.name().unwrap_or_else(|| "anonymous".to_owned()),
         };
-        Self { name: name.chars().take(NAME_CHARS_MAX).collect(), from }
+        Self { name: named(&name), from }
+    }
+
+    /// Somebody with this pass whom the application allows it.
+    pub(crate) fn allowed_by_the_application(pass: &Pass, from: IpAddr) -> Self {
+        let name = pass.name().map_or_else(String::new, |name| name + " + ");
+        Self { name: named(&(name + "the application")), from }
     }
 
     /// He begins to publish something.
@@ -55,6 +61,10 @@ impl Who {
         let Self { name: who, from } = self;
         tracing::info!(target: "taskcast::published", who, %from, of, whose, "revoked");
     }
+}
+
+fn named(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
 }
 
 impl Publishing {

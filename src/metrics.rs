@@ -16,6 +16,9 @@ const AGE_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 3
 const CLOSE_CODES: [u16; 13] =
     [1000, 1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4001, 4003, 4004];
 
+/// What comes of questions to the application, in the order of their numbers.
+const OUTCOMES: [&str; 3] = ["allowed", "refused", "unanswered"];
+
 /// The reasons of gaps, in the order of their numbers.
 const GAP_REASONS: [GapReason; 3] = [GapReason::Trimmed, GapReason::Deleted, GapReason::Reset];
 
@@ -75,12 +78,15 @@ macro_rules! metrics {
             pub account: Account,
             /// Viewers of each source, where there are others than the agent's.
             pub source_viewers: Vec<(String, u64)>,
+            /// Questions to the application, by what came of them.
+            pub questions: [u64; OUTCOMES.len()],
         }
 
         impl Gauges {
             /// All of them 0 but these.
             pub fn new(mode: &'static str, account: Account) -> Self {
-                Self { $($gauge: 0,)+ mode, account, source_viewers: Vec::new() }
+                let (source_viewers, questions) = (Vec::new(), [0; OUTCOMES.len()]);
+                Self { $($gauge: 0,)+ mode, account, source_viewers, questions }
             }
         }
 
@@ -146,6 +152,8 @@ metrics! {
         counter redis_errors = "redis_errors_total", "Those of them that failed, but for what is asked again and what the one who asked got wrong.";
         counter state_reads = "state_reads_total", "Reads of a task's state.";
         counter page_reads = "page_reads_total", "Reads of a part of a stream.";
+        gauge access_questions_waiting = "access_questions_waiting", "Questions to the application of access.ask that are under way or wait for their turn.";
+        counter access_answers_reused = "access_answers_reused_total", "Answers of the application that were there already, or came to an equal question.";
         counter tls_handshakes = "tls_handshakes_total", "TLS handshakes that were done, resumed ones included.";
         counter tls_handshakes_failed = "tls_handshakes_failed_total", "Connections that did not come to the end of their TLS handshake.";
         gauge tls_certificate_ends = "tls_certificate_ends_seconds", "When the certificate ends, in seconds since the Unix epoch; 0 without TLS.";
@@ -197,6 +205,17 @@ const FAMILIES: &[Metric] = &[
         samples: |scrape, out| {
             for reason in GAP_REASONS {
                 out.of(reason.as_str(), scrape.metrics.gaps[reason as usize].load(Relaxed));
+            }
+        },
+    },
+    Metric {
+        name: "access_questions_total",
+        kind: "counter",
+        label: "outcome",
+        help: "Questions to the application of access.ask: allowed, refused or unanswered.",
+        samples: |scrape, out| {
+            for (outcome, number) in OUTCOMES.iter().zip(scrape.gauges.questions) {
+                out.of(outcome, number);
             }
         },
     },
@@ -345,56 +364,4 @@ impl Samples<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn rendered(metrics: &Metrics) -> String {
-        metrics.render(&Gauges::new("tracking", Account::new(1000)))
-    }
-
-    #[test]
-    fn the_age_histogram_is_cumulative() {
-        let metrics = Metrics::new(2);
-        metrics.workers[0].observe_age(1, 10);
-        metrics.workers[1].observe_age(30, 5);
-        metrics.workers[1].observe_age(1_000_000, 1);
-        let text = rendered(&metrics);
-        assert!(text.contains("taskcast_entry_age_seconds_bucket{le=\"0.001\"} 10\n"), "{text}");
-        assert!(text.contains("taskcast_entry_age_seconds_bucket{le=\"0.05\"} 15\n"), "{text}");
-        assert!(text.contains("taskcast_entry_age_seconds_bucket{le=\"+Inf\"} 16\n"), "{text}");
-        assert!(text.contains("taskcast_entry_age_seconds_count 16\n"), "{text}");
-    }
-
-    #[test]
-    fn closes_are_counted_by_code() {
-        let metrics = Metrics::new(1);
-        metrics.workers[0].count_close(1012);
-        metrics.workers[0].count_close(4999);
-        let text = rendered(&metrics);
-        assert!(text.contains("taskcast_closes_total{code=\"1012\"} 1\n"), "{text}");
-        assert!(text.contains("taskcast_closes_total{code=\"other\"} 1\n"), "{text}");
-    }
-
-    #[test]
-    fn what_is_held_is_shown_by_its_kind() {
-        let mut gauges = Gauges::new("tracking", Account::new(1000));
-        let _held = gauges.account.charge(Held::Bodies, 7);
-        gauges.memory_bytes_max = gauges.account.bytes_max() as u64;
-        let text = Metrics::new(1).render(&gauges);
-        assert!(text.contains("taskcast_memory_bytes{kind=\"bodies\"} 7\n"), "{text}");
-        assert!(text.contains("taskcast_memory_bytes{kind=\"chunks\"} 0\n"), "{text}");
-        assert!(text.contains("taskcast_memory_bytes_max 1000\n"), "{text}");
-    }
-
-    #[test]
-    fn each_metric_is_declared_once_and_as_prometheus_wants_it() {
-        let mut names = HashSet::new();
-        for Metric { name, kind, help, .. } in table() {
-            assert!(names.insert(name), "{name} twice");
-            assert_eq!(*kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
-            assert!(help.ends_with('.') && !help.contains(['|', '\n', '\\']), "{help}");
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::access::Arrival;
+use crate::access::{Arrival, Shown};
 use crate::core::fanout::Purpose;
 use crate::holders::{Holder, Seat};
 use crate::tls::PeerCertificate;
@@ -27,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) seats: Vec<Seat>,
     /// As whom he was counted when he came.
     pub(crate) subjects: Vec<Holder>,
+    /// What the application is shown of him, where it is asked.
+    pub(crate) shown: Option<Arc<Shown>>,
     /// The certificate that he showed.
     pub(crate) certificate: Option<Arc<PeerCertificate>>,
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::access::Access;
 use crate::config::Config;
+use crate::core::account::Account;
 use crate::core::source::AGENT;
 use crate::http::accept;
 use crate::http::api::{Api, Live};
@@ -85,12 +86,14 @@ pub async fn run(
     let for_admin = config.admin_listen.map(|address| listen::listen_for_admin(address, &config));
     let for_admin = for_admin.transpose().map_err(cannot_bind)?;
     let config = Arc::new(config);
-    let access = Arc::new(Access::new(&config).map_err(ServerError::Access)?);
+    let account = Account::new(config.limits.memory_bytes_max);
+    let access = Arc::new(Access::new(&config, &account).map_err(ServerError::Access)?);
     let certificates = config.tls.is_set().then(|| Certificates::new(&config.tls));
     let certificates = certificates.transpose().map_err(ServerError::Tls)?.map(Arc::new);
     let (lane, runtime) = Lane::new(&log).map_err(ServerError::System)?;
     let (lane, beside) = (Arc::new(lane), runtime.handle().clone());
-    let mut shared = Shared::new(config.clone(), log.clone(), access.clone(), lane.clone());
+    let mut shared =
+        Shared::new(config.clone(), account, log.clone(), access.clone(), lane.clone());
     shared.certificates.clone_from(&certificates);
     let shared = Arc::new(shared);
     let lane_thread = LaneThread::start(runtime, shared.clone()).map_err(ServerError::System)?;
@@ -304,6 +307,10 @@ impl Live for Shared {
         }
         gauges.panics = self.supervisor.panics();
         gauges.log_lines_dropped = logging::lines_dropped();
+        let asked = self.access.counts();
+        gauges.questions = asked.outcomes;
+        gauges.access_answers_reused = asked.reused;
+        gauges.access_questions_waiting = asked.waiting;
         for log in [&self.log, self.lane.log()] {
             let counts = log.counts();
             gauges.redis_round_trips += counts.round_trips;

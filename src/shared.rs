@@ -7,12 +7,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::access::{Access, Refused};
+use crate::access::{Access, Refused, Shown};
 use crate::config::Config;
 use crate::core::access::Pass;
 use crate::core::account::Account;
 use crate::core::chunk::Chunk;
-use crate::core::fanout::{Answer, Batch, Derived};
+use crate::core::fanout::{Answer, Batch, Derived, Question};
 use crate::core::history::History;
 use crate::core::judge::Known;
 use crate::core::slots::Key;
@@ -46,7 +46,8 @@ pub(crate) struct Shared {
     pub certificates: Option<Arc<Certificates>>,
     pub topics: Registry,
     /// For the viewers of each worker. Bounded by topics (a worker is told once of each), by viewers
-    /// (each waits for one answer at the most), by sockets (each has one token looked at) and by states that were given of late.
+    /// (each waits for one answer of a desk and one of the application at the most), by sockets (each has one token looked
+    /// at) and by states that were given of late.
     pub inboxes: Box<[Mailbox<WorkerMessage>]>,
     /// For the tail of each worker, and behind them the lane's. Bounded likewise.
     pub tails: Box<[Mailbox<TailMessage>]>,
@@ -84,8 +85,10 @@ pub(crate) enum WorkerMessage {
     Answer(Key, Answer),
     /// The viewers of a batch are owed something.
     Derived(Arc<Topic>, Batch, Arc<Derived>),
-    /// What came of a socket's token.
-    Authenticated(Key, Result<Arc<Pass>, Refused>),
+    /// What came of a socket's token, and what the application is shown of that socket from now on.
+    Authenticated(Key, Result<(Arc<Pass>, Option<Arc<Shown>>), Refused>),
+    /// Until when the application allows what was asked, or why it does not.
+    Decided(Question, Result<Instant, Refused>),
     /// Passes were taken back.
     Revoked,
 }
@@ -132,9 +135,14 @@ impl<T> Mailbox<T> {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, log: Log, access: Arc<Access>, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        account: Account,
+        log: Log,
+        access: Arc<Access>,
+        lane: Arc<Lane>,
+    ) -> Self {
         let workers = config.workers;
-        let account = Account::new(config.limits.memory_bytes_max);
         Self {
             holders: Arc::new(Holders::new(&config.limits, &account)),
             certificates: None,

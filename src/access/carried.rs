@@ -33,14 +33,37 @@ pub(crate) enum Transport {
     Socket,
 }
 
+/// How a token travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// In `Authorization`, or where a browser cannot set that: as a subprotocol, in the query, as a message.
+    Bearer,
+    /// In `X-API-Key`.
+    ApiKey,
+    Cookie,
+}
+
+impl Way {
+    /// The header that it is in, or stands for.
+    pub(super) fn header(self) -> &'static str {
+        match self {
+            Self::Bearer => "authorization",
+            Self::ApiKey => "x-api-key",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
 /// What a request carries.
 #[derive(Debug, Default)]
 pub(crate) struct Carried<'a> {
-    tokens: Vec<Cow<'a, str>>,
+    tokens: Vec<(Way, Cow<'a, str>)>,
     /// The subprotocol that is answered.
     protocol: Option<&'a str>,
     /// It has a cookie with a token, and comes from a page that may not use it.
     foreign_cookie: bool,
+    /// It comes from a page that may use this site's cookies.
+    may_use_cookie: bool,
     /// The certificate of the other side.
     certificate: Option<&'a PeerCertificate>,
 }
@@ -58,7 +81,7 @@ impl Rules {
 impl<'a> Carried<'a> {
     /// A token alone, over a connection with a certificate.
     pub(super) fn token(token: &'a str, certificate: Option<&'a PeerCertificate>) -> Self {
-        Self { tokens: vec![token.into()], certificate, ..Self::default() }
+        Self { tokens: vec![(Way::Bearer, token.into())], certificate, ..Self::default() }
     }
 
     /// What a request carries. `query` is its parameter `token`; `own_page` says whether a page of this
@@ -70,18 +93,20 @@ impl<'a> Carried<'a> {
         transport: Transport,
         rules: &Rules,
     ) -> Self {
-        let mut carried = Self::default();
-        carried.take(bearer(headers));
-        carried.take(headers.get("x-api-key").and_then(|key| key.to_str().ok()).map(Cow::Borrowed));
+        let may_use_cookie = may_use_cookie(headers, own_page, transport);
+        let mut carried = Self { may_use_cookie, ..Self::default() };
+        carried.take(Way::Bearer, bearer(headers));
+        let key = headers.get("x-api-key").and_then(|key| key.to_str().ok());
+        carried.take(Way::ApiKey, key.map(Cow::Borrowed));
         if transport == Transport::Socket {
             carried.take_protocol(headers, rules);
         }
-        carried.take(query.filter(|_| rules.query_token));
+        carried.take(Way::Bearer, query.filter(|_| rules.query_token));
         if let Some(name) = rules.cookie.as_deref().filter(|_| carried.tokens.is_empty())
             && let Some(token) = cookie(headers, name)
         {
-            if may_use_cookie(headers, own_page, transport) {
-                carried.tokens.push(token.into());
+            if may_use_cookie {
+                carried.tokens.push((Way::Cookie, token.into()));
             } else {
                 carried.foreign_cookie = true;
             }
@@ -110,8 +135,19 @@ impl<'a> Carried<'a> {
     }
 
     /// The tokens.
-    pub(super) fn tokens(&self) -> &[Cow<'a, str>] {
+    pub(super) fn tokens(&self) -> &[(Way, Cow<'a, str>)] {
         &self.tokens
+    }
+
+    /// The first token that travels as `Authorization`, or as what stands for it.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        let mut tokens = self.tokens.iter();
+        tokens.find(|(way, _)| *way == Way::Bearer).map(|(_, token)| &**token)
+    }
+
+    /// Whether it comes from a page that may use this site's cookies.
+    pub(super) fn may_use_cookie(&self) -> bool {
+        self.may_use_cookie
     }
 
     /// Whether it has a token.
@@ -129,8 +165,8 @@ impl<'a> Carried<'a> {
         self.protocol.and_then(|name| HeaderValue::from_str(name).ok())
     }
 
-    fn take(&mut self, token: Option<Cow<'a, str>>) {
-        self.tokens.extend(token.filter(|token| !token.is_empty()));
+    fn take(&mut self, way: Way, token: Option<Cow<'a, str>>) {
+        self.tokens.extend(token.filter(|token| !token.is_empty()).map(|token| (way, token)));
     }
 
     fn take_protocol(&mut self, headers: &'a HeaderMap, rules: &Rules) {
@@ -145,10 +181,10 @@ impl<'a> Carried<'a> {
                 // What cannot be read is a token that does not count, not none.
                 let token =
                     token.and_then(|token| String::from_utf8(token).ok()).unwrap_or_default();
-                self.tokens.push(token.into());
+                self.tokens.push((Way::Bearer, token.into()));
             } else if rules.subprotocols.iter().any(|known| known == name) {
                 self.protocol = Some(name);
-                self.take(offered.next().map(Cow::Borrowed));
+                self.take(Way::Bearer, offered.next().map(Cow::Borrowed));
             }
         }
     }

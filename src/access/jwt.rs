@@ -93,7 +93,7 @@ impl Issuer {
             }
         };
         if !is_signed {
-            return Err(Refused::Invalid("no key that is configured has signed this token"));
+            return Err(Refused::Unknown("no key that is configured has signed this token"));
         }
         self.judged(&token.claims, now_ms)
     }

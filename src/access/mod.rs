@@ -3,13 +3,15 @@
 //!
 //! | file | what it owns |
 //! |---|---|
+//! | `ask` | what the application says |
 //! | `carried` | where a request may carry a token |
 //! | `jwt` | JSON Web Tokens |
 //! | `keys` | the keys that sign them |
-//! | `client` | what fetches those |
+//! | `client` | what fetches those, and asks the application |
 //! | `links` | signed links |
 //! | `revocations` | tokens that count no more |
 
+mod ask;
 mod carried;
 mod client;
 mod jwt;
@@ -18,12 +20,16 @@ mod links;
 mod revocations;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hyper::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
 
+use ask::Asker;
+pub(crate) use ask::{Counts, Decision, QUESTIONS_MAX, Shown, Wish};
+use carried::Way;
 pub(crate) use carried::{Carried, Rules, Transport};
 use client::Client;
 use jwt::{Issuer, Unverified};
@@ -41,6 +47,13 @@ use revocations::Revocations;
 /// The longest token, in bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
+/// What somebody is told whom the application does not allow something,
+const NOT_ALLOWED: &str = "the application does not allow this";
+/// and of whom it says nothing.
+const UNANSWERED: &str = "the application does not answer, try again later";
+/// There is no memory for what the application is to be shown.
+const NO_MEMORY: &str = "memory is spent, try again later";
+
 /// What somebody is told whose token was taken back.
 pub(crate) const REVOKED: &str = "the token was revoked";
 
@@ -52,6 +65,8 @@ pub(crate) struct Access {
     rules: Rules,
     /// and what somebody without one may.
     anonymous: Arc<Pass>,
+    /// What asks the application where all this does not suffice.
+    asker: Option<Arc<Asker>>,
 }
 
 /// What proves who somebody is.
@@ -70,6 +85,8 @@ struct Credentials {
 pub(crate) enum Refused {
     /// There is no token.
     Missing,
+    /// The token is none of anybody who is configured.
+    Unknown(&'static str),
     /// The token is none that counts.
     Invalid(&'static str),
     /// It has ended.
@@ -97,7 +114,10 @@ impl Refused {
         match self {
             Self::Missing => "a token is needed",
             Self::Expired => "the token has expired: get a new one and come back",
-            Self::Invalid(why) | Self::Forbidden(why) | Self::Unavailable(why) => why,
+            Self::Unknown(why)
+            | Self::Invalid(why)
+            | Self::Forbidden(why)
+            | Self::Unavailable(why) => why,
         }
     }
 }
@@ -107,15 +127,17 @@ impl Access {
     ///
     /// # Errors
     /// What is wrong with a key.
-    pub(crate) fn new(config: &Config) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config, account: &Account) -> Result<Self, String> {
         let table = &config.access;
+        let asker = table.ask.as_ref().map(|table| Asker::new(table, account)).transpose();
+        let asker = asker.map_err(|what| format!("access.ask: {what}"))?.map(Arc::new);
         let credentials = table.is_set().then(|| Credentials::new(config)).transpose()?;
         let grants = match (&credentials, &table.anonymous) {
             (None, _) => Grants::everything(),
             (Some(_), grants) => grants.clone().unwrap_or_default(),
         };
         let anonymous = Arc::new(Pass { grants, ..Pass::default() });
-        Ok(Self { credentials, rules: Rules::new(table), anonymous })
+        Ok(Self { credentials, rules: Rules::new(table), anonymous, asker })
     }
 
     /// Whether everybody may everything.
@@ -147,11 +169,67 @@ impl Access {
         if let Some(pass) = certified {
             sum = sum.and(pass);
         }
-        for token in carried.tokens() {
-            sum = sum.and(credentials.pass_of(token).await?);
+        for (way, token) in carried.tokens() {
+            match credentials.pass_of(token).await {
+                Ok(pass) => sum = sum.and(pass),
+                // The application may know it, which is shown it.
+                Err(Refused::Unknown(_)) if self.shows(carried, *way, token) => {}
+                Err(why) => return Err(why),
+            }
         }
         credentials.have_not_revoked(&sum).await?;
         Ok(Arc::new(sum))
+    }
+
+    /// Whether the application is shown a token: only the first of those that stand for one header.
+    fn shows(&self, carried: &Carried<'_>, way: Way, token: &str) -> bool {
+        let is_it = way != Way::Bearer || carried.bearer() == Some(token);
+        let is_text = token.bytes().all(|byte| byte.is_ascii_graphic());
+        is_it && is_text && self.asker.as_ref().is_some_and(|asker| asker.is_shown(way))
+    }
+
+    /// Whether the application is asked where no credential suffices.
+    pub(crate) fn asks(&self) -> bool {
+        self.asker.is_some()
+    }
+
+    /// What the application is shown of a request, where it is asked at all.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(crate) fn show(
+        &self,
+        headers: &HeaderMap,
+        carried: &Carried<'_>,
+    ) -> Result<Option<Arc<Shown>>, Refused> {
+        let shown = self.asker.as_ref().map(|asker| asker.show(headers, carried));
+        shown.map(|shown| shown.ok_or(Refused::Unavailable(NO_MEMORY))).transpose()
+    }
+
+    /// Whether it would be shown more, if another page asked: what browsers send by themselves is left out where
+    /// that of another site does, and has no token.
+    pub(crate) fn is_foreign(&self, headers: &HeaderMap, carried: &Carried<'_>) -> bool {
+        let leaves_out = |asker: &Arc<Asker>| asker.leaves_out(headers, carried);
+        carried.has_foreign_cookie()
+            || !carried.has_token() && self.asker.as_ref().is_some_and(leaves_out)
+    }
+
+    /// Until when the application allows something.
+    ///
+    /// # Errors
+    /// It does not, or says nothing.
+    pub(crate) async fn ask(&self, wish: Wish<'_>, shown: &Shown) -> Result<Instant, Refused> {
+        let Some(asker) = &self.asker else { return Err(Refused::Forbidden(NOT_ALLOWED)) };
+        match asker.ask(wish, shown).await {
+            Decision::Yes(ends) => Ok(ends),
+            Decision::No => Err(Refused::Forbidden(NOT_ALLOWED)),
+            Decision::Unanswered => Err(Refused::Unavailable(UNANSWERED)),
+        }
+    }
+
+    /// What came of questions; none where none is asked.
+    pub(crate) fn counts(&self) -> Counts {
+        self.asker.as_ref().map(|asker| asker.counts()).unwrap_or_default()
     }
 
     /// Whether a pass came of a token that was taken back since.
@@ -176,7 +254,8 @@ impl Access {
         Some(self.credentials.as_ref()?.links.as_ref()?.make(thread, lasts))
     }
 
-    /// What a token grants, with what the certificate of its connection does and what everybody may.
+    /// What a token grants that a socket sends, with what the certificate of its connection does and what
+    /// everybody may; and what the application is shown of that socket from then on.
     ///
     /// # Errors
     /// Why it does not count.
@@ -184,8 +263,13 @@ impl Access {
         &self,
         token: &str,
         certificate: Option<&PeerCertificate>,
-    ) -> Result<Arc<Pass>, Refused> {
-        self.admit(&Carried::token(token, certificate)).await
+        shown: Option<&Arc<Shown>>,
+    ) -> Result<(Arc<Pass>, Option<Arc<Shown>>), Refused> {
+        let pass = self.admit(&Carried::token(token, certificate)).await?;
+        let asked = self.asker.as_ref().zip(shown);
+        let shown = asked.map(|(asker, shown)| asker.show_token(shown, token));
+        let shown = shown.map(|shown| shown.ok_or(Refused::Unavailable(NO_MEMORY))).transpose()?;
+        Ok((pass, shown))
     }
 }
 
@@ -232,7 +316,10 @@ impl Credentials {
         if let Some(pass) = self.links.as_ref().and_then(|links| links.pass_of(token, now_ms)) {
             return pass;
         }
-        let unknown = Refused::Invalid("this is no token of anybody who is configured");
+        let unknown = Refused::Unknown("this is no token of anybody who is configured");
+        if token.is_empty() {
+            return Err(Refused::Invalid(unknown.text()));
+        }
         let Some(token) = Unverified::of(token) else { return Err(unknown) };
         let mut refused = unknown;
         for issuer in self.issuers.iter().filter(|issuer| issuer.may_have_issued(&token)) {
@@ -240,6 +327,8 @@ impl Credentials {
                 Ok(pass) => return Ok(pass),
                 // Whose keys cannot be read now may have signed it.
                 Err(_) if matches!(refused, Refused::Unavailable(_)) => {}
+                // Of one who has signed it counts what is wrong with it.
+                Err(Refused::Unknown(_)) if !matches!(refused, Refused::Unknown(_)) => {}
                 Err(why) => refused = why,
             }
         }

@@ -1,5 +1,6 @@
 //! The table `[access]` of a file: who may what, and by which credentials (protocol §5).
 
+mod ask;
 mod secrets;
 
 use std::ffi::OsString;
@@ -13,13 +14,15 @@ use toml::de::{DeTable, DeValue};
 use super::tables::{Table, Value, Wrong, shown};
 use crate::core::access::Grants;
 use crate::tls::subject;
+use ask::ASK_KEYS;
+pub use ask::AskTable;
 pub use secrets::Secret;
-use secrets::{SECRETS, secrets_of};
+use secrets::{SECRETS, hash_of_hex, secrets_of};
 
 /// The name of the table.
 pub(super) const NAME: &str = "access";
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "anonymous",
     "query_token",
     "cookie",
@@ -29,6 +32,7 @@ const KEYS: [&str; 11] = [
     "secret_previous",
     "secret_previous_file",
     "revocation_days",
+    "ask",
     "jwt",
     "key",
 ];
@@ -85,6 +89,8 @@ pub struct AccessTable {
     pub jwt: Vec<JwtIssuer>,
     /// The API keys.
     pub keys: Vec<ApiKey>,
+    /// The application that decides where none of these does.
+    pub ask: Option<AskTable>,
     /// The table, as a file has it.
     pub(crate) written: String,
     /// Whether a secret stands in the table itself, and the files that hold others.
@@ -152,6 +158,7 @@ impl Default for AccessTable {
             revocation_days: REVOCATION_DAYS,
             jwt: Vec::new(),
             keys: Vec::new(),
+            ask: None,
             written: String::new(),
             has_secrets: false,
             secret_files: Vec::new(),
@@ -166,6 +173,7 @@ impl AccessTable {
             || self.secret.is_some()
             || !self.jwt.is_empty()
             || !self.keys.is_empty()
+            || self.ask.is_some()
     }
 
     /// Secrets that are so short that they may be guessed, by their names.
@@ -213,6 +221,7 @@ impl AccessTable {
         if !cookie.as_deref().is_none_or(is_token) {
             return Err(access.wrong("cookie", "must be the name of a cookie"));
         }
+        let ask = access.inner("ask")?.map(|ask| Table { name: "access.ask", ..ask });
         let mut read = Self {
             anonymous: access.find("anonymous").map(|_| access.grants("anonymous")).transpose()?,
             query_token: access.yes("query_token")?,
@@ -227,6 +236,7 @@ impl AccessTable {
             )?,
             jwt: access.tables("jwt", JwtIssuer::read)?,
             keys: access.tables("key", ApiKey::read)?,
+            ask: ask.map(AskTable::read).transpose()?,
             ..Self::default()
         };
         if read.secret_previous.is_some() && read.secret.is_none() {
@@ -239,6 +249,7 @@ impl AccessTable {
             return Err(access.wrong("key", format!("{:?} is there twice", key.name)));
         }
         read.written = written(table);
+        read.has_secrets = ask.is_some_and(ask::has_password);
         for (key, value) in secrets_of(table) {
             match key.ends_with("_file") {
                 true => read.secret_files.push(value.into()),
@@ -358,28 +369,20 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_of_it)
 }
 
-fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(hash)
-}
-
 /// The table and those in it, as a file has them.
 fn written(table: &DeTable<'_>) -> String {
     let inner = |key: &str| table.iter().find(|(known, _)| known.get_ref() == key);
     let mut text = format!("\n[{NAME}]\n{}", shown(table, &KEYS[..9], &SECRETS));
+    if let Some(DeValue::Table(ask)) = inner("ask").map(|(_, value)| value.get_ref()) {
+        // Writing to a String does not fail, here and below.
+        _ = write!(text, "\n[{NAME}.ask]\n{}", shown(ask, &ASK_KEYS, &SECRETS));
+    }
     for (key, keys) in [("jwt", &JWT_KEYS[..]), ("key", &KEY_KEYS[..])] {
         let Some(DeValue::Array(tables)) = inner(key).map(|(_, value)| value.get_ref()) else {
             continue;
         };
         for given in tables {
             if let DeValue::Table(table) = given.get_ref() {
-                // Writing to a String does not fail.
                 _ = write!(text, "\n[[{NAME}.{key}]]\n{}", shown(table, keys, &SECRETS));
             }
         }

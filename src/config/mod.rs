@@ -28,7 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-pub use access::{AccessTable, ApiKey, JwtIssuer, JwtKey, KeyProof, Secret};
+pub use access::{AccessTable, ApiKey, AskTable, JwtIssuer, JwtKey, KeyProof, Secret};
 pub use choice::{LogFormat, NotAChoice, Publishing, Switch, TailMode};
 use form::{
     Addresses, Form, Level, MaybeAddress, NAMES, NETWORKS, ORIGINS, OneOf, RedisUrl, Text, Whole,

@@ -94,7 +94,7 @@ pub(super) fn shown(table: &DeTable<'_>, keys: &[&str], secrets: &[&str]) -> Str
         if let Some((_, value)) = table.iter().find(|(known, _)| known.get_ref() == key) {
             let shown = match value.get_ref() {
                 _ if secrets.contains(key) => "***".into(),
-                DeValue::String(url) if key.ends_with("_url") => {
+                DeValue::String(url) if key.ends_with("url") => {
                     redis_url::without_passwords(url).into()
                 }
                 other => value_of(other),

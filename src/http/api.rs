@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
+use super::allowed::{self, Right};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::gate::Gate;
@@ -21,10 +22,10 @@ use super::reads::Reads;
 use super::receive::{Received, receive};
 use super::response::{Content, Response, answer, closing, json_answer};
 use super::route::Route;
-use super::{allowed, page, tasks};
+use super::{page, tasks};
 use crate::access::Access;
+use crate::audit::Who;
 use crate::config::Config;
-use crate::core::access::Pass;
 use crate::core::account::{Account, Charge, Kind};
 use crate::holders::Holders;
 use crate::id::ThreadId;
@@ -53,10 +54,29 @@ pub(crate) struct Api {
 }
 
 /// Who publishes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct By<'a> {
-    pub(super) pass: &'a Pass,
+    pub(super) right: &'a Right,
     pub(super) from: IpAddr,
+}
+
+impl By<'_> {
+    /// For the audit.
+    pub(super) fn who(&self) -> Who {
+        match &self.right.leave {
+            None => Who::of(Some(&self.right.pass), self.from),
+            Some(_) => Who::allowed_by_the_application(&self.right.pass, self.from),
+        }
+    }
+
+    /// What tells him from others; none where nobody knows him.
+    pub(super) fn subject(&self) -> Option<String> {
+        let name = self.right.pass.name();
+        let Some(leave) = &self.right.leave else { return name };
+        // Of whom the application allows it is known what he has shown, and nothing else.
+        let shown = leave.shown.hash().map(|byte| format!("{byte:02x}")).concat();
+        Some(format!("{} of the application {shown}", name.unwrap_or_default()))
+    }
 }
 
 /// What the API asks of the running server; the counts are of the whole process.
@@ -94,13 +114,17 @@ pub(super) async fn respond(request: Request<Incoming>, caller: Caller<'_>, api:
     let mut answer = match (allowed, body) {
         (Err(refusal), Ok(_)) => *refusal,
         (Err(refusal), Err(_)) => closing(*refusal),
-        (Ok(pass), Ok(body)) => match allowed::check_anew(&pass, api) {
-            Ok(()) => {
-                let by = By { pass: &pass, from: caller.address };
-                dispatch(&parts, route, body, Some(by), api).await.unwrap_or_else(Response::from)
+        (Ok(right), Ok(body)) => {
+            match allowed::check_anew(&right, &parts, route, caller, api).await {
+                Ok(()) => {
+                    let by = By { right: &right, from: caller.address };
+                    dispatch(&parts, route, body, Some(by), api)
+                        .await
+                        .unwrap_or_else(Response::from)
+                }
+                Err(refusal) => *refusal,
             }
-            Err(refusal) => *refusal,
-        },
+        }
         (Ok(_), Err(unread)) => closing(unread.into()),
     };
     cors.mark(&mut answer);

@@ -317,8 +317,8 @@ impl Connection<'_> {
         }
         let mut seats = Vec::from_iter(self.sit(caller).map_err(busy)?);
         let mut subjects = Vec::new();
-        let (arrival, protocol) =
-            allowed::arrival(request.headers(), request.uri(), caller, self.api).await?;
+        let (arrival, shown, protocol) =
+            allowed::arrival(request, &purpose, caller, self.api).await?;
         if let Arrival::Granted(pass, _) = &arrival {
             for subject in pass.subjects().cloned().map(Holder::Subject) {
                 holders.attach(&subject).map_err(busy)?;
@@ -328,7 +328,7 @@ impl Connection<'_> {
         }
         seats.extend(self.seat.lock().take());
         let certificate = self.certificate.clone().filter(|_| caller.certificate.is_some());
-        let guest = Guest { from: caller.address, seats, subjects, certificate };
+        let guest = Guest { from: caller.address, seats, subjects, certificate, shown };
         Ok((Newcomer { purpose, arrival, guest }, protocol))
     }
 

@@ -1,4 +1,4 @@
-//! How many connections there may be, and which files are kept back for Redis.
+//! How many connections there may be, and which files are kept back for Redis and for the application.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::receive::Queues;
+use crate::access::QUESTIONS_MAX;
 use crate::config::Config;
 
 /// On the last files so many connections are served at a time, each for a moment.
@@ -54,7 +55,9 @@ impl Gate {
     pub(crate) fn new(config: &Config, files_max: usize) -> Self {
         // Each worker may hold one accepted connection that waits for its turn.
         let per_worker = REDIS_FILES_PER_WORKER + 1;
-        let kept = LAST_FILES + per_worker * config.workers + 2 * REDIS_FILES_PER_WORKER;
+        let for_redis = per_worker * config.workers + 2 * REDIS_FILES_PER_WORKER;
+        let for_the_application = config.access.ask.as_ref().map_or(0, |_| QUESTIONS_MAX);
+        let kept = LAST_FILES + for_redis + for_the_application;
         // With very few files there is no good division.
         let last_from = files_max.saturating_sub(kept).max(files_max / 2);
         Self {

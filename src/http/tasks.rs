@@ -13,7 +13,7 @@ use super::query::{Query, decoded};
 use super::reads::Subject;
 use super::response::{JSON, Response, answer, json_answer};
 use super::route::Call;
-use crate::audit::{Publishing, Who};
+use crate::audit::Publishing;
 use crate::core::access::{Revocation, Revoked};
 use crate::core::source::NoThread;
 use crate::id::{StreamId, ThreadId};
@@ -169,8 +169,8 @@ pub(super) async fn revoke(
     let seconds = seconds.map_err(|_| ApiError::wrong("issued_before", "has to be a time"))?;
     let issued_before_ms = seconds.map(|seconds| seconds.saturating_mul(1000));
     let days = api.config.access.revocation_days;
-    if let Some(By { pass, from }) = by.filter(|_| api.config.audit) {
-        Who::of(Some(pass), from).revoked(name, text);
+    if let Some(by) = by.filter(|_| api.config.audit) {
+        by.who().revoked(name, text);
     }
     api.log.revoke(Revocation { of, issued_before_ms }, days).await?;
     Ok(json_answer(StatusCode::ACCEPTED, &json!({ "message": "Revoked" })))
@@ -183,8 +183,8 @@ fn publishing(
     what: &'static str,
     thread: Option<&ThreadId>,
 ) -> Option<Publishing> {
-    let By { pass, from } = by.filter(|_| api.config.audit)?;
-    Some(Who::of(Some(pass), from).publishing(what, thread))
+    let by = by.filter(|_| api.config.audit)?;
+    Some(by.who().publishing(what, thread))
 }
 
 /// What came of it is told.
@@ -212,9 +212,9 @@ fn publisher(
     headers: &HeaderMap,
 ) -> Result<ThreadManager, ApiError> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let threads = match by.map(|by| by.pass.name()) {
-        Some(Some(name)) => api.threads.of_subject(&name),
-        _ => api.threads.clone(),
+    let threads = match by.and_then(|by| by.subject()) {
+        Some(name) => api.threads.of_subject(&name),
+        None => api.threads.clone(),
     };
     let Some(key) = keys.next() else { return Ok(threads) };
     if keys.next().is_some() {

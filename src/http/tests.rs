@@ -81,7 +81,7 @@ impl Server {
         let reads = Reads::new(beside, log.clone(), large, account.clone(), patience);
         let gate = Arc::new(Gate::new(&config, usize::MAX));
         let config = Arc::new(config);
-        let access = Arc::new(Access::new(&config).unwrap());
+        let access = Arc::new(Access::new(&config, &account).unwrap());
         let holders = Arc::new(Holders::new(&config.limits, &account));
         let live_here = live.clone();
         let api = Api {

@@ -3,6 +3,7 @@
 //! Everything that happens to viewers is decided by [`Fanout`], on the worker's own thread; this is
 //! the poll loop around it. The tasks beside it are listed in [`thread`].
 
+mod admission;
 mod followed;
 mod lag;
 mod secured;
@@ -18,13 +19,10 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use tokio::time::Instant;
 
-use crate::access::{Arrival, REVOKED, Refused};
+use crate::access::Arrival;
 use crate::audit::Who;
-use crate::clock;
 use crate::config::Config;
-use crate::core::access::Pass;
-use crate::core::account::Charge;
-use crate::core::fanout::{Admission, Appetite, Denied, Effect, Fanout, Granted, Settings};
+use crate::core::fanout::{Admission, Appetite, Effect, Fanout, Settings};
 use crate::core::slots::Key;
 use crate::desk::{self, Waiter};
 use crate::newcomer::Newcomer;
@@ -32,6 +30,7 @@ use crate::readings;
 use crate::shared::{Shared, WorkerMessage};
 use crate::tls::Bare;
 use crate::topic::Topic;
+use admission::denied;
 use followed::Followed;
 use sockets::{Received, Sockets};
 
@@ -46,6 +45,9 @@ const READ_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Socket events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
+
+/// So long after its time a question to the application is given up.
+const DECISION_SLACK_MS: u64 = 1_000;
 
 /// A lagging viewer's question has no deadline: it waits for Redis as long as it takes.
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 86_400);
@@ -101,10 +103,11 @@ impl Worker {
     ) -> io::Result<()> {
         self.look_at_clock();
         let Newcomer { purpose, arrival, guest } = newcomer;
+        let asks = guest.shown.is_some();
         let admission = match arrival {
             Arrival::Open => Admission::Open,
             Arrival::Granted(pass, is_known) => match self.check_anew(&pass) {
-                Ok(()) => Admission::Granted(self.granted(pass, is_known)),
+                Ok(()) => Admission::Granted(self.granted(pass, is_known, asks)),
                 Err(denied) => Admission::Refused(denied),
             },
             Arrival::Refused(refused) => Admission::Refused(denied(refused)),
@@ -123,19 +126,6 @@ impl Worker {
         }
         self.settle();
         registered
-    }
-
-    /// A pass that was good when it was looked at may have been taken back on its way here.
-    fn check_anew(&self, pass: &Pass) -> Result<(), Denied> {
-        let is_revoked = self.shared.access.has_revoked(pass);
-        if is_revoked { Err(Denied::forbidden(REVOKED)) } else { Ok(()) }
-    }
-
-    /// A pass with its end by the clock of the fan-out.
-    fn granted(&self, pass: Arc<Pass>, is_known: bool) -> Granted {
-        let now_ms = self.started.elapsed().as_millis() as u64;
-        let left_ms = pass.ends_ms.map(|ends_ms| ends_ms.saturating_sub(clock::now_ms()));
-        Granted { ends_ms: left_ms.map(|left_ms| now_ms + left_ms), pass, is_known }
     }
 
     /// Begins to close every socket with 1012.
@@ -229,12 +219,18 @@ impl Worker {
                     self.fanout.revoke(|pass| access.has_revoked(pass), &mut self.sockets);
                 }
                 WorkerMessage::Authenticated(socket, result) => {
-                    let result = result.map_err(denied).and_then(|pass| {
+                    let result = result.map_err(denied).and_then(|(pass, shown)| {
                         self.check_anew(&pass)?;
                         self.sockets.seat(socket, &pass)?;
-                        Ok(self.granted(pass, true))
+                        let asks = shown.is_some();
+                        self.sockets.show(socket, shown);
+                        Ok(self.granted(pass, true, asks))
                     });
                     self.fanout.authenticated(socket, result, &mut self.sockets);
+                }
+                WorkerMessage::Decided(question, decision) => {
+                    let decision = decision.map(|ends| self.at_ms(ends)).map_err(denied);
+                    self.fanout.decided(question, decision, &mut self.sockets);
                 }
             }
         }
@@ -301,17 +297,6 @@ impl Worker {
         }
     }
 
-    /// Finds what a token grants, beside the viewers.
-    fn authenticate(&mut self, socket: Key, token: Box<str>, charge: Charge) {
-        let (shared, number) = (self.shared.clone(), self.number);
-        let certificate = self.sockets.certificate_of(socket);
-        tokio::spawn(async move {
-            let result = shared.access.admit_token(&token, certificate.as_deref()).await;
-            drop((token, charge));
-            shared.inboxes[number].put(WorkerMessage::Authenticated(socket, result));
-        });
-    }
-
     /// Does what the fan-out asks for.
     fn settle(&mut self) {
         while let Some(effect) = self.fanout.next_effect() {
@@ -339,6 +324,7 @@ impl Worker {
                 Effect::Authenticate { socket, token, charge } => {
                     self.authenticate(socket, token, charge);
                 }
+                Effect::Decide { question, thread } => self.decide(question, thread),
                 Effect::Refused { socket, pass, task, why } => {
                     if let Some(from) = self.sockets.address_of(socket) {
                         Who::of(pass.as_deref(), from)
@@ -354,14 +340,9 @@ impl Worker {
     }
 }
 
-/// How a socket is closed whose token does not count.
-fn denied(refused: Refused) -> Denied {
-    let why = refused.text();
-    match refused {
-        Refused::Missing | Refused::Invalid(_) | Refused::Expired => Denied::unauthenticated(why),
-        Refused::Forbidden(_) => Denied::forbidden(why),
-        Refused::Unavailable(_) => Denied::unavailable(why),
-    }
+/// Whoever asks the application keeps to its time: this is for whom no answer comes of a fault.
+fn decision_timeout_ms(config: &Config) -> u64 {
+    config.access.ask.as_ref().map_or(0, |ask| ask.timeout_ms) + DECISION_SLACK_MS
 }
 
 fn settings(config: &Config) -> Settings {
@@ -374,6 +355,7 @@ fn settings(config: &Config) -> Settings {
         viewer_timeout_ms: limits.viewer_timeout_ms,
         close_timeout_ms: limits.close_timeout_ms,
         stall_timeout_ms: limits.stall_timeout_ms,
+        decision_timeout_ms: decision_timeout_ms(config),
         flush_interval_ms: config.flush_interval_ms,
         sources: config.sources.sources.clone(),
         ..Settings::default()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::access::Shown;
 use crate::clock;
 use crate::core::access::Pass;
 use crate::core::fanout::{Count, Denied, Io, Sent};
@@ -90,6 +91,7 @@ impl Sockets {
         let counts = !guest.seats.is_empty()
             || limits.subject_connections_max > 0
             || limits.subject_attaches_per_second_max > 0
+            || guest.shown.is_some()
             || guest.certificate.is_some();
         let guest = (counts || config.audit).then(|| Box::new(guest));
         self.slots[key.index()] =
@@ -101,6 +103,18 @@ impl Sockets {
     pub(super) fn address_of(&mut self, key: Key) -> Option<IpAddr> {
         let is_audited = self.shared.config.audit;
         self.get(key)?.guest.as_ref().filter(|_| is_audited).map(|guest| guest.from)
+    }
+
+    /// What the application is shown of a socket, where it is asked.
+    pub(super) fn shown_of(&mut self, key: Key) -> Option<Arc<Shown>> {
+        self.get(key)?.guest.as_ref()?.shown.clone()
+    }
+
+    /// It is shown this from now on.
+    pub(super) fn show(&mut self, key: Key, shown: Option<Arc<Shown>>) {
+        if let Some(guest) = self.get(key).and_then(|socket| socket.guest.as_mut()) {
+            guest.shown = shown;
+        }
     }
 
     /// A socket is of somebody whose token it sent.

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from application import Application
 from processes import ROOT, Taskcast, binary, environment, request
 from rawsocket import CLOSE, TEXT, Raw
 from support import Worker, closed, connect, initial, new_thread, receive, task_path
@@ -117,6 +118,25 @@ def test_each_endpoint_for_each_credential(server, worker):
             else:
                 assert status == (403 if headers else 401), (name, method, path, status)
                 assert ("WWW-Authenticate" in reply) == (status == 401)
+
+
+def test_each_endpoint_for_what_the_application_allows(start_server, redis_server, worker):
+    """The cookie says what it is to allow; there is no other credential."""
+    application = Application()
+    verb = lambda question: "create" if question["task"] == "*" else question["verb"]
+    allows = lambda question: verb(question) in question["headers"]["cookie"].removeprefix("may=").split("+")
+    application.says = lambda question: {"allow": allows(question)}
+    try:
+        server = start_server(redis_server, config=application.config())
+        for may in ("nothing", "watch", "publish", "create", "list", "metrics", "watch+list", "publish+create"):
+            headers = {"Cookie": f"may={may}", "Origin": server.http}
+            for method, path, verb_of_path in endpoints(worker.thread):
+                body = BODIES.get(path.rsplit("/", 1)[1]) if method == "POST" else None
+                status, _, _ = request(server, method, path, body, headers)
+                allowed = verb_of_path is None or verb_of_path in may.split("+")
+                assert status in ((200, 202, 204) if allowed else (403,)), (may, method, path, status)
+    finally:
+        application.close()
 
 
 def test_nobody_learns_which_tasks_there_are(server, worker):

@@ -32,13 +32,15 @@ pub enum Kind {
     Responses,
     /// What sockets are known by: their passes.
     Passes,
+    /// What the application is asked and shown, and what it answered.
+    Questions,
     /// TLS sessions, and what connections hold of theirs before they are sockets.
     Sessions,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Chunks,
         Self::Rests,
         Self::Input,
@@ -48,6 +50,7 @@ impl Kind {
         Self::Bodies,
         Self::Responses,
         Self::Passes,
+        Self::Questions,
         Self::Sessions,
     ];
 
@@ -63,6 +66,7 @@ impl Kind {
             Self::Bodies => "bodies",
             Self::Responses => "responses",
             Self::Passes => "passes",
+            Self::Questions => "questions",
             Self::Sessions => "sessions",
         }
     }
@@ -145,8 +149,7 @@ impl Account {
         Charge { account: self.clone(), kind, bytes: 0, outside: 0 }
     }
 
-    /// What is held outside the account. It takes no room from anybody, but what can be read again
-    /// is let go for it.
+    /// What is held outside the account: it takes no room from anybody, but what can be read again is let go.
     pub fn hold_outside(&self, kind: Kind, bytes: usize) -> Charge {
         self.0.outside.fetch_add(bytes, Relaxed);
         Charge { account: self.clone(), kind, bytes: 0, outside: bytes }
@@ -167,8 +170,7 @@ impl Account {
         self.bytes() + self.bytes_outside() >= self.0.bound(Priority::Usual)
     }
 
-    /// Whether more is held than all of it, by an eighth: what those who are live are given is
-    /// charged as it comes. Only what brings next to nothing is read then.
+    /// Whether an eighth more is held than all of it. Only what brings next to nothing is read then.
     pub fn is_spent(&self) -> bool {
         self.bytes() > self.0.bytes_max / 8 * 9
     }
@@ -178,8 +180,7 @@ impl Account {
         self.0.bound_of(kind, Priority::Usual)
     }
 
-    /// Whether nothing more is taken of messages that are not complete: all is full, or they hold an
-    /// eighth by themselves.
+    /// Whether nothing more is taken of messages that are not complete: all is full, or they hold an eighth.
     pub fn is_full_of_input(&self) -> bool {
         self.is_full() || self.bytes_of(Kind::Input) > self.0.bytes_max / 8
     }

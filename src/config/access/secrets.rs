@@ -67,3 +67,15 @@ pub(super) fn secrets_of<'a>(table: &'a DeTable<'_>) -> Vec<(&'a str, &'a str)> 
     }
     found
 }
+
+/// The hash that 64 digits are.
+pub(super) fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}

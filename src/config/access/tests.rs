@@ -103,3 +103,33 @@ fn what_is_wrong_is_said_with_its_line() {
         assert!(wrong.starts_with(expected), "{replace}: {wrong}");
     }
 }
+
+#[test]
+fn the_application_is_read_and_its_password_hidden() {
+    let text = "[access.ask]\nurl = \"https://ada:se%20cret@app:3000/may?a=b\"\n\
+                headers = [\"Cookie\", \"authorization\", \"cookie\"]\ncache_s = 5\n";
+    let access = read(text).unwrap();
+    let ask = access.ask.as_ref().unwrap();
+    assert!(access.is_set() && access.has_secrets);
+    assert_eq!(ask.url, "https://app:3000/may?a=b");
+    assert_eq!(ask.authorization, Some(Secret(b"Basic YWRhOnNlIGNyZXQ=".to_vec())));
+    assert_eq!(ask.headers, ["authorization", "cookie"]);
+    assert_eq!((ask.timeout_ms, ask.cache_s), (2_000, 5));
+    let shown = access.to_toml();
+    assert!(shown.contains("[access.ask]") && shown.contains("ada:***@app:3000"), "{shown}");
+    assert!(!format!("{access:?}{shown}").contains("se%20"), "{access:?}");
+    let plain = read("[access.ask]\nurl = \"http://app/\"\n").unwrap();
+    assert!(!plain.has_secrets && plain.ask.as_ref().unwrap().headers == ["cookie"]);
+    assert_eq!(read(plain.to_toml()).unwrap().ask, plain.ask);
+    for (text, what) in [
+        ("url = \"ftp://app\"", "access.ask: url must be an http:// or https:// URL"),
+        ("url = \"/may\"", "access.ask: url must be"),
+        ("headers = []", "access.ask: url must be"),
+        ("url = \"http://a\"\nheaders = [\"\"]", "access.ask: headers must be names"),
+        ("url = \"http://a\"\ntimeout_ms = 0", "access.ask: timeout_ms must be 1 to 60000"),
+        ("url = \"http://a\"\nsecret = 1", "access.ask: an unknown key"),
+    ] {
+        let error = read(&format!("[access.ask]\n{text}\n")).unwrap_err();
+        assert!(error.contains(what), "{text}: {error}");
+    }
+}

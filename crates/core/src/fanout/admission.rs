@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::attach::Purpose;
 use super::expiry::ends_soon;
+use super::leases::Beginning;
 use super::owed::Paused;
 use super::{Effect, Fanout, Io, Socket, SocketState, Topic, Watching};
 use crate::access::{Pass, Verb};
@@ -40,6 +41,8 @@ pub struct Granted {
     pub ends_ms: Option<u64>,
     /// He said who he is.
     pub is_known: bool,
+    /// The application is asked where the pass does not suffice.
+    pub asks: bool,
 }
 
 /// Why somebody is not let in.
@@ -52,6 +55,11 @@ pub struct Denied {
 }
 
 impl Denied {
+    /// Whether it says that he may not, for good.
+    pub(super) fn is_a_no(self) -> bool {
+        self.code == FORBIDDEN
+    }
+
     /// There is no token that counts.
     pub fn unauthenticated(why: &'static str) -> Self {
         Self { code: UNAUTHENTICATED, why }
@@ -73,8 +81,10 @@ pub(super) struct Admitted {
     pub(super) granted: Granted,
     /// It was told that its pass ends soon.
     pub(super) was_warned: bool,
-    /// A token of it is being looked at.
+    /// A token of it is being looked at, or whether it may have what it asks for.
     pub(super) is_checking: bool,
+    /// What it is to begin with, if the application says so.
+    pub(super) beginning: Option<Beginning>,
     /// What it came for, and may not have without a token.
     pub(super) awaits: Option<Purpose>,
     /// What of it stands in the queue.
@@ -96,27 +106,49 @@ impl<T: Topic> Fanout<T> {
             Admission::Refused(denied) => return self.deny(key, denied, purpose.thread(), io),
             Admission::Granted(granted) => granted,
         };
-        let (may, is_known) = (purpose.is_granted_by(&granted.pass), granted.is_known);
         let charge = self.account.charge(Kind::Passes, bytes_of(&granted));
         let was_warned = ends_soon(&granted, self.now_ms);
         let admitted = Admitted {
             granted,
             was_warned,
             is_checking: false,
+            beginning: None,
             awaits: None,
             due_ms: None,
             charge,
         };
         let Some(socket) = self.sockets.get_mut(key) else { return };
         socket.admitted = Some(Box::new(admitted));
-        if may {
+        self.start_if_granted(key, purpose, io);
+    }
+
+    /// Begins what a socket is for, where its pass grants that; else the application is asked, or it awaits a
+    /// token, or is refused.
+    fn start_if_granted(&mut self, key: Key, purpose: Purpose, io: &mut impl Io<Topic = T>) {
+        let Some(admitted) = self.admitted(key) else { return };
+        let Granted { asks, is_known, .. } = admitted.granted;
+        if purpose.is_granted_by(&admitted.granted) {
             self.start(key, purpose, io);
+        } else if let (true, Purpose::Task { thread: Ok(thread), .. }) = (asks, &purpose) {
+            let thread = thread.clone();
+            admitted.awaits = Some(purpose);
+            self.ask_to_begin(key, thread, None);
         } else if is_known {
             return self.deny(key, FORBIDDEN_TASK, purpose.thread(), io);
-        } else if let Some(admitted) = self.admitted(key) {
+        } else {
             admitted.awaits = Some(purpose);
         }
         self.schedule(key);
+    }
+
+    /// The application did not say yes. Who has shown nothing may still send a token.
+    pub(super) fn deny_or_await(&mut self, key: Key, denied: Denied, io: &mut impl Io<Topic = T>) {
+        let Some(admitted) = self.admitted(key) else { return };
+        if denied.is_a_no() && !admitted.granted.is_known {
+            return self.schedule(key);
+        }
+        let purpose = admitted.awaits.take();
+        self.deny(key, denied, purpose.as_ref().and_then(Purpose::thread), io);
     }
 
     /// Whether what a socket sends waits until it is known whom it is of.
@@ -157,23 +189,16 @@ impl<T: Topic> Fanout<T> {
         result: Result<Granted, Denied>,
         io: &mut impl Io<Topic = T>,
     ) {
-        let now_ms = self.now_ms;
-        let Some(socket) = self.sockets.get_mut(key).filter(|it| it.state == SocketState::Open)
-        else {
+        if !self.is_open(key) {
             return;
-        };
-        let Some(admitted) = &mut socket.admitted else { return };
-        admitted.is_checking = false;
-        // What it sent behind the token was left for now.
-        if let Some(busy) = &mut socket.busy
-            && busy.paused.take_if(|paused| *paused == Paused::Resting).is_some()
-        {
-            self.effects.push_back(Effect::Read(key));
         }
+        self.is_checked(key);
+        let now_ms = self.now_ms;
         let granted = match result {
             Ok(granted) => granted,
             Err(denied) => return self.deny(key, denied, None, io),
         };
+        let Some(admitted) = self.admitted(key) else { return };
         let left_s = granted.ends_ms.map(|ends_ms| ends_ms.saturating_sub(now_ms) / 1000);
         admitted.was_warned = ends_soon(&granted, now_ms);
         admitted.charge.set(bytes_of(&granted));
@@ -181,21 +206,32 @@ impl<T: Topic> Fanout<T> {
         let awaits = admitted.awaits.take();
         self.tell(key, &encode::auth(left_s), io);
         match awaits {
-            Some(purpose) => {
-                let may =
-                    self.admitted(key).is_some_and(|it| purpose.is_granted_by(&it.granted.pass));
-                if !may {
-                    return self.deny(key, FORBIDDEN_TASK, purpose.thread(), io);
-                }
-                self.start(key, purpose, io);
+            Some(purpose) => self.start_if_granted(key, purpose, io),
+            None => {
+                self.look_at_all_of(key, io);
+                self.schedule(key);
             }
-            None => self.look_at_all_of(key, io),
         }
-        self.schedule(key);
     }
 
-    /// What a socket may no longer watch ends.
+    /// It is known whom a socket is of, or what it may have: what it sent meanwhile was left for now.
+    pub(super) fn is_checked(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if let Some(admitted) = &mut socket.admitted {
+            admitted.is_checking = false;
+        }
+        if let Some(busy) = &mut socket.busy
+            && busy.paused.take_if(|paused| *paused == Paused::Resting).is_some()
+        {
+            self.effects.push_back(Effect::Read(key));
+        }
+    }
+
+    /// What a socket may no longer watch ends, or is asked about.
     fn look_at_all_of(&mut self, key: Key, io: &mut impl Io<Topic = T>) {
+        if self.may_ask(key) {
+            return self.ask_about_all_of(key);
+        }
         let Some(socket) = self.sockets.get(key) else { return };
         let lost: Vec<ThreadId> = match &socket.watching {
             Watching::One(viewer) => {
@@ -230,6 +266,22 @@ impl<T: Topic> Fanout<T> {
         }
         if !frames.is_empty() {
             self.put_error(key, &frames, io);
+        }
+    }
+
+    /// What its pass does not grant is asked about; all else needs no leave of the application.
+    fn ask_about_all_of(&mut self, key: Key) {
+        let viewers: Vec<Key> = match self.sockets.get(key).map(|socket| &socket.watching) {
+            Some(Watching::One(viewer)) => vec![*viewer],
+            Some(Watching::Many(many)) => many.viewers.values().copied().collect(),
+            _ => return,
+        };
+        for viewer in viewers {
+            let local = self.viewers.get(viewer).and_then(|it| self.topics.get(it.topic));
+            match local.map(|local| self.may_watch(key, local.topic.thread())) {
+                Some(false) => self.ask_to_go_on(viewer),
+                Some(true) | None => self.leases.forget(viewer),
+            }
         }
     }
 
@@ -290,11 +342,14 @@ fn bytes_of(granted: &Granted) -> usize {
 
 impl Purpose {
     /// Whether a pass lets one in for this. Of many tasks, each is looked at when it is asked for.
-    fn is_granted_by(&self, pass: &Pass) -> bool {
+    fn is_granted_by(&self, granted: &Granted) -> bool {
+        let pass = &granted.pass;
         match self {
             Self::Task { thread: Ok(thread), .. } => pass.may(Verb::Watch, thread),
             // There can be no such task.
-            Self::Task { thread: Err(_), .. } | Self::Tasks => pass.grants.may_some(Verb::Watch),
+            Self::Task { thread: Err(_), .. } | Self::Tasks => {
+                granted.asks || pass.grants.may_some(Verb::Watch)
+            }
             Self::Echo => true,
         }
     }

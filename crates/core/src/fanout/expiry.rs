@@ -28,8 +28,8 @@ const ENDED_STEP_MS: u64 = 100;
 pub(super) struct Expiry {
     /// What comes next of each, and when.
     due: BTreeSet<(u64, Key)>,
-    /// Sockets whose passes have ended, and that are to be closed:
-    ended: VecDeque<Key>,
+    /// Sockets that may watch nothing any more, and are to be closed:
+    ended: VecDeque<(Key, Denied)>,
     /// so many in a step,
     per_step: usize,
     /// and the next ones then.
@@ -45,6 +45,7 @@ impl<T: Topic> Fanout<T> {
             self.expiry.due.remove(&(due_ms, key));
             self.pass_is_due(key, io);
         }
+        self.look_at_leases(io);
         self.close_ended(io);
     }
 
@@ -65,21 +66,23 @@ impl<T: Topic> Fanout<T> {
         }
         let Some(ends_ms) = admitted.granted.ends_ms else { return };
         if ends_ms <= now_ms {
-            // From here on no frame begins.
-            self.remove_viewers_of(key, io);
-            if self.expiry.ended.is_empty() {
-                (self.expiry.per_step, self.expiry.next_ms) = (1, now_ms);
-            }
-            self.expiry.ended.push_back(key);
-            let steps = (ENDED_SPREAD_MS / ENDED_STEP_MS) as usize;
-            self.expiry.per_step =
-                self.expiry.per_step.max(self.expiry.ended.len().div_ceil(steps));
-            return;
+            return self.end_all_of(key, Denied::unauthenticated(EXPIRED), io);
         }
         if !std::mem::replace(&mut admitted.was_warned, true) {
             self.tell(key, &encode::auth_expiring((ends_ms - now_ms).div_ceil(1000)), io);
         }
         self.schedule(key);
+    }
+
+    /// A socket may watch nothing any more. From here on no frame begins; it is closed in its turn.
+    pub(super) fn end_all_of(&mut self, key: Key, denied: Denied, io: &mut impl Io<Topic = T>) {
+        self.remove_viewers_of(key, io);
+        if self.expiry.ended.is_empty() {
+            (self.expiry.per_step, self.expiry.next_ms) = (1, self.now_ms);
+        }
+        self.expiry.ended.push_back((key, denied));
+        let steps = (ENDED_SPREAD_MS / ENDED_STEP_MS) as usize;
+        self.expiry.per_step = self.expiry.per_step.max(self.expiry.ended.len().div_ceil(steps));
     }
 
     /// Passes were taken back: who came with one of them is closed, and no frame begins for him from here on.
@@ -102,8 +105,8 @@ impl<T: Topic> Fanout<T> {
         }
         self.expiry.next_ms = self.now_ms + ENDED_STEP_MS;
         for _ in 0..self.expiry.per_step {
-            let Some(key) = self.expiry.ended.pop_front() else { break };
-            self.deny(key, Denied::unauthenticated(EXPIRED), None, io);
+            let Some((key, denied)) = self.expiry.ended.pop_front() else { break };
+            self.deny(key, denied, None, io);
         }
     }
 
@@ -111,7 +114,7 @@ impl<T: Topic> Fanout<T> {
     pub(super) fn passes_due_ms(&self) -> Option<u64> {
         let ended_ms = (!self.expiry.ended.is_empty()).then_some(self.expiry.next_ms);
         let due_ms = self.expiry.due.first().map(|(due_ms, _)| *due_ms);
-        ended_ms.into_iter().chain(due_ms).min()
+        ended_ms.into_iter().chain(due_ms).chain(self.leases.due_ms()).min()
     }
 
     /// The next thing of a socket's pass stands in the queue.

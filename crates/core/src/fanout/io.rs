@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::access::Pass;
 use crate::account::Charge;
-use crate::fanout::Wants;
+use crate::fanout::{Question, Wants};
 use crate::id::{StreamId, ThreadId};
 use crate::slots::Key;
 use crate::topic::TopicLog;
@@ -137,6 +137,14 @@ pub enum Effect<T> {
         token: Box<str>,
         /// What is held for it.
         charge: Charge,
+    },
+    /// The application is to be asked whether a socket may watch a task, and what it says told by
+    /// [`Fanout::decided`](super::Fanout::decided).
+    Decide {
+        /// The question.
+        question: Question,
+        /// The task.
+        thread: ThreadId,
     },
     /// Somebody was not given what he asked for.
     Refused {

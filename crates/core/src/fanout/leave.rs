@@ -91,6 +91,7 @@ impl<T: Topic> Fanout<T> {
     fn remove_viewer(&mut self, key: Key, io: &mut impl Io<Topic = T>) {
         self.set_lagging(key, false, io);
         self.no_longer_asking(key);
+        self.leases.forget(key);
         let Some(viewer) = self.viewers.remove(key) else { return };
         io.count(Count::ViewerGone, 1);
         let Some(local) = self.topics.get_mut(viewer.topic) else { return };

@@ -8,6 +8,7 @@
 //! | file | what it owns |
 //! |---|---|
 //! | `admission`, `expiry` | whom a socket is of and what it may watch; when that ends |
+//! | `leases` | what it may watch because the application says so |
 //! | `attach` | how sockets become viewers, and what the desk answers them |
 //! | `leave` | how they leave, and what is told to those who cannot have their task |
 //! | `flush` | passes: each viewer of a topic gets everything from its position to the head |
@@ -18,6 +19,7 @@
 //! | `read` | what viewers send, within their budgets |
 //! | `message` | what a message of a viewer says |
 //! | `close` | the closing handshake, and the drain |
+//! | `settings` | every bound |
 //! | `tick` | what time brings: Pings, silence, stalls |
 
 mod admission;
@@ -27,12 +29,14 @@ mod derived;
 mod expiry;
 mod flush;
 mod io;
+mod leases;
 mod leave;
 mod message;
 mod owed;
 mod present;
 mod push;
 mod read;
+mod settings;
 mod tick;
 
 use std::collections::{HashMap, VecDeque};
@@ -43,7 +47,9 @@ pub use admission::{Admission, Denied, Granted};
 pub use attach::{Answer, Malformed, Purpose, Refusal, Wants};
 pub use derived::{Batch, Derived};
 pub use io::{Count, Effect, Io, Sent, Topic};
+pub use leases::Question;
 pub use read::Appetite;
+pub use settings::Settings;
 
 use crate::account::{Account, Charge};
 use crate::id::{StreamId, ThreadId};
@@ -51,66 +57,8 @@ use crate::position::{Position, Run};
 use crate::present::Version;
 use crate::roster::Roster;
 use crate::slots::{Key, Slots};
-use crate::source::Sources;
 use owed::Busy;
 use read::Replies;
-
-/// What can be set. Times are in milliseconds.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The longest message of a viewer, in bytes.
-    pub message_bytes_max: usize,
-    /// Messages of one socket that are looked at before the others have their turn.
-    pub messages_per_turn: usize,
-    /// Subscriptions that one socket may have.
-    pub socket_subscriptions_max: usize,
-    /// Subscribing that a socket may do at once,
-    pub subscribe_burst: u32,
-    /// and how much of it comes back in a second.
-    pub subscribe_per_second: u32,
-    /// Questions of one socket that may be under way.
-    pub socket_questions_max: u16,
-    /// A viewer that lags by more entries is closed; 0: never.
-    pub viewer_lag_max_entries: u64,
-    /// Time between two Pings.
-    pub ping_interval_ms: u64,
-    /// A viewer without a sign of life for so long is gone.
-    pub viewer_timeout_ms: u64,
-    /// How long the other side may take to answer a Close.
-    pub close_timeout_ms: u64,
-    /// Where memory is spent, a viewer that takes nothing for so long has to go.
-    pub stall_timeout_ms: u64,
-    /// How long a pass waits for further news of its topic.
-    pub flush_interval_ms: u64,
-    /// Viewers that one slice of a pass visits: so many sends may delay another topic.
-    pub viewers_per_slice: usize,
-    /// Buffers in one send; what is beyond goes with the next one.
-    pub slices_per_send_max: usize,
-    /// Whose tasks there are beside the agent's.
-    pub sources: Sources,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            message_bytes_max: 65_536,
-            messages_per_turn: 256,
-            socket_subscriptions_max: 1_000,
-            subscribe_burst: 1_000,
-            subscribe_per_second: 200,
-            socket_questions_max: 16,
-            viewer_lag_max_entries: 0,
-            ping_interval_ms: 30_000,
-            viewer_timeout_ms: 40_000,
-            close_timeout_ms: 5_000,
-            stall_timeout_ms: 30_000,
-            flush_interval_ms: 0,
-            viewers_per_slice: 256,
-            slices_per_send_max: 64,
-            sources: Sources::default(),
-        }
-    }
-}
 
 /// The viewers of one worker.
 ///
@@ -142,6 +90,7 @@ pub struct Fanout<T> {
     /// Viewers whose position the tail has not reached, and since when.
     ahead: VecDeque<(u64, Key)>,
     expiry: expiry::Expiry,
+    leases: leases::Leases,
     clock: tick::Clock,
     drain: Option<close::Drain>,
     effects: VecDeque<Effect<T>>,
@@ -292,6 +241,7 @@ impl<T: Topic> Fanout<T> {
         Self {
             clock: tick::Clock::new(&settings, now_ms),
             settings,
+            leases: leases::Leases::new(&account),
             starved: account.starved(),
             memory_is_spent: false,
             account,

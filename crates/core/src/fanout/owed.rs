@@ -54,7 +54,7 @@ pub(super) struct Owed {
     pub(super) json_pong: bool,
     /// The newest thing to be told of its pass.
     pub(super) pass: Option<Box<[u8]>>,
-    /// A frame that says what is wrong with a subscription. Nothing more is read meanwhile.
+    /// What is wrong with subscriptions: as many as there are, of which most have one. Nothing more is read meanwhile.
     pub(super) error: Option<Box<[u8]>>,
     /// Our Close. Nothing else is owed beside it.
     pub(super) close: Option<Box<[u8]>>,

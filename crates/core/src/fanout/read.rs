@@ -275,6 +275,7 @@ impl<T: Topic> Fanout<T> {
         let subscriptions_max = self.settings.socket_subscriptions_max;
         let given_thread = given.thread(&self.settings.sources);
         let may = given_thread.as_ref().is_ok_and(|thread| self.may_watch(key, thread));
+        let asks = self.may_ask(key);
         let Some(many) = self.sockets.get_mut(key).and_then(Socket::many) else { return };
         many.budget.take();
         let error = match (given_thread, since) {
@@ -282,11 +283,14 @@ impl<T: Topic> Fanout<T> {
             (Err(NoThread::InvalidId), _) => "Invalid thread id",
             (_, Some(Err(()))) => "Invalid since",
             (Ok(thread), _) if many.viewers.contains_key(&thread) => "Already subscribed",
-            (Ok(_), _) if !may => NOT_THIS,
+            (Ok(_), _) if !may && !asks => NOT_THIS,
             _ if many.viewers.len() >= subscriptions_max => "Too many subscriptions",
             (Ok(thread), since) => {
                 let since = since.and_then(Result::ok);
-                return self.subscribe_one_of_many(key, thread, since, io);
+                return match may {
+                    true => self.subscribe_one_of_many(key, thread, since, io),
+                    false => self.ask_to_begin(key, thread, Some(since)),
+                };
             }
         };
         if error == NOT_THIS {
@@ -301,7 +305,9 @@ impl<T: Topic> Fanout<T> {
         if self.sockets.get(key).is_some_and(Socket::is_free) {
             self.put(key, frames, io);
         } else if let Some(busy) = self.busy(key) {
-            busy.owed.error = Some(frames.into());
+            // Where several tasks end while the socket is full, each is told.
+            let before = busy.owed.error.take().unwrap_or_default();
+            busy.owed.error = Some([&before, frames].concat().into());
         }
     }
 

@@ -11,7 +11,7 @@ use crate::world::World;
 fn granted(tasks: &[&str], ends_ms: Option<u64>, is_known: bool) -> Granted {
     let mut grants = Grants::default();
     tasks.iter().for_each(|tasks| grants.add_tasks(Verb::Watch, tasks).unwrap());
-    Granted { pass: Arc::new(Pass { grants, ..Pass::default() }), ends_ms, is_known }
+    Granted { pass: Arc::new(Pass { grants, ..Pass::default() }), ends_ms, is_known, asks: false }
 }
 
 fn task(id: &str) -> Purpose {

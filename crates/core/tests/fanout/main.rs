@@ -4,6 +4,7 @@
 
 mod admission;
 mod derived;
+mod leases;
 mod sources;
 mod time;
 mod world;

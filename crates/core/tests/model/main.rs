@@ -297,7 +297,7 @@ impl World {
     fn settle_effects(&mut self) {
         while let Some(effect) = self.fanout.next_effect() {
             match effect {
-                Effect::Authenticate { .. } | Effect::Refused { .. } => {
+                Effect::Authenticate { .. } | Effect::Decide { .. } | Effect::Refused { .. } => {
                     unreachable!("nobody is asked here")
                 }
                 Effect::Ask { topic, viewer, wants, epoch, .. } => {
