@@ -97,12 +97,13 @@ impl Session {
         Ok(taken)
     }
 
-    /// After an error, puts behind `goes` what there still is to be sent: the last of it is the alert.
+    /// After an error, puts behind `goes` what there still is to be sent: the last of it is the alert. What came
+    /// is not looked at for that: it would be found wrong once more.
     fn take_the_last(&mut self, mut came: &mut [u8], goes: &mut Vec<u8>) {
-        loop {
+        while self.connection.wants_write() {
             let Step { done, what } = self.step(came, goes, &mut |_| {});
             came = &mut came[done..];
-            if !matches!(what, Ok(Next::More)) {
+            if what.is_err() {
                 break;
             }
         }

@@ -173,11 +173,14 @@ def test_a_file_with_secrets_that_others_may_read_draws_a_warning(start_server, 
     secret.write_text("s3cr3t\n")
     secret.chmod(mode)
     server = start_server(redis_server, config=f'[access]\nsecret_file = "{secret}"\n')
+    # What is said at the start stands before it.
+    server.said(" listening ")
     assert ("secret_exposed" in server.log) == warns and "s3cr3t" not in server.log
     path = tmp_path / "taskcast.toml"
     path.write_text(LINKS)
     path.chmod(mode)
     server = start_server(redis_server, "--config", path)
+    server.said(" listening ")
     assert ("secret_exposed" in server.log) == warns
 
 
