@@ -6,10 +6,12 @@
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
+use taskcast::core::account::Account;
 use taskcast::core::encode;
 use taskcast::id::{StreamId, ThreadId};
+use taskcast::log::redis::reply;
 use taskcast::log::redis::resp::{Cursor, Scanner};
-use taskcast::log::redis::{reply, xread};
+use taskcast::log::redis::xread::{self, Asks};
 use taskcast::log::{Entry, State};
 
 /// The payload of the text frame that `bytes` begin with, and what is behind it.
@@ -32,7 +34,8 @@ fn assert_json(payload: &[u8]) {
 }
 
 fn check_entries(thread: &ThreadId, entries: &[Entry]) {
-    let chunks = encode::entries(thread, StreamId::ZERO, entries);
+    let account = Account::new(usize::MAX / 2);
+    let chunks = encode::entries(&account, thread, StreamId::ZERO, entries);
     let units = chunks.iter().flat_map(|chunk| {
         let mut start = 0;
         assert_eq!(chunk.units.last().unwrap().end, chunk.bytes.len());
@@ -74,12 +77,17 @@ fn check_own_reader(thread: &ThreadId, input: &[u8]) {
     for (_, entries) in xread::streams(&message).unwrap_or_default() {
         check_entries(thread, &entries);
     }
-    _ = xread::told(&mut Cursor::new(&message));
+    let asks = [Asks::Length, Asks::Facts, Asks::FactsByScript];
+    for asks in asks {
+        _ = xread::told(&mut Cursor::new(&message), asks);
+    }
     for len in 0..end {
         // Where it breaks off, what is there is read.
         let part = message.slice(..len);
         _ = xread::streams(&part);
-        _ = xread::told(&mut Cursor::new(&part));
+        for asks in asks {
+            _ = xread::told(&mut Cursor::new(&part), asks);
+        }
     }
 }
 
