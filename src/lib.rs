@@ -85,6 +85,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod desk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod holders;
 mod http;
 mod intake;

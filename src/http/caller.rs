@@ -19,9 +19,9 @@ pub(super) fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     /// From where.
-    pub(super) address: IpAddr,
+    pub(crate) address: IpAddr,
     /// The certificate that he showed. One of a proxy proves nothing of those who come through it.
     pub(super) certificate: Option<&'a PeerCertificate>,
     /// A proxy asks that is trusted, and for nobody: it looks whether the server lives, for example.
@@ -34,7 +34,7 @@ impl<'a> Caller<'a> {
     /// Each proxy adds whom it was asked by behind what it was told, so what is told counts from its end on, as
     /// long as those who told it are trusted. What a proxy does not know it passes on as a client sent it:
     /// `Forwarded` counts only where there is no `X-Forwarded-For`, which most proxies write.
-    pub(super) fn of(
+    pub(crate) fn of(
         headers: &HeaderMap,
         peer: IpAddr,
         certificate: Option<&'a PeerCertificate>,

@@ -31,7 +31,7 @@ enum Family {
 ///
 /// # Errors
 /// It is no such header, or the connection ends in it.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "no header of PROXY protocol v2");
     let mut head = [0; HEAD_BYTES];
     stream.read_exact(&mut head).await?;
