@@ -88,11 +88,11 @@ impl Session {
                 }
             }
         }
-        // A whole record is taken at once. One that would wait for another, as parts of a message of the
-        // handshake do, is of no honest client here: there are no long ones behind its first.
-        if self.is_established() && is_whole(&came[taken.bytes..]) {
-            self.has_failed = true;
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message in parts"));
+        // What is behind an end is nothing (RFC 8446 §6.1).
+        if self.is_established() && !taken.ended {
+            let checked = check_left(&came[taken.bytes..]);
+            self.has_failed = checked.is_err();
+            checked?;
         }
         Ok(taken)
     }
@@ -230,8 +230,41 @@ impl NeedsRoom for EncryptError {
     }
 }
 
-/// Whether a whole record stands here.
-fn is_whole(came: &[u8]) -> bool {
-    let Some(&[_, _, _, high, low]) = came.first_chunk::<HEAD_BYTES>() else { return false };
-    came.len() >= HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]))
+/// What is left is the beginning of a record: its end comes, and there is room for it then.
+fn check_left(left: &[u8]) -> io::Result<()> {
+    let Some(&[_, _, _, high, low]) = left.first_chunk::<HEAD_BYTES>() else { return Ok(()) };
+    let record_bytes = HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    // No honest record is so long, but rustls knows that only from its end: nobody waits for that.
+    if record_bytes > PLAIN_BYTES_MAX + RECORD_BYTES_MORE {
+        return wrong("a record is too long");
+    }
+    // A whole record is taken at once. One that would wait for another, as parts of a message of the
+    // handshake do, is of no honest client here: there are no long ones behind its first.
+    if left.len() >= record_bytes {
+        return wrong("a message in parts");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_awaited(record_bytes: usize, left_bytes: usize) -> bool {
+        let [high, low] = ((record_bytes - HEAD_BYTES) as u16).to_be_bytes();
+        let mut left = vec![23, 3, 3, high, low];
+        left.resize(left_bytes, 0);
+        check_left(&left).is_ok()
+    }
+
+    #[test]
+    fn a_record_that_no_buffer_holds_is_not_waited_for() {
+        let longest = PLAIN_BYTES_MAX + RECORD_BYTES_MORE;
+        assert!(is_awaited(longest, HEAD_BYTES) && is_awaited(longest, longest - 1));
+        for record_bytes in [longest + 1, HEAD_BYTES + PLAIN_BYTES_MAX + 2_047] {
+            assert!(!is_awaited(record_bytes, HEAD_BYTES) && !is_awaited(record_bytes, longest));
+        }
+        assert!(!is_awaited(longest, longest), "a whole record that was not taken");
+    }
 }
