@@ -67,6 +67,11 @@ impl Setting {
     fn nobody_meddles(self) -> bool {
         self.has(5)
     }
+
+    /// The client sends something behind its end.
+    fn goes_on(self) -> bool {
+        self.has(6)
+    }
 }
 
 /// Without those of clients, and with.
@@ -153,6 +158,9 @@ fn check_client(setting: Setting, script: &[u8]) {
         let mut sent = Vec::new();
         while client.wants_write() {
             client.write_tls(&mut sent).unwrap();
+        }
+        if setting.goes_on() && says.is_empty() {
+            sent.extend_from_slice(b"\x17\x03\x03\0\x02no\x17\x03\x03\x47\xff");
         }
         let sent = meddler.pass_on(sent, &mut script);
         for piece in sent.chunks(script.len(64)) {
