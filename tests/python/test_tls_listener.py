@@ -290,18 +290,19 @@ def test_what_is_no_tls_ends_and_leaves_others_alone(start_server, redis_server,
             bare.close()
         worker.update("goes on")
         assert innocent.read_json()["message"] == "goes on"
-        # Garbage behind the handshake ends that connection alone.
-        with Raw(server, context=context).open(f"/api/v1/ws/tasks/{worker.thread}") as other:
-            other.read_json()
-            bare = socket.socket(fileno=other.socket.detach())
-            bare.settimeout(15)
-            bare.sendall(b"\x17\x03\x03\x00\x20" + b"y" * 32)
-            try:
-                while bare.recv(65536):
+        # Garbage behind the handshake ends that connection alone; also a record that never can be whole.
+        for head, bytes in ((b"\x17\x03\x03\x00\x20", 32), (b"\x17\x03\x03\xff\xff", 70_000), (b"\x17\x03\x03\x43\x00", 10)):
+            with Raw(server, context=context).open(f"/api/v1/ws/tasks/{worker.thread}") as other:
+                other.read_json()
+                bare = socket.socket(fileno=other.socket.detach())
+                bare.settimeout(15)
+                try:
+                    bare.sendall(head + b"y" * bytes)
+                    while bare.recv(65536):
+                        pass
+                except ConnectionError:
                     pass
-            except ConnectionError:
-                pass
-            bare.close()
+                bare.close()
         worker.update("still")
         assert innocent.read_json()["message"] == "still"
     eventually(lambda: server.metrics()['taskcast_memory_bytes{kind="sessions"}'] < 20_000, "sessions are given back")
