@@ -40,10 +40,10 @@ impl Access {
     /// # Errors
     /// What is wrong with a key.
     pub async fn new(config: &Config) -> Result<Self, String> {
-        let access = access::Access::new(config)?;
+        let account = Account::new(config.limits.memory_bytes_max);
+        let access = access::Access::new(config, &account)?;
         let log = Log::open(&Config { embedded: true, ..config.clone() });
         let log = log.map_err(|error| error.to_string())?;
-        let account = Account::new(config.limits.memory_bytes_max);
         let is_read = async {
             while !access.is_ready() {
                 tokio::task::yield_now().await;
@@ -61,7 +61,8 @@ impl Access {
     /// # Errors
     /// What he is told.
     pub async fn admit_token(&self, token: &str) -> Result<Arc<Pass>, &'static str> {
-        self.0.admit_token(token, None).await.map_err(access::Refused::text)
+        let admitted = self.0.admit_token(token, None, None).await;
+        admitted.map(|(pass, _)| pass).map_err(access::Refused::text)
     }
 }
 
