@@ -4,6 +4,7 @@ import json
 import re
 import time
 
+import certificates
 import processes
 import pytest
 from browser import Visit, chromium
@@ -123,6 +124,17 @@ def test_a_live_update_appears(visit, server):
     assert one.page.locator("#headline").text_content() == "Live"
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d", time) for time in one.texts("#log time"))
     assert one.page.locator(f'a[href="#{thread}"] .item-status').text_content() == "In progress 40%"
+
+
+def test_a_live_update_appears_over_tls(visit, start_server, redis_server, tmp_path):
+    server = start_server(redis_server, tls=certificates.make(tmp_path))
+    thread = new_task(server)
+    # The browser knows no authority of one's own.
+    one = visit(ignore_https_errors=True)
+    open_task(one, server, thread)
+    update(server, thread, "over TLS")
+    wait_for_row(one, "over TLS")
+    assert one.sockets and all(url.startswith("wss://") for url in one.sockets)
 
 
 def test_the_result_and_the_end_are_shown(visit, server):
