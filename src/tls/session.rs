@@ -72,6 +72,8 @@ impl Session {
         if self.has_failed {
             return Err(io::ErrorKind::NotConnected.into());
         }
+        // Where the records end, by their heads as they came: what is taken is decrypted in place.
+        let whole = whole_records(came);
         loop {
             let Step { done, what } = self.step(&mut came[taken.bytes..], goes, &mut says);
             taken.bytes += done;
@@ -88,11 +90,16 @@ impl Session {
                 }
             }
         }
-        // What is behind an end is nothing (RFC 8446 §6.1).
-        if self.is_established() && !taken.ended {
-            let checked = check_left(&came[taken.bytes..]);
-            self.has_failed = checked.is_err();
-            checked?;
+        // Every whole record is taken at once, and nothing else. One that would wait for another, as parts of a
+        // message of the handshake do, is of no honest client here: there are no long ones behind its first. Nor
+        // are empty ones, after which the library says that less is done with than is. What is behind an end is
+        // nothing (RFC 8446 §6.1).
+        if self.is_established() && !taken.ended && whole != Some(taken.bytes) {
+            self.has_failed = true;
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a message in parts, or too long",
+            ));
         }
         Ok(taken)
     }
@@ -230,21 +237,21 @@ impl NeedsRoom for EncryptError {
     }
 }
 
-/// What is left is the beginning of a record: its end comes, and there is room for it then.
-fn check_left(left: &[u8]) -> io::Result<()> {
-    let Some(&[_, _, _, high, low]) = left.first_chunk::<HEAD_BYTES>() else { return Ok(()) };
-    let record_bytes = HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
-    let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-    // No honest record is so long, but rustls knows that only from its end: nobody waits for that.
-    if record_bytes > PLAIN_BYTES_MAX + RECORD_BYTES_MORE {
-        return wrong("a record is too long");
+/// How many bytes the whole records take that stand at the front; none where one is longer than any can be, which
+/// nobody waits for: the library knows that only from its end.
+fn whole_records(came: &[u8]) -> Option<usize> {
+    let mut whole = 0;
+    while let Some(&[_, _, _, high, low]) = came[whole..].first_chunk::<HEAD_BYTES>() {
+        let record_bytes = HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
+        if record_bytes > PLAIN_BYTES_MAX + RECORD_BYTES_MORE {
+            return None;
+        }
+        if came.len() - whole < record_bytes {
+            break;
+        }
+        whole += record_bytes;
     }
-    // A whole record is taken at once. One that would wait for another, as parts of a message of the
-    // handshake do, is of no honest client here: there are no long ones behind its first.
-    if left.len() >= record_bytes {
-        return wrong("a message in parts");
-    }
-    Ok(())
+    Some(whole)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::carried::{Carried, Way};
@@ -236,9 +236,19 @@ impl Asker {
         Some((told, (flight, json)))
     }
 
-    async fn said(&self, json: Bytes) -> Result<Said, String> {
+    /// Waits for the turn of a question.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, String> {
+        let begun = Instant::now();
         // Never closed.
-        let _place = self.places.acquire().await.map_err(|error| error.to_string())?;
+        let place = self.places.acquire().await.map_err(|error| error.to_string())?;
+        // Of questions that are all answered too late, nobody has anything.
+        if begun.elapsed() > self.table.timeout() / 2 {
+            return Err("too many questions wait".to_owned());
+        }
+        Ok(place)
+    }
+
+    async fn said(&self, json: Bytes) -> Result<Said, String> {
         let AskTable { url, .. } = &self.table;
         let authorization = self.authorization.as_ref();
         let (status, body) = self.client.post(url, authorization, json, ANSWER_BYTES_MAX).await?;
@@ -272,15 +282,26 @@ impl Asker {
 }
 
 impl Flight {
-    async fn go(self, json: Bytes) {
+    async fn go(mut self, json: Bytes) {
         let asker = self.asker.clone();
-        let in_time = timeout(asker.table.timeout(), asker.said(json)).await;
+        let saying = async {
+            let place = asker.place().await?;
+            if self.is_abandoned() {
+                return Ok(None);
+            }
+            let said = asker.said(json).await;
+            drop(place);
+            said.map(Some)
+        };
+        let in_time = timeout(asker.table.timeout(), saying).await;
         let late = || Err(format!("there was no answer within {} ms", asker.table.timeout_ms));
         let decision = match in_time.unwrap_or_else(|_| late()) {
-            Ok(Said::Yes(lasts)) => {
+            // Nobody is told.
+            Ok(None) => return,
+            Ok(Some(Said::Yes(lasts))) => {
                 Decision::Yes(Instant::now() + asker.lasts(lasts, rand::random()))
             }
-            Ok(Said::No) => Decision::No,
+            Ok(Some(Said::No)) => Decision::No,
             Err(why) => {
                 asker.silence.lasts(&why);
                 Decision::Unanswered
@@ -291,6 +312,18 @@ impl Flight {
         }
         asker.count(decision);
         self.land(decision);
+    }
+
+    /// Whether nobody waits for it any more. Then it is none: whoever asks from now on asks anew.
+    fn is_abandoned(&mut self) -> bool {
+        let mut held = self.asker.held.lock();
+        // One is of those that ask the same.
+        if self.tell.receiver_count() > 1 {
+            return false;
+        }
+        held.flights.remove(&self.question);
+        self.has_landed = true;
+        true
     }
 
     /// Tells what came of it. Whoever asks from then on finds the answer, or asks anew.

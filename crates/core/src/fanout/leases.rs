@@ -127,7 +127,11 @@ impl<T: Topic> Fanout<T> {
         let number = self.leases.next_question();
         let question = Question { socket: viewer.socket, viewer: Some(key), number };
         let thread = local.topic.thread().clone();
-        self.leases.set(key, self.now_ms + self.settings.decision_timeout_ms, Some(number));
+        let in_time_ms = self.now_ms + self.settings.decision_timeout_ms;
+        // Who makes that it is asked anew, by one token after the other, gains no time by it.
+        let asked = self.leases.of.get(&key).filter(|lease| lease.asked.is_some());
+        let due_ms = asked.map_or(in_time_ms, |lease| lease.due_ms.min(in_time_ms));
+        self.leases.set(key, due_ms, Some(number));
         self.effects.push_back(Effect::Decide { question, thread });
     }
 

@@ -225,6 +225,22 @@ fn a_renewal_asks_anew_about_what_it_does_not_grant() {
 }
 
 #[test]
+fn who_sends_one_token_after_the_other_gains_no_time_by_it() {
+    let mut world = World::new();
+    let key = world.comes(task("a"), granted(&[], true));
+    assert_eq!((world.decide_all(1_000), world.fanout.viewers()), (1, 1));
+    let mut asked = Vec::new();
+    for _ in 0..50 {
+        world.passes(100);
+        world.fanout.authenticated(key, Ok(granted(&[], true)), &mut world.net);
+        // What is answered to the one before is late.
+        let late: Vec<(Question, String)> = std::mem::replace(&mut asked, world.questions());
+        late.into_iter().for_each(|(question, _)| world.decide(question, Err(NO)));
+    }
+    assert_eq!((world.fanout.viewers(), &world.net.closes[..]), (0, &[1013][..]));
+}
+
+#[test]
 fn what_is_decided_behind_the_end_of_a_pass_begins_nothing() {
     let mut world = World::new();
     let ends = |granted: Granted| Granted { ends_ms: Some(500), ..granted };
