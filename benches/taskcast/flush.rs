@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use taskcast::config::Switch;
 use taskcast::core::position::{Position, Run};
 use taskcast::core::topic::TopicLog;
-use taskcast::sys::send::{Sender, Target};
+use taskcast::sys::send::{Sender, Target, What};
 
 use crate::sample;
 
@@ -63,7 +63,7 @@ impl Viewers {
                 .map(|((near, _), slot)| Target { slot, socket: near.as_fd() })
                 .collect();
             results.clear();
-            sender.send_each(&targets, &slices, &mut results);
+            sender.send_each(&targets, What::Same(&slices), &mut results);
             for (position, sent) in self.positions[first..].iter_mut().zip(&results) {
                 let sent = *sent.as_ref().unwrap();
                 *position = start;

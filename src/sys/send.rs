@@ -28,6 +28,15 @@ pub struct Target<'a> {
     pub socket: BorrowedFd<'a>,
 }
 
+/// What goes to many sockets.
+#[derive(Debug, Clone, Copy)]
+pub enum What<'a> {
+    /// The same to each.
+    Same(&'a [IoSlice<'a>]),
+    /// To each a slice of its own, in their order.
+    Own(&'a [IoSlice<'a>]),
+}
+
 impl Sender {
     /// Probes what there is.
     ///
@@ -65,41 +74,32 @@ impl Sender {
         }
     }
 
-    /// Sends the same bytes to each socket; the results in the order of the sockets. Sockets are
-    /// non-blocking: nothing waits.
+    /// Sends to each socket; the results in the order of the sockets. Sockets are non-blocking: nothing
+    /// waits.
     pub fn send_each(
         &mut self,
         targets: &[Target<'_>],
-        slices: &[IoSlice<'_>],
+        what: What<'_>,
         results: &mut Vec<io::Result<usize>>,
     ) {
         if let Some(ring) = &mut self.ring
             && targets.len() >= RING_SOCKETS_MIN
         {
             let slots: Vec<u32> = targets.iter().map(|target| target.slot).collect();
-            return ring.send_each(&slots, slices, results);
+            return ring.send_each(&slots, what, results);
         }
-        results.extend(targets.iter().map(|target| send(target.socket, slices)));
+        let each = targets.iter().enumerate();
+        results.extend(each.map(|(number, target)| send(target.socket, what.of(number))));
     }
 }
 
-impl Sender {
-    /// Sends to each socket a slice of its own; the results in the order of the sockets.
-    pub fn send_each_its_own(
-        &mut self,
-        targets: &[Target<'_>],
-        slices: &[IoSlice<'_>],
-        results: &mut Vec<io::Result<usize>>,
-    ) {
-        if let Some(ring) = &mut self.ring
-            && targets.len() >= RING_SOCKETS_MIN
-        {
-            let slots: Vec<u32> = targets.iter().map(|target| target.slot).collect();
-            return ring.send_each_its_own(&slots, slices, results);
+impl<'a> What<'a> {
+    /// What goes to the socket of this number.
+    pub(super) fn of(self, number: usize) -> &'a [IoSlice<'a>] {
+        match self {
+            Self::Same(slices) => slices,
+            Self::Own(slices) => &slices[number..=number],
         }
-        let each = targets.iter().zip(slices);
-        results
-            .extend(each.map(|(target, slice)| send(target.socket, std::slice::from_ref(slice))));
     }
 }
 

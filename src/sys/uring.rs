@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use io_uring::types::Fixed;
 use io_uring::{IoUring, opcode, squeue};
 
+use crate::sys::send::What;
+
 /// Sends in one batch.
 const BATCH: u32 = 256;
 
@@ -19,14 +21,6 @@ const FILES_MAX: u32 = 65_536;
 pub(super) struct Ring {
     ring: IoUring,
     files: u32,
-}
-
-/// What goes to the sockets of a batch.
-enum What<'a> {
-    /// The same to each.
-    Same(&'a [IoSlice<'a>]),
-    /// To each a slice of its own.
-    Own(&'a [IoSlice<'a>]),
 }
 
 impl Ring {
@@ -49,7 +43,8 @@ impl Ring {
             return Err(io::Error::other("no file can be registered"));
         }
         let mut results = Vec::new();
-        self.send_each(&[0], &[IoSlice::new(b"ab"), IoSlice::new(b"c")], &mut results);
+        let both = [IoSlice::new(b"ab"), IoSlice::new(b"c")];
+        self.send_each(&[0], What::Same(&both), &mut results);
         self.forget(0);
         let mut received = [0; 3];
         match results.pop() {
@@ -76,32 +71,24 @@ impl Ring {
         _ = self.ring.submitter().register_files_update(slot, &[-1]);
     }
 
-    /// Sends the same bytes to the sockets in these slots; one result each, in their order.
+    /// Sends to the sockets in these slots; one result each, in their order.
     pub(super) fn send_each(
         &mut self,
         slots: &[u32],
-        slices: &[IoSlice<'_>],
+        what: What<'_>,
         results: &mut Vec<io::Result<usize>>,
     ) {
-        for batch in slots.chunks(BATCH as usize) {
-            self.send_batch(batch, &What::Same(slices), results);
-        }
-    }
-
-    /// Sends to the socket in each of these slots a slice of its own.
-    pub(super) fn send_each_its_own(
-        &mut self,
-        slots: &[u32],
-        slices: &[IoSlice<'_>],
-        results: &mut Vec<io::Result<usize>>,
-    ) {
-        for (batch, own) in slots.chunks(BATCH as usize).zip(slices.chunks(BATCH as usize)) {
-            self.send_batch(batch, &What::Own(own), results);
+        for (number, batch) in slots.chunks(BATCH as usize).enumerate() {
+            let what = match what {
+                What::Same(slices) => What::Same(slices),
+                What::Own(slices) => What::Own(&slices[number * BATCH as usize..]),
+            };
+            self.send_batch(batch, what, results);
         }
     }
 
     #[allow(unsafe_code, reason = "the kernel is handed pointers; see each use")]
-    fn send_batch(&mut self, slots: &[u32], what: &What<'_>, results: &mut Vec<io::Result<usize>>) {
+    fn send_batch(&mut self, slots: &[u32], what: What<'_>, results: &mut Vec<io::Result<usize>>) {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: all zeroes is a valid `msghdr`: no name, no buffers, no control data.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -113,21 +100,11 @@ impl Ring {
         {
             let mut queue = self.ring.submission();
             for (number, slot) in slots.iter().enumerate() {
-                let entry: squeue::Entry = match what {
-                    What::Same([one]) => {
-                        opcode::Send::new(Fixed(*slot), one.as_ptr(), one.len() as u32)
-                            .flags(flags)
-                            .build()
-                    }
-                    What::Own(own) => {
-                        let own = &own[number];
-                        opcode::Send::new(Fixed(*slot), own.as_ptr(), own.len() as u32)
-                            .flags(flags)
-                            .build()
-                    }
-                    What::Same(_) => {
-                        opcode::SendMsg::new(Fixed(*slot), &message).flags(flags as u32).build()
-                    }
+                let entry: squeue::Entry = match what.of(number) {
+                    [one] => opcode::Send::new(Fixed(*slot), one.as_ptr(), one.len() as u32)
+                        .flags(flags)
+                        .build(),
+                    _ => opcode::SendMsg::new(Fixed(*slot), &message).flags(flags as u32).build(),
                 };
                 // SAFETY: the slices and the message live until this function returns, and it
                 // returns only when every entry has its result.
@@ -178,7 +155,7 @@ mod tests {
         for slices in [&[IoSlice::new(b"hello")][..], &[IoSlice::new(b"he"), IoSlice::new(b"llo")]]
         {
             let mut results = Vec::new();
-            ring.send_each(&slots, slices, &mut results);
+            ring.send_each(&slots, What::Same(slices), &mut results);
             assert_eq!(results.len(), 600);
             for (result, (_, receiver)) in results.iter().zip(&mut pairs) {
                 assert_eq!(*result.as_ref().unwrap(), 5);
@@ -203,7 +180,7 @@ mod tests {
         let much = vec![0; 1 << 20];
         while super::super::send::send(full.as_fd(), &[IoSlice::new(&much)]).is_ok() {}
         let mut results = Vec::new();
-        ring.send_each(&[0, 1, 2], &[IoSlice::new(b"x")], &mut results);
+        ring.send_each(&[0, 1, 2], What::Same(&[IoSlice::new(b"x")]), &mut results);
         assert_eq!(results[0].as_ref().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(results[1].as_ref().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(*results[2].as_ref().unwrap(), 1);

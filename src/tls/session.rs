@@ -255,45 +255,4 @@ fn whole_records(came: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::crypto::ring;
-    use rustls::server::ResolvesServerCertUsingSni;
-
-    use super::*;
-
-    /// One that has no certificate.
-    fn session() -> Session {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let none = Arc::new(ResolvesServerCertUsingSni::new());
-        Session::new(Arc::new(config.with_cert_resolver(none))).unwrap()
-    }
-
-    /// Where it was looked at again, the library took a second alert for a mistake of its own.
-    #[test]
-    fn what_is_wrong_is_answered_with_one_alert() {
-        let (mut session, mut goes) = (session(), Vec::new());
-        let mut came = *b"GET / HTTP/1.1\r\n\r\n";
-        let mut take = || session.take(&mut came, &mut goes, |_| panic!("nothing was said"));
-        assert!(take().is_err() && take().is_err());
-        let [kind, _, _, 0, 2, fatal, _] = goes[..] else { panic!("{goes:?} is no alert") };
-        assert_eq!((kind, fatal), (21, 2));
-    }
-
-    fn is_awaited(record_bytes: usize, left_bytes: usize) -> bool {
-        let [high, low] = ((record_bytes - HEAD_BYTES) as u16).to_be_bytes();
-        let mut left = vec![23, 3, 3, high, low];
-        left.resize(left_bytes, 0);
-        whole_records(&left) == Some(0)
-    }
-
-    #[test]
-    fn a_record_that_no_buffer_holds_is_not_waited_for() {
-        let longest = PLAIN_BYTES_MAX + RECORD_BYTES_MORE;
-        assert!(is_awaited(longest, HEAD_BYTES) && is_awaited(longest, longest - 1));
-        for record_bytes in [longest + 1, HEAD_BYTES + PLAIN_BYTES_MAX + 2_047] {
-            assert!(!is_awaited(record_bytes, HEAD_BYTES) && !is_awaited(record_bytes, longest));
-        }
-        assert!(!is_awaited(longest, longest), "a whole record");
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ use crate::id::{StreamId, ThreadId};
 use crate::metrics::{WorkerMetrics, add, subtract};
 use crate::newcomer::Guest;
 use crate::shared::Shared;
-use crate::sys::send::{Sender, Target, send};
+use crate::sys::send::{Sender, Target, What, send};
 use crate::tls::{Bare, PeerCertificate};
 use crate::worker::followed::Followed;
 use crate::worker::secured::{Buffers, Secured};
@@ -275,7 +275,7 @@ impl Io for Sockets {
             return results.extend(sockets.iter().map(|socket| self.send(*socket, slices)));
         };
         let mut sent = Vec::with_capacity(targets.len());
-        self.sender.send_each(&targets, slices, &mut sent);
+        self.sender.send_each(&targets, What::Same(slices), &mut sent);
         results.extend(sent.into_iter().map(told));
     }
 

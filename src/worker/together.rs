@@ -7,7 +7,7 @@ use super::secured::Buffers;
 use super::sockets::{Socket, Sockets};
 use crate::core::fanout::Sent;
 use crate::core::slots::Key;
-use crate::sys::send::Target;
+use crate::sys::send::{Target, What};
 use crate::tls::RECORD_BYTES_MORE;
 
 /// For so many sockets at a time,
@@ -83,7 +83,7 @@ impl Sockets {
         let own: Vec<_> =
             records.iter().map(|(_, record)| IoSlice::new(&buffers.goes[record.clone()])).collect();
         let mut sent = Vec::with_capacity(targets.len());
-        self.sender.send_each_its_own(&targets, &own, &mut sent);
+        self.sender.send_each(&targets, What::Own(&own), &mut sent);
         for ((at, record), sent) in records.into_iter().zip(sent) {
             if let Some(secured) = self.get(sockets[at]).and_then(|it| it.secured.as_mut()) {
                 results[at] = secured.sent_with_others(sent, record, buffers);
